@@ -1,0 +1,85 @@
+"""The one seam between the engine and everything that watches it (metrics, tracing, logs, users).
+
+The engine calls an Observer with facts, a slice at a time; an observer can not change an outcome (that
+is middleware) and must not block. Every method is a no-op here, so an observer implements what it needs;
+`elsa.observe` has the ones that ship. Calls come from several threads at once.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+
+class HandlerObserver:
+    """What is told about one handler on one topic; made once per (group, topic, handler), never per message."""
+
+    def received(self, messages: int, size: int) -> None:
+        """`messages` of together `size` bytes were taken from Kafka for this handler."""
+
+    def started(self, messages: int) -> None:
+        """`messages` begin to run (a slice, not each one)."""
+
+    def finished(self, durations: Sequence[float], outcomes: Mapping[str, int]) -> None:
+        """A slice ended: seconds of each call, and how many came to which outcome.
+
+        Outcomes: ok, retried, dead, skipped, failed, timeout, abandoned, deferred.
+        """
+
+    def exception(self, error: BaseException, attempt: int) -> None:
+        """One call raised `error` at its `attempt`-th attempt (1 is the first)."""
+
+    def dead_letter(self, reason: str) -> None:
+        """One message was confirmed in the dead-letter topic: exhausted, decode, unknown, rejected, timeout."""
+
+    #: set only when spans are wanted: `call(message, run)` runs `run()` inside a process span
+    tracer: Callable[[Any, int], Any] | None = None
+
+
+class GroupObserver:
+    """What is told about one consumer group in this process."""
+
+    def assigned(self, partitions: Sequence[tuple[str, int]]) -> None: ...
+
+    def revoked(self, partitions: Sequence[tuple[str, int]], seconds: float) -> None: ...
+
+    def lost(self, partitions: Sequence[tuple[str, int]]) -> None: ...
+
+    def committed(self, outcome: str, seconds: float, offsets: Mapping[tuple[str, int], int]) -> None:
+        """A commit ended; `outcome` is ok or error."""
+
+    def polled(self, now: float) -> None:
+        """The group manager came round (about ten times a second at most)."""
+
+    def restarted(self, what: str, reason: str) -> None:
+        """`what` is partition, group or executor."""
+
+    def stale(self, results: int) -> None:
+        """Results of an older epoch were ignored."""
+
+    def halted(self, partition: tuple[str, int], reason: str) -> None: ...
+
+    def error(self, code: str, text: str) -> None:
+        """The Kafka client reported an error event."""
+
+    def statistics(self, stats: Mapping[str, Any]) -> None:
+        """librdkafka's statistics, decoded, every 15 s."""
+
+
+class Observer:
+    """Everything that can be told; subclass it and override what you need."""
+
+    def handler(self, group: str | None, topic: str, handler: str) -> HandlerObserver:
+        """The observer of one handler on one topic (`topic` is the pattern for a regex subscription)."""
+        return HandlerObserver()
+
+    def group(self, group: str | None) -> GroupObserver:
+        return GroupObserver()
+
+    def sent(self, topic: str, outcome: str, seconds: float, error: str | None) -> None:
+        """A delivery report came: outcome ok or error (then `error` is Kafka's error name)."""
+
+    def watch(self, snapshot: Callable[[], Sequence[Any]]) -> None:
+        """`snapshot()` gives a `PartitionSnapshot` of every assigned partition; called when scraped."""
