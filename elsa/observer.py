@@ -7,10 +7,44 @@ is middleware) and must not block. Every method is a no-op here, so an observer 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from contextlib import AbstractContextManager
+
+    from elsa.message import Message
+
+
+class Span(Protocol):
+    """A running process span."""
+
+    def outcome(self, name: str, error: BaseException | None = None) -> None:
+        """Say what the call came to, before the span ends."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionSnapshot:
+    """One assigned partition at one moment; offsets are -1 when unknown."""
+
+    group: str | None
+    topic: str
+    partition: int
+    handler: str
+    committed: int
+    position: int
+    high_watermark: int
+    low_watermark: int
+    in_progress: int
+    buffered: int
+    uncommitted: int
+    head_attempts: int
+    #: wall-clock seconds of the oldest unfinished message's timestamp, None when nothing is in hand
+    oldest_timestamp: float | None
+    #: why intake is paused: backpressure, retry, operator, halted; None when it flows
+    paused: str | None
 
 
 class HandlerObserver:
@@ -34,8 +68,9 @@ class HandlerObserver:
     def dead_letter(self, reason: str) -> None:
         """One message was confirmed in the dead-letter topic: exhausted, decode, unknown, rejected, timeout."""
 
-    #: set only when spans are wanted: `call(message, run)` runs `run()` inside a process span
-    tracer: Callable[[Any, int], Any] | None = None
+    #: None unless a tracer provider is set (the engine looks once per slice): then
+    #: `with span(messages, attempt) as s:` encloses each call, in the thread or task that runs the handler
+    span: Callable[[Sequence[Message], int], AbstractContextManager[Span]] | None = None
 
 
 class GroupObserver:
@@ -81,5 +116,9 @@ class Observer:
     def sent(self, topic: str, outcome: str, seconds: float, error: str | None) -> None:
         """A delivery report came: outcome ok or error (then `error` is Kafka's error name)."""
 
-    def watch(self, snapshot: Callable[[], Sequence[Any]]) -> None:
+    #: None unless a tracer provider is set: `headers, end = trace_send(topic, headers)`; the producer calls
+    #: `end(metadata_or_None, error_or_None)` from the delivery report
+    trace_send: Callable[..., Any] | None = None
+
+    def watch(self, snapshot: Callable[[], Sequence[PartitionSnapshot]]) -> None:
         """`snapshot()` gives a `PartitionSnapshot` of every assigned partition; called when scraped."""

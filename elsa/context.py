@@ -1,0 +1,183 @@
+"""What a handler can know and do while one message runs: the Context, and `current()` to find it.
+
+The worker makes one Context per call and sets it before the handler runs; the producer asks `active()`
+to tie sends to the call they were made in.
+"""
+
+from __future__ import annotations
+
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any, Protocol
+
+from elsa.errors import ElsaError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from elsa.message import Headers, Message
+
+
+class PendingSend(Protocol):
+    """A send that has been made and not confirmed yet (`elsa.producer.Delivery`)."""
+
+    def add_done_callback(self, callback: Any) -> None:
+        """`callback(delivery)` once the broker has confirmed or refused; from the producer's thread."""
+        ...
+
+    def done(self) -> bool: ...
+
+    def exception(self, timeout: float | None = None) -> BaseException | None: ...
+
+
+class NoContext(ElsaError, LookupError):
+    """There is no message being handled here: `elsa.current()` works inside a handler only."""
+
+
+_ACTIVE: ContextVar[Context | None] = ContextVar("elsa_context", default=None)
+
+
+class Site(Protocol):
+    """Where messages of one partition run: what all Contexts of a partition worker share."""
+
+    @property
+    def app(self) -> Any: ...
+
+    @property
+    def handler_name(self) -> str: ...
+
+    @property
+    def group(self) -> str | None: ...
+
+    @property
+    def generation(self) -> int | None: ...
+
+    @property
+    def is_stopping(self) -> bool: ...
+
+    def ack(self, messages: Sequence[Message]) -> None: ...
+
+
+class Context:
+    """The message being handled and what can be done about it; get it as a parameter or by `elsa.current()`.
+
+    `topic`, `partition` and `offset` are the origin's, also when the message came back through a retry
+    topic. `attempt` is 1 at the first try. `deadline` is a time of `time.monotonic()` or None.
+    One thread or task at a time writes to it; `ack` may be called from any thread.
+
+    ```python
+    @elsa.handler("orders")
+    def bill(order: dict, ctx: elsa.Context) -> None:
+        ctx.send("invoices", {"order": order["id"], "try": ctx.attempt}, key=ctx.key)
+    ```
+    """
+
+    __slots__ = ("_loaded", "_raw", "_site", "_to_message", "attempt", "deadline", "sends")
+
+    def __init__(self, site: Site, raw: Sequence[Any], to_message: Any, attempt: int) -> None:
+        self._site = site
+        self._raw = raw
+        self._to_message = to_message
+        self._loaded: list[Message] | None = None
+        self.attempt = attempt
+        self.deadline: float | None = None
+        self.sends: list[PendingSend] | None = None
+
+    @property
+    def messages(self) -> list[Message]:
+        """All messages of this call: one, or the batch."""
+        if self._loaded is None:
+            self._loaded = [self._to_message(raw) for raw in self._raw]
+        return self._loaded
+
+    @property
+    def message(self) -> Message:
+        """The message (of a batch: the first)."""
+        return self.messages[0]
+
+    @property
+    def app(self) -> Any:
+        """The App whose handler this is."""
+        return self._site.app
+
+    @property
+    def connection(self) -> str:
+        """The App's name."""
+        return str(self._site.app.name)
+
+    @property
+    def handler(self) -> str:
+        """The handler's name."""
+        return self._site.handler_name
+
+    @property
+    def group(self) -> str | None:
+        """The consumer group, None for a standalone handler."""
+        return self._site.group
+
+    @property
+    def generation(self) -> int | None:
+        """The group's generation, None for a standalone handler."""
+        return self._site.generation
+
+    @property
+    def topic(self) -> str:
+        return self.message.topic
+
+    @property
+    def partition(self) -> int:
+        return self.message.partition
+
+    @property
+    def offset(self) -> int:
+        return self.message.offset
+
+    @property
+    def key(self) -> bytes | None:
+        return self.message.key
+
+    @property
+    def headers(self) -> Headers:
+        return self.message.headers
+
+    @property
+    def timestamp(self) -> float | None:
+        """Seconds since the epoch."""
+        return self.message.timestamp
+
+    @property
+    def is_stopping(self) -> bool:
+        """Whether the worker wants to stop, or this partition is being taken away: end soon."""
+        return self._site.is_stopping
+
+    def send(self, topic: str, value: Any, **options: Any) -> Any:
+        """Send to `topic`; this message is finished only after the broker has confirmed it.
+
+        Takes the options of `App.send` and returns its Delivery.
+        """
+        return self._site.app.send(topic, value, **options)
+
+    def track(self, send: PendingSend) -> None:
+        """Tie a send to this call (the producer does it for every send made inside a handler)."""
+        if self.sends is None:
+            self.sends = []
+        self.sends.append(send)
+
+    def ack(self, *messages: Message) -> None:
+        """Finish a deferred message (all of this call without arguments); from any thread."""
+        self._site.ack(messages or self.messages)
+
+
+def active() -> Context | None:
+    """The Context of the call that runs here, or None outside a handler."""
+    return _ACTIVE.get()
+
+
+def current() -> Context:
+    """The Context of the message being handled; also in threads and tasks that the handler started.
+
+    Raises NoContext outside a handler.
+    """
+    context = _ACTIVE.get()
+    if context is None:
+        raise NoContext
+    return context
