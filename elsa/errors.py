@@ -283,7 +283,7 @@ class BrokerStartError(EmbeddedBrokerError):
     """The embedded broker stopped while starting."""
 
 
-class Signal(Exception):  # noqa: N818 - control flow, not an error
+class Signal(Exception):
     """What a handler raises to say what should become of its message."""
 
 
