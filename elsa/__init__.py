@@ -73,7 +73,7 @@ _HOMES = {
     "topic_exists": "elsa.defaults",
 }
 
-__all__ = [
+__all__ = [  # noqa: RUF022 - plain order, pinned by a test
     "ACK",
     "App",
     "BatchError",

@@ -1,0 +1,340 @@
+"""The App: one configuration, the handlers declared on it, and the clients that they share."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import sys
+import threading
+import weakref
+from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
+
+from elsa import middleware as onion
+from elsa.codecs import NAMED, encode
+from elsa.config import load
+from elsa.errors import AppNotFound, DeclarationError, NotStarted
+from elsa.handlers import Handler, Task
+from elsa.names import task_topic
+from elsa.observer import Observer
+from elsa.registry import Registry
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from elsa.fetcher import Fetcher, FetchResult
+    from elsa.groups import Groups
+    from elsa.message import Message, RecordMetadata
+    from elsa.producer import Delivery, Producer
+    from elsa.topics import Topics
+
+F = TypeVar("F", bound="Callable[..., Any]")
+
+#: Apps by name, as long as somebody holds them
+_APPS: weakref.WeakValueDictionary[str, App] = weakref.WeakValueDictionary()
+_LOCK = threading.Lock()
+#: what `elsa.handler` declares on: the one module-level state
+_DEFAULT: list[App] = []
+
+
+class App:
+    """One configuration plus the handlers declared on it; a named connection to a Kafka cluster.
+
+    `name` is the prefix of `client.id`, the default consumer group and a label of metrics. Every other
+    setting (see `elsa.config.Settings`) may be given as keyword, as `ELSA_*` variable, or in `elsa.toml`.
+    Raises ConfigError for unknown or wrong settings, DeclarationError when the name is taken.
+
+    ```python
+    app = elsa.App("shop", brokers="localhost:9092")
+
+    @app.handler("orders")
+    def bill(order: dict) -> None: ...
+    ```
+    """
+
+    def __init__(
+        self,
+        name: str | None = None,
+        *,
+        brokers: str | list[str] | None = None,
+        kafka: Mapping[str, Any] | None = None,
+        observer: Observer | None = None,
+        **settings: Any,
+    ) -> None:
+        given = {"name": name, "brokers": brokers, "kafka": kafka, **settings}
+        self.loaded = load({key: value for key, value in given.items() if value is not None})
+        self.settings = self.loaded.settings
+        self.name = self.settings.name
+        self.registry = Registry()
+        self.observer = observer or Observer()
+        self.hooks: dict[str, list[Callable[..., Any]]] = {
+            name: [] for name in ("assigned", "revoked", "lost", "startup", "shutdown")
+        }
+        self._sync_middleware: list[Any] = []
+        self._async_middleware: list[Any] = []
+        self._lock = threading.RLock()
+        self._runtime: Any = None
+        self._stopped = False
+        with _LOCK:
+            if self.name in _APPS:
+                raise DeclarationError(
+                    f"an App named {self.name!r} exists already",
+                    hint="give each App its own name, or find this one by elsa.get_app(name)",
+                )
+            _APPS[self.name] = self
+
+    def __repr__(self) -> str:
+        return f"<App {self.name!r} with {len(self.registry)} handlers>"
+
+    # -- declaring ---------------------------------------------------------------------------------
+
+    def handler(
+        self, topic: str | list[str], *, group: str | None = "", name: str | None = None, **options: Any
+    ) -> Callable[[Any], Handler[Any, Any]]:
+        """Bind a function or class to a topic, a list of topics or a `^regex`; see `elsa.options.Options`.
+
+        `group` defaults to the App's name, `group=None` makes a standalone handler. Raises DeclarationError
+        (with a hint) for unknown or contradictory options.
+        """
+        frame = sys._getframe(1).f_locals
+
+        def declare(target: Any) -> Handler[Any, Any]:
+            return self._declare(Handler, target, topic, group=group, name=name, localns=frame, **options)
+
+        return declare
+
+    @overload
+    def task(self, target: Callable[..., Any]) -> Task[Any, Any]: ...
+
+    @overload
+    def task(
+        self, *, name: str | None = None, topic: str | None = None, group: str = "", **options: Any
+    ) -> Callable[[Any], Task[Any, Any]]: ...
+
+    def task(
+        self,
+        target: Any = None,
+        *,
+        name: str | None = None,
+        topic: str | None = None,
+        group: str | None = "",
+        **options: Any,
+    ) -> Any:
+        """Make a function a task: called by name with arguments; many tasks share a topic (`{app}.tasks`)."""
+        frame = sys._getframe(1).f_locals
+
+        def declare(function: Any) -> Task[Any, Any]:
+            where = topic or task_topic(self.name)
+            return self._declare(Task, function, where, group=group, name=name, localns=frame, **options)
+
+        return declare if target is None else declare(target)
+
+    def _declare(self, kind: type[Any], target: Any, topic: Any, *, group: str | None, **options: Any) -> Any:
+        if isinstance(target, Handler):
+            raise DeclarationError(
+                f"{target.name} is a handler already", hint="declare the plain function twice under two names"
+            )
+        handler = kind(self, target, topic, group=self.name if group == "" else group, **options)
+        onion.check_kinds(handler.name, handler.is_async, self.middleware_for(is_async=handler.is_async))
+        self._check_covered(handler)
+        self.registry.add(handler)
+        return handler
+
+    def middleware(self, first: F, second: Any = None) -> F:
+        """Wrap every handler: `mw(call_next, ctx)`; give the sync and the async form if there are both kinds.
+
+        ```python
+        @app.middleware
+        def timed(call_next, ctx):
+            return call_next()
+        ```
+        """
+        for form in (first, second):
+            if form is not None:
+                (self._async_middleware if onion.check(form) else self._sync_middleware).append(form)
+        for handler in self.registry:
+            self._check_covered(handler)
+        return first
+
+    def middleware_for(self, *, is_async: bool) -> list[Any]:
+        """The middlewares around handlers of that kind, outermost first."""
+        return self._async_middleware if is_async else self._sync_middleware
+
+    def _check_covered(self, handler: Handler[Any, Any]) -> None:
+        """A middleware of one kind only would silently not run around handlers of the other."""
+        mine, other = self._sync_middleware, self._async_middleware
+        if handler.is_async:
+            mine, other = other, mine
+        if len(mine) < len(other):
+            onion.check_kinds(handler.name, handler.is_async, other[len(mine) :])
+
+    def _hook(self, event: str, function: F) -> F:
+        if inspect.iscoroutinefunction(function):
+            raise DeclarationError(f"on_{event} hook {function.__name__} is async", hint="hooks are plain functions")
+        self.hooks[event].append(function)
+        return function
+
+    def on_assigned(self, function: F) -> F:
+        """Run before the first message of each assigned partition, with a context of group, topic, partition,
+        generation; may raise `elsa.RejectAssignment`.
+        """
+        return self._hook("assigned", function)
+
+    def on_revoked(self, function: F) -> F:
+        """Run with the list of partitions after their last handler call returned."""
+        return self._hook("revoked", function)
+
+    def on_lost(self, function: F) -> F:
+        """Run with the list of partitions that were taken away without notice."""
+        return self._hook("lost", function)
+
+    def on_startup(self, function: F) -> F:
+        """Run once in each worker process before its first message."""
+        return self._hook("startup", function)
+
+    def on_shutdown(self, function: F) -> F:
+        """Run once in each worker process after its last message."""
+        return self._hook("shutdown", function)
+
+    # -- clients -----------------------------------------------------------------------------------
+
+    @functools.cached_property
+    def _producer(self) -> Producer:
+        from elsa.producer import Producer  # noqa: PLC0415 - confluent_kafka loads when first used
+
+        return Producer(self.settings, self.observer)
+
+    @property
+    def producer(self) -> Producer:
+        """The one producer of this App in this process."""
+        if self._stopped:
+            raise NotStarted(f"the App {self.name!r} is stopped", hint="make a new App, or send before stop()")
+        with self._lock:
+            return self._producer
+
+    @functools.cached_property
+    def fetcher(self) -> Fetcher:
+        """Reads without a consumer group."""
+        from elsa.fetcher import Fetcher  # noqa: PLC0415 - confluent_kafka loads when first used
+
+        return Fetcher(self.settings)
+
+    @functools.cached_property
+    def topics(self) -> Topics:
+        """List, create, describe, alter and delete topics."""
+        from elsa.topics import Topics  # noqa: PLC0415 - confluent_kafka loads when first used
+
+        return Topics(self.settings)
+
+    @functools.cached_property
+    def groups(self) -> Groups:
+        """List and describe consumer groups, their lag and offsets."""
+        from elsa.groups import Groups  # noqa: PLC0415 - confluent_kafka loads when first used
+
+        return Groups(self.settings)
+
+    def send(self, topic: str, value: Any, **options: Any) -> Delivery:
+        """Encode and send one message; returns a Delivery at once.
+
+        Options: key, headers, partition, id, timestamp, partitioner, codec ("json", "msgpack"), block.
+        """
+        codec = NAMED[options.pop("codec", "json")]
+        return self.producer.send(topic, encode(value, codec), **options)
+
+    def produce(self, topic: str, messages: Any, **options: Any) -> list[RecordMetadata]:
+        """Produce bytes, pairs, Records or mappings, and return when every one is confirmed.
+
+        Options: partition, partitioner (name or `(key, n) -> int`), timeout. Raises ProduceError with
+        `delivered` and `failed` (in the order given).
+        """
+        return self.producer.produce(topic, messages, **options)
+
+    def fetch(self, topic: str, **options: Any) -> FetchResult:
+        """Read a few messages of one partition; see `elsa.fetcher.Fetcher.fetch`."""
+        return self.fetcher.fetch(topic, **options)
+
+    def stream(self, topic: str, **options: Any) -> Iterator[Message]:
+        """Iterate over a topic's messages between two bounds; see `elsa.fetcher.Fetcher.stream`."""
+        return self.fetcher.stream(topic, **options)
+
+    def search(self, topic: str, predicate: Callable[[Message], bool], **options: Any) -> Iterator[Message]:
+        """The messages for which `predicate` is true."""
+        return self.fetcher.search(topic, predicate, **options)
+
+    def search_keys(self, topic: str, text: str | bytes, **options: Any) -> Iterator[Message]:
+        """The messages whose key contains `text`."""
+        return self.fetcher.search_keys(topic, text, **options)
+
+    def search_values(self, topic: str, text: str | bytes, **options: Any) -> Iterator[Message]:
+        """The messages whose value contains `text`."""
+        return self.fetcher.search_values(topic, text, **options)
+
+    # -- running inside another program ------------------------------------------------------------
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether this App's workers run here and every group has its assignment."""
+        return self._runtime is not None and self._runtime.is_ready
+
+    def start(self) -> Self:
+        """Run the workers of all declared handlers in this process, in threads; returns at once."""
+        with self._lock:
+            if self._stopped:
+                raise NotStarted(f"the App {self.name!r} is stopped", hint="make a new App")
+            if self._runtime is None:
+                from elsa.worker.runtime import Runtime  # noqa: PLC0415 - the worker is above the app
+
+                runtime = Runtime(self)
+                runtime.start()
+                self._runtime = runtime
+        return self
+
+    def wait_ready(self, timeout: float = 30.0) -> bool:
+        """Wait until every group has its assignment; False when that took longer than `timeout` seconds."""
+        self.start()
+        return bool(self._runtime.wait_ready(timeout))
+
+    def stop(self, timeout: float | None = None) -> None:
+        """Drain and stop the workers, flush and close the producer; idempotent, safe before start."""
+        with self._lock:
+            if self._stopped:
+                return
+            self._stopped = True
+            runtime, self._runtime = self._runtime, None
+        limit = self.settings.stop_timeout if timeout is None else timeout
+        try:
+            if runtime is not None:
+                runtime.stop(limit)
+        finally:
+            if "_producer" in self.__dict__:
+                self._producer.close(limit)
+            with _LOCK:
+                if _APPS.get(self.name) is self:
+                    del _APPS[self.name]
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.stop()
+
+    def test(self, **options: Any) -> Any:
+        """A harness that runs this App's handlers without any broker: `with app.test() as t: t.send(...)`."""
+        from elsa.testing.harness import Harness  # noqa: PLC0415 - only tests need it
+
+        return Harness(self, **options)
+
+
+def get_app(name: str) -> App:
+    """The App of that name in this process; raises AppNotFound with the names there are."""
+    with _LOCK:
+        app = _APPS.get(name)
+        if app is None:
+            raise AppNotFound(f"there is no App named {name!r}", hint=f"there are: {sorted(_APPS) or 'none'}")
+        return app
+
+
+def default_app() -> App:
+    """The App that `elsa.handler`, `elsa.produce` and the other short forms use; made at first use."""
+    if not _DEFAULT or _DEFAULT[0]._stopped:
+        _DEFAULT[:] = [App()]
+    return _DEFAULT[0]

@@ -1,0 +1,354 @@
+"""Handlers and tasks: a user's function or class, bound to topics, callable and sendable."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import inspect
+import pathlib
+import sys
+import typing
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
+
+import msgspec
+
+from elsa import headers as header_names
+from elsa.codecs import NAMED, body_decoder, encode, typed_decoder
+from elsa.context import Context
+from elsa.errors import BufferFull, DeclarationError, DecodeError, UnsupportedOption
+from elsa.message import Message, Record
+from elsa.options import Options, check, check_topics
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from elsa.app import App
+    from elsa.message import RecordMetadata
+    from elsa.producer import Delivery
+
+_JSON = NAMED["json"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class Handler(Generic[P, R]):
+    """A function or class bound to topics; calling it runs it here, `send` puts a message on its topic.
+
+    Made by `@app.handler(...)`. A class is instantiated once per partition worker in a worker, and once per
+    call when called by hand.
+
+    ```python
+    @elsa.handler("orders")
+    def bill(order: dict) -> None: ...
+
+    bill.send({"id": 1}, key="ann").result(10)
+    ```
+    """
+
+    def __init__(
+        self,
+        app: App,
+        target: Callable[P, R],
+        topics: Any,
+        *,
+        group: str | None,
+        name: str | None = None,
+        localns: Mapping[str, Any] | None = None,
+        **options: Any,
+    ) -> None:
+        self.app = app
+        self.target = target
+        self.name = name or default_name(target)
+        self.group = group
+        where = f"handler {self.name}"
+        self.topics = check_topics(where, topics)
+        self.declared: Options = check(where, group, options)
+        self.is_class = isinstance(target, type)
+        self.shape = Shape.of(target, where, localns, batch=self.declared.batch is not None)
+        self.is_async = self.shape.is_async
+        self.decode = self._make_decoder(where)
+        functools.update_wrapper(self, target, updated=())
+
+    def _make_decoder(self, where: str) -> Callable[[bytes | None], Any] | None:
+        return body_decoder(self.shape.body, self.declared.codec, where)
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        if self.is_class:
+            return typing.cast("R", self.target().handle(*args, **kwargs))  # type: ignore[attr-defined]  # checked in Shape
+        return self.target(*args, **kwargs)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.name} on {', '.join(self.topics)}>"
+
+    @property
+    def topic(self) -> str:
+        """The topic that `send` uses: the first one, if it is a name and no regex."""
+        if self.topics[0].startswith("^"):
+            raise DeclarationError(
+                f"handler {self.name} is bound to the regex {self.topics[0]!r}",
+                hint="say where to send: .options(topic=...).send(...)",
+            )
+        return self.topics[0]
+
+    def options(self, **given: Any) -> Call[P, R]:
+        """Options of one send: key, headers, partition, id, topic, timestamp; then `.send(...)` or `.asend(...)`."""
+        return Call(self, _call_options(self.name, given))
+
+    def send(self, value: Any, **options: Any) -> Delivery:
+        """Send one message to the handler's topic; returns at once, `.result(timeout)` or `await` confirms.
+
+        Options: key, headers, partition, id, topic.
+        """
+        return Call(self, _call_options(self.name, options)).send(value)
+
+    async def asend(self, value: Any, **options: Any) -> RecordMetadata:
+        """Send one message and wait for the broker's confirmation without blocking the event loop."""
+        return await Call(self, _call_options(self.name, options)).asend(value)
+
+    def send_many(self, values: Iterable[Any], *, key: Callable[[Any], Any] | None = None, **options: Any) -> Any:
+        """Send many messages, return their metadata when all are confirmed.
+
+        `key(value)` gives each one's key. Raises ProduceError with `failed` in the order of `values`.
+        """
+        call = _call_options(self.name, options)
+        records = [
+            Record(
+                encode(value, self.declared.codec),
+                key=key(value) if key else call.get("key"),
+                headers=call.get("headers") or (),
+                partition=call.get("partition"),
+            )
+            for value in values
+        ]
+        return self.app.produce(call.get("topic") or self.topic, records)
+
+    def _encode(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[bytes | None, header_names.Pairs]:
+        if len(args) != 1 or kwargs:
+            raise TypeError(f"{self.name}.send takes one body and the options key, headers, partition, id, topic")
+        return encode(args[0], self.declared.codec), []
+
+
+class Task(Handler[P, R]):
+    """A handler called by name with arguments; many tasks share a topic. Made by `@app.task(...)`.
+
+    ```python
+    @app.task(topic="emails")
+    def welcome(user_id: int, locale: str = "en") -> None: ...
+
+    welcome.send(42, locale="da")
+    ```
+    """
+
+    def _make_decoder(self, where: str) -> Callable[[bytes | None], Any]:
+        if self.is_class or self.declared.batch is not None:
+            raise DeclarationError(f"{where}: a task is a plain function", hint="use @app.handler for classes, batches")
+        if self.declared.codec is not _JSON:
+            raise DeclarationError(f"{where}: a task's body is always JSON", hint="leave codec= out")
+        self._signature, self._params = _task_parameters(self.target, where, self.shape)
+        return self._decode_call
+
+    def send(self, *args: Any, **kwargs: Any) -> Delivery:  # type: ignore[override]  # a task is sent by its arguments
+        """Call the task somewhere else: the arguments are bound to its signature and checked here.
+
+        Raises TypeError for arguments that do not fit. Use `.options(key=...)` for the send's own options.
+        """
+        return Call(self, {}).send(*args, **kwargs)
+
+    async def asend(self, *args: Any, **kwargs: Any) -> RecordMetadata:  # type: ignore[override]  # see send
+        """Like `send`, and wait for the broker's confirmation without blocking the event loop."""
+        return await Call(self, {}).asend(*args, **kwargs)
+
+    def send_many(self, calls: Iterable[Any], **options: Any) -> Any:  # type: ignore[override]  # see send
+        """Send many calls, each a tuple of arguments or a mapping of keywords; returns when all are confirmed."""
+        call = _call_options(self.name, options)
+        records = []
+        for one in calls:
+            args, kwargs = ((), dict(one)) if hasattr(one, "items") else (tuple(one), {})
+            value, pairs = self._encode(args, kwargs)
+            records.append(Record(value, key=call.get("key"), headers=pairs, partition=call.get("partition")))
+        return self.app.produce(call.get("topic") or self.topic, records)
+
+    def _encode(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[bytes | None, header_names.Pairs]:
+        bound = self._signature.bind(*args, **kwargs)
+        for name, value in bound.arguments.items():
+            self._check_argument(name, value)
+        body = encode([list(bound.args), bound.kwargs], _JSON)
+        return body, [(header_names.TASK, self.name.encode())]
+
+    def _check_argument(self, name: str, value: Any) -> None:
+        kind = self._signature.parameters[name].kind
+        if kind in (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD):
+            return
+        annotation = self.shape.hints.get(name, Any)
+        try:
+            msgspec.convert(value, annotation)
+        except msgspec.ValidationError as error:
+            raise TypeError(f"{self.name}({name}={value!r}): {error}") from error
+        except TypeError:
+            # not a type that msgspec knows (pydantic, arbitrary classes): the codec has the last word
+            return
+
+    def _decode_call(self, value: bytes | None) -> inspect.BoundArguments:
+        if value is None:
+            raise DecodeError(f"a call of {self.name} has no body", hint="the body is JSON: [args, kwargs]")
+        try:
+            args, kwargs = msgspec.json.decode(value, type=tuple[list[msgspec.Raw], dict[str, msgspec.Raw]])
+            bound = self._signature.bind(*args, **kwargs)
+            for name, raw in bound.arguments.items():
+                bound.arguments[name] = self._decode_argument(name, raw)
+        except Exception as error:  # msgspec, pydantic and the binding each raise their own
+            raise DecodeError(f"a call of {self.name} does not fit: {error}") from error
+        return bound
+
+    def _decode_argument(self, name: str, raw: Any) -> Any:
+        decode = self._params[name]
+        kind = self._signature.parameters[name].kind
+        if kind is inspect.Parameter.VAR_POSITIONAL:
+            return tuple(decode(bytes(one)) for one in raw)
+        if kind is inspect.Parameter.VAR_KEYWORD:
+            return {key: decode(bytes(one)) for key, one in raw.items()}
+        return decode(bytes(raw))
+
+
+class Call(Generic[P, R]):
+    """A handler with the options of one send: `handler.options(key="k").send(...)`."""
+
+    def __init__(self, handler: Handler[P, R], given: Mapping[str, Any]) -> None:
+        self._handler = handler
+        self._given = given
+
+    def _prepared(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[str, bytes | None, dict[str, Any]]:
+        value, own = self._handler._encode(args, kwargs)
+        given = dict(self._given)
+        topic = given.pop("topic", None) or self._handler.topic
+        headers = given.pop("headers", None)
+        if headers or own:
+            given["headers"] = header_names.pairs(headers) + own
+        return topic, value, given
+
+    def send(self, *args: Any, **kwargs: Any) -> Delivery:
+        """Send; returns a Delivery at once."""
+        topic, value, given = self._prepared(args, kwargs)
+        return self._handler.app.producer.send(topic, value, **given)
+
+    async def asend(self, *args: Any, **kwargs: Any) -> RecordMetadata:
+        """Send and await the broker's confirmation."""
+        topic, value, given = self._prepared(args, kwargs)
+        send = self._handler.app.producer.send
+        try:
+            delivery = send(topic, value, block=False, **given)
+        except BufferFull:
+            # the buffer drains in the producer's own thread; waiting for it must not hold the event loop
+            delivery = await asyncio.to_thread(functools.partial(send, topic, value, **given))
+        return await delivery
+
+
+class Shape:
+    """What a user's function looks like: its body parameter, its context parameter, sync or async."""
+
+    def __init__(self, hints: Mapping[str, Any], body: Any, context: str | None, *, is_async: bool, has_body: bool):
+        self.hints = hints
+        self.body = body
+        self.context = context
+        self.is_async = is_async
+        self.has_body = has_body
+
+    @classmethod
+    def of(cls, target: Any, where: str, localns: Mapping[str, Any] | None, *, batch: bool) -> Shape:
+        """Read a function's or class's signature; raises DeclarationError for what cannot be a handler."""
+        function = _handle_method(target, where, batch=batch) if isinstance(target, type) else target
+        if not callable(function):
+            raise DeclarationError(f"{where}: {target!r} is neither a function nor a class")
+        hints = _hints(function, where, localns)
+        parameters = list(inspect.signature(function).parameters.values())
+        if isinstance(target, type):
+            parameters = parameters[1:]
+        context = next((p.name for p in parameters if _is_context(hints.get(p.name))), None)
+        bodies = [p for p in parameters if p.name != context]
+        body = hints.get(bodies[0].name, Any) if bodies else Any
+        if batch:
+            body = _batch_member(where, body)
+        is_async = inspect.iscoroutinefunction(function)
+        return cls(hints, body, context, is_async=is_async, has_body=bool(bodies))
+
+    def arguments(self, body: Any, context: Context) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """How to call the function with a decoded body."""
+        args = (body,) if self.has_body else ()
+        return args, ({self.context: context} if self.context else {})
+
+
+def default_name(target: Any) -> str:
+    """`module.function`, with the real module's name also when it runs as `__main__`."""
+    module = target.__module__
+    if module == "__main__":
+        main = sys.modules["__main__"]
+        spec = getattr(main, "__spec__", None)
+        path = getattr(main, "__file__", None)
+        # a producer script and its worker must agree on the name, and only the worker imports it by name
+        module = spec.name if spec else pathlib.Path(path).stem if path else "main"
+    return f"{module}.{target.__qualname__}".replace(".<locals>", "")
+
+
+def _hints(function: Any, where: str, localns: Mapping[str, Any] | None) -> dict[str, Any]:
+    try:
+        return typing.get_type_hints(function, localns=dict(localns or {}), include_extras=False)
+    except NameError as error:
+        raise DeclarationError(
+            f"{where}: an annotation cannot be resolved: {error}",
+            hint="import the type at run time (not under TYPE_CHECKING), and define it before the handler",
+        ) from error
+
+
+def _is_context(annotation: Any) -> bool:
+    return annotation is Context or Context in typing.get_args(annotation)
+
+
+def _handle_method(target: type, where: str, *, batch: bool) -> Any:
+    name = "handle_batch" if batch else "handle"
+    method = getattr(target, name, None)
+    if method is None:
+        other = "handle" if batch else "handle_batch"
+        hint = f"write `def {name}(self, body, ctx)`"
+        if hasattr(target, other):
+            hint += " or give the option batch=" + ("None" if batch else "N")
+        raise DeclarationError(f"{where}: the class has no method {name}", hint=hint)
+    return method
+
+
+def _batch_member(where: str, annotation: Any) -> Any:
+    if annotation is Any:
+        return Any
+    if annotation is list:
+        return Any
+    if typing.get_origin(annotation) is list:
+        return typing.get_args(annotation)[0]
+    raise DeclarationError(f"{where}: a batch handler takes list[T], not {annotation!r}")
+
+
+_CALL_OPTIONS = ("key", "headers", "partition", "id", "topic", "timestamp")
+_LATER_CALL_OPTIONS = ("delay", "eta", "expires")
+
+
+def _call_options(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    for option in given:
+        if option in _LATER_CALL_OPTIONS:
+            raise UnsupportedOption(f"{name}: {option}= is not available yet", hint="send it when it is due")
+        if option not in _CALL_OPTIONS:
+            raise TypeError(f"{name}: unknown option {option!r}; options are {', '.join(_CALL_OPTIONS)}")
+    return dict(given)
+
+
+def _task_parameters(
+    target: Any, where: str, shape: Shape
+) -> tuple[inspect.Signature, dict[str, Callable[[bytes], Any]]]:
+    """The signature without the context, and a decoder of each argument."""
+    signature = inspect.signature(target)
+    parameters = [p for p in signature.parameters.values() if p.name != shape.context]
+    decoders: dict[str, Callable[[bytes], Any]] = {}
+    for parameter in parameters:
+        annotation = shape.hints.get(parameter.name, Any)
+        if annotation is Message:
+            raise DeclarationError(f"{where}: a task's argument cannot be an elsa.Message", hint="use @app.handler")
+        decoders[parameter.name] = typed_decoder(annotation, _JSON, where)
+    return signature.replace(parameters=parameters), decoders

@@ -1,0 +1,62 @@
+"""Names of the headers that Elsa writes; all values are UTF-8 text."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+ID = "elsa-id"
+TASK = "elsa-task"
+SENT_AT = "elsa-sent-at"
+ATTEMPT = "elsa-attempt"
+ORIGIN = "elsa-origin"
+ERROR_TYPE = "elsa-error-type"
+ERROR_MESSAGE = "elsa-error-message"
+TRACEBACK = "elsa-traceback"
+HANDLER = "elsa-handler"
+REASON = "elsa-reason"
+CONTENT_TYPE = "content-type"
+
+Pairs = list[tuple[str, bytes | None]]
+
+
+def pairs(headers: object) -> Pairs:
+    """Headers in any accepted form (mapping, pairs, None) as a list of pairs; order and duplicates kept.
+
+    >>> pairs({"a": "1"})
+    [('a', b'1')]
+    """
+    if not headers:
+        return []
+    items: Iterable[tuple[str, object]]
+    items = headers.items() if hasattr(headers, "items") else headers  # type: ignore[assignment]  # checked by use
+    return [(name, _value(name, value)) for name, value in items]
+
+
+def _value(name: str, value: object) -> bytes | None:
+    if value is None or isinstance(value, bytes):
+        return value
+    if isinstance(value, str):
+        return value.encode()
+    raise TypeError(f"header {name!r} is {type(value).__name__}, not bytes, str or None")
+
+
+def text(headers: Iterable[tuple[str, bytes | None]] | None, name: str) -> str | None:
+    """The last header of that name as text, or None when it is absent or not UTF-8."""
+    found = None
+    for key, value in headers or ():
+        if key == name and value is not None:
+            found = value
+    if found is None:
+        return None
+    try:
+        return found.decode()
+    except UnicodeDecodeError:
+        return None
+
+
+def without(headers: Iterable[tuple[str, bytes | None]], names: Mapping[str, object]) -> Pairs:
+    """The pairs whose names are not in `names`."""
+    return [pair for pair in headers if pair[0] not in names]

@@ -1,0 +1,45 @@
+"""Names of topics that Elsa makes, and which topics count as internal."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+
+#: Kafka's limit on the length of a topic's name
+MAX_LENGTH = 249
+_ILLEGAL = re.compile(r"[^a-zA-Z0-9._-]")
+_INTERNAL = re.compile(r"(^__)|\.(dlq|retry|seen|cancelled|control|status|tasks)$|\.delay\.\d+$")
+
+
+def legal(name: str) -> str:
+    """`name` as a topic: illegal characters become `-`, over 249 characters end in a hash.
+
+    >>> legal("orders/eu")
+    'orders-eu'
+    """
+    name = _ILLEGAL.sub("-", name)
+    if len(name) <= MAX_LENGTH:
+        return name
+    digest = hashlib.sha256(name.encode()).hexdigest()[:16]
+    kept, dot, suffix = name.rpartition(".")
+    suffix = dot + suffix if len(suffix) < 16 else ""
+    return f"{kept[: MAX_LENGTH - len(suffix) - 17]}-{digest}{suffix}"
+
+
+def dead_letter_topic(topic: str, group: str | None, app: str) -> str:
+    """Where the dead letters of `topic` go for one group (of a standalone handler: for the app)."""
+    return legal(f"{topic}.{group or app}.dlq")
+
+
+def task_topic(app: str) -> str:
+    """The topic that tasks share unless they name another."""
+    return legal(f"{app}.tasks")
+
+
+def is_internal(topic: str) -> bool:
+    """Whether a topic is Elsa's or Kafka's own: a regex subscription never matches it.
+
+    >>> is_internal("orders.billing.dlq"), is_internal("orders")
+    (True, False)
+    """
+    return _INTERNAL.search(topic) is not None

@@ -1,0 +1,160 @@
+"""The options of a handler or task: checked when it is declared, never changed afterwards."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from dataclasses import dataclass, fields
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Literal
+
+from elsa.codecs import NAMED, Codec, resolve
+from elsa.errors import DeclarationError, UnsupportedOption
+from elsa.policies.retry import NEVER, Retry
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+Start = Literal["earliest", "latest"] | int | datetime | dict[int, Any]
+
+#: options of the public API whose machinery does not exist yet, with the only value that is accepted
+_LATER: dict[str, tuple[Any, str]] = {
+    "ordering": ("partition", 'only ordering="partition" is available yet'),
+    "delivery": ("at_least_once", 'only delivery="at_least_once" is available yet'),
+    "transactional": (False, "transactional handlers are not available yet"),
+    "idempotent_by": (None, "idempotent_by is not available yet"),
+    "rate": (None, "rate limits are not available yet"),
+    "expires": (None, "expires is not available yet"),
+    "max_tasks_per_child": (None, 'max_tasks_per_child belongs to executor="process", which is not available yet'),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """What `@app.handler(...)` and `@app.task(...)` take beside topics, group and name."""
+
+    ordering: str = "partition"
+    concurrency: int | None = None
+    executor: str = "auto"
+    batch: int | None = None
+    batch_wait: float = 0.1
+    start: Any = None
+    on_out_of_range: str = "earliest"
+    partitions: tuple[int, ...] | None = None
+    partitions_count: int | None = None
+    topic_config: Mapping[str, str] | None = None
+    retry: Retry = Retry()
+    dead_letter: str | None = None
+    on_exhausted: str = "dead_letter"
+    timeout: float | None = None
+    max_in_flight: int | None = None
+    codec: Codec = NAMED["json"]
+
+
+def check(where: str, group: str | None, given: Mapping[str, Any]) -> Options:
+    """Options from keywords; raises DeclarationError (with a hint) for what is unknown or contradicts itself."""
+    known = {field.name for field in fields(Options)}
+    for name, value in given.items():
+        if name in _LATER:
+            only, text = _LATER[name]
+            if value != only:
+                raise UnsupportedOption(f"{where}: {name}={value!r}: {text}", hint=f"leave it out, or {name}={only!r}")
+        elif name not in known:
+            near = difflib.get_close_matches(name, [*known, *_LATER], 1)
+            hint = f"did you mean {near[0]!r}?" if near else f"options are {', '.join(sorted(known))}"
+            raise DeclarationError(f"{where}: unknown option {name!r}", hint=hint)
+    values = {name: value for name, value in given.items() if name in known}
+    _check_values(where, values)
+    _check_start(where, group, values)
+    values["codec"] = resolve(values.get("codec", "json"))
+    if (retry := values.get("retry")) is False or ("retry" in values and retry is None):
+        values["retry"] = NEVER
+    if values.get("partitions") is not None:
+        values["partitions"] = _partitions(where, group, values["partitions"])
+    return Options(**values)
+
+
+def _check_values(where: str, values: Mapping[str, Any]) -> None:
+    for name in ("concurrency", "batch", "max_in_flight", "partitions_count"):
+        value = values.get(name)
+        if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
+            raise DeclarationError(f"{where}: {name}={value!r} is not a whole number above 0")
+    for name in ("batch_wait", "timeout"):
+        value = values.get(name)
+        if value is not None and (not isinstance(value, int | float) or isinstance(value, bool) or value < 0):
+            raise DeclarationError(f"{where}: {name}={value!r} is not a number of seconds")
+    executor = values.get("executor", "auto")
+    if executor == "process":
+        raise UnsupportedOption(
+            f'{where}: executor="process" is not available yet', hint="run more worker processes: --processes"
+        )
+    if executor not in ("auto", "thread"):
+        raise DeclarationError(f"{where}: executor={executor!r} is unknown", hint='use "auto" or "thread"')
+    exhausted = values.get("on_exhausted", "dead_letter")
+    if exhausted == "stop":
+        raise UnsupportedOption(f'{where}: on_exhausted="stop" is not available yet', hint='use "dead_letter"')
+    if exhausted not in ("dead_letter", "skip"):
+        raise DeclarationError(f"{where}: on_exhausted={exhausted!r} is unknown", hint='use "dead_letter" or "skip"')
+    if values.get("on_out_of_range", "earliest") not in ("earliest", "latest", "fail"):
+        raise DeclarationError(
+            f"{where}: on_out_of_range={values['on_out_of_range']!r} is unknown",
+            hint='use "earliest", "latest" or "fail"',
+        )
+    retry = values.get("retry", True)
+    if not (retry in (None, False, True) or isinstance(retry, Retry)):
+        raise DeclarationError(f"{where}: retry={retry!r} is no elsa.Retry", hint="retry=None means: never again")
+
+
+def _check_start(where: str, group: str | None, values: Mapping[str, Any]) -> None:
+    def fine(start: Any) -> bool:
+        if isinstance(start, datetime):
+            if start.tzinfo is None:
+                raise DeclarationError(
+                    f"{where}: start={start!r} has no time zone", hint="add tzinfo=datetime.UTC, for example"
+                )
+            return True
+        return start in ("earliest", "latest") or (
+            isinstance(start, int) and not isinstance(start, bool) and start >= 0
+        )
+
+    start = values.get("start")
+    parts = start.items() if isinstance(start, dict) else [(0, start)]
+    if start is not None and not all(isinstance(p, int) and fine(s) for p, s in parts):
+        raise DeclarationError(
+            f"{where}: start={start!r} is not understood",
+            hint='use "earliest", "latest", an offset, a datetime with a time zone, or {partition: one of these}',
+        )
+
+
+def _partitions(where: str, group: str | None, value: Any) -> tuple[int, ...]:
+    if group is not None:
+        raise DeclarationError(
+            f"{where}: partitions= belongs to standalone handlers", hint="add group=None, or leave it out"
+        )
+    found = (value,) if isinstance(value, int) else tuple(value)
+    if not found or not all(isinstance(p, int) and p >= 0 for p in found):
+        raise DeclarationError(f"{where}: partitions={value!r} is no list of partition numbers")
+    return found
+
+
+def check_topics(where: str, topics: Any) -> tuple[str, ...]:
+    """The topics of a handler as a tuple; a name, a list of names, or one `^regex`."""
+    names = (topics,) if isinstance(topics, str) else tuple(topics)
+    if not names:
+        raise DeclarationError(f"{where}: no topic")
+    for name in names:
+        if not isinstance(name, str) or not name:
+            raise DeclarationError(f"{where}: topic {name!r} is no name")
+        if name.startswith("^"):
+            try:
+                re.compile(name)
+            except re.error as error:
+                raise DeclarationError(f"{where}: {name!r} is no regular expression: {error}") from error
+        elif not re.fullmatch(r"[a-zA-Z0-9._-]{1,249}", name):
+            raise DeclarationError(
+                f"{where}: topic {name!r} is not legal",
+                hint="letters, digits, '.', '_' and '-', at most 249; a regex begins with '^'",
+            )
+    if len(set(names)) < len(names):
+        raise DeclarationError(f"{where}: a topic is named twice in {names!r}")
+    return names

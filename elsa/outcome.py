@@ -1,0 +1,86 @@
+"""What a handler may return (ACK, DEFER, CONTINUE, ack_through) and what a delivery came to (Outcome)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+
+class Result(Enum):
+    """The named results of a handler."""
+
+    ACK = "ack"
+    DEFER = "defer"
+    CONTINUE = "continue"
+
+    def __repr__(self) -> str:
+        return f"elsa.{self.name}"
+
+
+#: done (the same as returning None)
+ACK = Result.ACK
+#: not yet: `ctx.ack()` will finish it, from any thread
+DEFER = Result.DEFER
+#: go on, commit nothing until a later message is finished
+CONTINUE = Result.CONTINUE
+
+
+@dataclass(frozen=True, slots=True)
+class AckThrough:
+    """All messages of the batch up to and including `offset` are done, the others come again."""
+
+    offset: int
+
+
+def ack_through(offset: int) -> AckThrough:
+    """Finish a batch up to `offset` only; the rest goes back to the front of its lane.
+
+    ```python
+    @elsa.handler("events", batch=100)
+    def store(events: list[dict], ctx: elsa.Context):
+        return elsa.ack_through(ctx.messages[0].offset)
+    ```
+    """
+    return AckThrough(offset)
+
+
+class Kind(Enum):
+    """What one delivery came to; the value is the `outcome` label of the metrics."""
+
+    DONE = "ok"
+    RETRY = "retried"
+    DEAD = "dead"
+    SKIPPED = "skipped"
+    DEFERRED = "deferred"
+    CONTINUED = "continued"
+    #: some of a batch is done, the rest goes back
+    PARTIAL = "partial"
+    #: the executor, not the handler, failed: the partition worker starts anew
+    CRASHED = "failed"
+    #: revoked or stopped while it ran
+    ABANDONED = "abandoned"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The decision about one call; policies return it, settlement carries it out."""
+
+    kind: Kind
+    #: seconds until the next attempt (RETRY)
+    delay: float = 0.0
+    #: exhausted, decode, unknown, rejected, timeout, or the reason the handler gave
+    reason: str = ""
+    error: BaseException | None = None
+    #: which attempt this was, 1 is the first
+    attempt: int = 1
+    #: how many messages of a batch, from its start, are done (PARTIAL; also RETRY after a BatchError)
+    done: int = 0
+    #: the handler's value, for middleware and observers
+    result: Any = None
+
+
+DONE = Outcome(Kind.DONE)
+DEFERRED = Outcome(Kind.DEFERRED)
+CONTINUED = Outcome(Kind.CONTINUED)
+ABANDONED = Outcome(Kind.ABANDONED)
