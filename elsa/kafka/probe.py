@@ -1,0 +1,85 @@
+"""Asks a cluster whether it answers, and creates and deletes what tests need.
+
+Called by elsa.broker and elsa.testing.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+# A broker that is starting refuses connections: that is no news.
+_SILENT = logging.getLogger("elsa.kafka.probe")
+_SILENT.addHandler(logging.NullHandler())
+_SILENT.propagate = False
+
+
+class Probe:
+    """An admin client for one address; `answers` may be called until it says yes."""
+
+    def __init__(self, bootstrap: str) -> None:
+        self._client = _admin(bootstrap)
+
+    def answers(self, nodes: int, timeout: float) -> bool:
+        """Whether this address knows a controller and that many brokers, waiting at most `timeout` seconds."""
+        try:
+            metadata = self._client.list_topics(timeout=timeout)
+        except KafkaException:
+            return False
+        return len(metadata.brokers) >= nodes and metadata.controller_id > 0
+
+
+def _admin(bootstrap: str) -> AdminClient:
+    settings: dict[str, Any] = {
+        "bootstrap.servers": bootstrap,
+        "reconnect.backoff.ms": 20,
+        "reconnect.backoff.max.ms": 100,
+        "log_level": 0,
+        "logger": _SILENT,
+    }
+    return AdminClient(settings)
+
+
+def create_topic(
+    bootstrap: str, topic: str, partitions: int, config: Mapping[str, str] | None = None, *, timeout: float = 30.0
+) -> None:
+    """Create a topic and wait until every broker that is asked knows all its partitions."""
+    admin = _admin(bootstrap)
+    created = admin.create_topics(
+        [NewTopic(topic, num_partitions=partitions, config=dict(config or {}))], operation_timeout=timeout
+    )
+    created[topic].result(timeout)
+
+
+def delete_topics(bootstrap: str, topics: Sequence[str], *, timeout: float = 30.0) -> None:
+    """Delete topics; one that is gone already is no error."""
+    if topics:
+        admin = _admin(bootstrap)
+        _finish(admin.delete_topics(list(topics), operation_timeout=timeout), timeout)
+
+
+def delete_groups(bootstrap: str, groups: Sequence[str], *, timeout: float = 30.0) -> None:
+    """Delete consumer groups; one that never was, or whose dead members have not expired yet, is no error."""
+    if groups:
+        admin = _admin(bootstrap)
+        _finish(admin.delete_consumer_groups(list(groups), request_timeout=timeout), timeout)
+
+
+def _finish(futures: Mapping[str, Any], timeout: float) -> None:
+    for future in futures.values():
+        try:
+            future.result(timeout)
+        except KafkaException as error:
+            if error.args[0].code() not in {
+                KafkaError.UNKNOWN_TOPIC_OR_PART,
+                KafkaError.GROUP_ID_NOT_FOUND,
+                KafkaError.NON_EMPTY_GROUP,
+            }:
+                raise

@@ -1,0 +1,63 @@
+"""Fixtures of Elsa's own tests: short names for the plugin's, topics and groups that clean up after themselves."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from elsa.broker import EmbeddedKafka
+from elsa.testing.kafka import Groups, KafkaService, Topics, require_embedded, require_kafka
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from elsa.kafka.mock import MockCluster
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Tests marked `broker` are skipped where no Kafka can be had, and fail with CI=true."""
+    if item.get_closest_marker("broker") is not None:
+        require_kafka()
+
+
+@pytest.fixture(scope="session")
+def kafka(elsa_kafka: KafkaService) -> KafkaService:
+    """The session's real Kafka; never stop it, other tests use it (`kafka_cluster` is for that)."""
+    return elsa_kafka
+
+
+@pytest.fixture(scope="session")
+def brokers(kafka: KafkaService) -> str:
+    """Its addresses."""
+    return kafka.bootstrap
+
+
+@pytest.fixture
+def topic(brokers: str, request: pytest.FixtureRequest) -> Iterator[Topics]:
+    """`topic(partitions=1, config=None)` creates a topic and returns its unique name."""
+    topics = Topics(brokers, request.node.name)
+    yield topics
+    topics.clean_up()
+
+
+@pytest.fixture
+def group(brokers: str, request: pytest.FixtureRequest) -> Iterator[Groups]:
+    """`group()` returns a unique group name."""
+    groups = Groups(brokers, request.node.name)
+    yield groups
+    groups.clean_up()
+
+
+@pytest.fixture
+def mock_kafka(elsa_mock_kafka: MockCluster) -> MockCluster:
+    """librdkafka's mock cluster (no admin API)."""
+    return elsa_mock_kafka
+
+
+@pytest.fixture(scope="module")
+def kafka_cluster() -> Iterator[EmbeddedKafka]:
+    """A real Kafka of 3 nodes for one module, whose nodes may be stopped, killed and started; heal it afterwards."""
+    require_embedded()
+    with EmbeddedKafka(nodes=3, ephemeral=True) as cluster:
+        yield cluster
