@@ -1,0 +1,133 @@
+"""Reads durations, sizes, counts and booleans as people write them; used by the configuration and the command line."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+_DURATION = re.compile(r"(\d+(?:\.\d+)?|\.\d+)\s*(ms|s|m|h|d)?", re.IGNORECASE)
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(b|kb|kib|k|mb|mib|m|gb|gib|g)?", re.IGNORECASE)
+_WHOLE = re.compile(r"[+-]?\d+(_\d+)*")
+_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_BYTES = {"b": 1, "k": 1024, "m": 1024**2, "g": 1024**3}
+_BOOLEANS = {
+    **dict.fromkeys(("1", "true", "yes", "on"), True),
+    **dict.fromkeys(("0", "false", "no", "off"), False),
+}
+
+
+def seconds(value: Any) -> float:
+    """A duration in seconds from a number or from `30`, `1.5`, `500ms`, `30s`, `5m`, `2h`, `1d`.
+
+    Raises ValueError with what is allowed.
+
+    >>> seconds("500ms"), seconds("5m"), seconds(3)
+    (0.5, 300.0, 3.0)
+    """
+    if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < float("inf"):
+        return float(value)
+    if isinstance(value, str) and (found := _DURATION.fullmatch(value.strip())):
+        return float(found[1]) * _SECONDS[(found[2] or "s").lower()]
+    raise ValueError('a duration: seconds (30, 1.5) or a text like "500ms", "30s", "5m", "2h"')
+
+
+def size(value: Any) -> int:
+    """A number of bytes from a whole number or from `64kB`, `16MB`, `1 GiB` (powers of 1024).
+
+    Raises ValueError with what is allowed.
+
+    >>> size("16MB") == 16 * 1024 * 1024
+    True
+    """
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+        return value
+    if isinstance(value, str) and (found := _SIZE.fullmatch(value.strip())):
+        return int(float(found[1]) * _BYTES[(found[2] or "b").lower()[0]])
+    raise ValueError('a size: bytes (1048576) or a text like "64kB", "16MB", "1GB" (powers of 1024)')
+
+
+def boolean(value: Any) -> bool:
+    """True or False from a bool or from true/false, yes/no, on/off, 1/0. Raises ValueError with what is allowed.
+
+    >>> boolean("yes"), boolean("off")
+    (True, False)
+    """
+    if isinstance(value, bool):
+        return value
+    if (found := _BOOLEANS.get(str(value).strip().lower())) is not None:
+        return found
+    raise ValueError("true or false (also yes/no, on/off, 1/0)")
+
+
+def whole(value: Any) -> int:
+    """A whole number, also from its text. Raises ValueError with what is allowed.
+
+    >>> whole("1_000")
+    1000
+    """
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    if isinstance(value, str) and _WHOLE.fullmatch(value.strip()):
+        return int(value)
+    raise ValueError("a whole number")
+
+
+@dataclass(frozen=True, slots=True)
+class Duration:
+    """Reads seconds of at least `low`."""
+
+    low: float = 0.001
+
+    def __call__(self, value: Any) -> float:
+        found = seconds(value)
+        if found < self.low:
+            raise ValueError(f"a duration of at least {self.low:g} s")
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """Reads a number of bytes of at least `low`."""
+
+    low: int = 1
+
+    def __call__(self, value: Any) -> int:
+        found = size(value)
+        if found < self.low:
+            raise ValueError(f"a size of at least {self.low} bytes")
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """Reads a whole number between `low` and `high`, both included."""
+
+    low: int = 1
+    high: int = 2**31 - 1
+
+    def __call__(self, value: Any) -> int:
+        allowed = (
+            f"a whole number from {self.low} to {self.high}"
+            if self.high < 2**31 - 1
+            else (f"a whole number of at least {self.low}")
+        )
+        try:
+            found = whole(value)
+        except ValueError as error:
+            raise ValueError(allowed) from error
+        if not self.low <= found <= self.high:
+            raise ValueError(allowed)
+        return found
+
+
+class Choice:
+    """Reads one of some words, in any case."""
+
+    def __init__(self, *words: str) -> None:
+        self.words = words
+
+    def __call__(self, value: Any) -> str:
+        if isinstance(value, str) and (found := value.strip().lower()) in self.words:
+            return found
+        raise ValueError(f"one of {', '.join(self.words)}")
