@@ -1,0 +1,58 @@
+# Needs Python 3.11+ and make. `make demo` and `make test` install what they need into .venv.
+
+# the first interpreter that is new enough; `make PYTHON=/path/to/python demo` names another
+PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11; do \
+	"$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$python" && break; done)
+VENV ?= .venv
+BIN := $(VENV)/bin
+# handed on: `make test ARGS="tests/unit -x"`, `make demo ARGS="--fast --processes 2"`
+ARGS ?=
+
+.PHONY: help demo test lint format types imports bench check clean
+
+help:  ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
+
+demo: $(VENV)/.installed  ## real flights through a real Kafka, with a live table
+	@$(BIN)/elsa demo $(ARGS)
+
+test: $(VENV)/.installed-dev  ## the whole suite, on the embedded Kafka
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: $(VENV)/.installed-dev  ## ruff: rules and format
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(VENV)/.installed-dev  ## let ruff repair what it can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+types: $(VENV)/.installed-dev  ## mypy, strict
+	$(BIN)/mypy
+
+imports: $(VENV)/.installed-dev  ## the direction of imports
+	$(BIN)/lint-imports
+
+bench: $(VENV)/.installed-dev  ## measure against a plain consumer loop (minutes, on a quiet machine)
+	$(BIN)/python -m tests.benchmarks $(ARGS)
+
+check: lint types imports test  ## everything that CI runs
+
+clean:  ## remove the virtual environment and all caches
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache build dist
+	find elsa workers tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The checkout is installed editable: only a changed pyproject.toml asks for another installation.
+$(VENV)/.installed: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[broker]'
+	@touch $@
+
+$(VENV)/.installed-dev: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	@touch $@ $(VENV)/.installed
+
+$(BIN)/python:
+	@test -n "$(PYTHON)" || { echo "Elsa needs Python 3.11 or newer, and none was found." \
+		"Install one, or name it: make PYTHON=/path/to/python" >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo "$(PYTHON) cannot make a virtual environment;" \
+		"on Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
