@@ -18,6 +18,7 @@ _DISK_FULL = ("No space left on device", "Disk quota exceeded", "There is not en
 _PORT_TAKEN = ("Address already in use", "SocketException: Address")
 _CORRUPT = (
     "meta.properties",
+    "node ID not found in",
     "InconsistentClusterIdException",
     "InconsistentBrokerIdException",
     "CorruptRecordException",

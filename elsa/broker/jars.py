@@ -12,10 +12,10 @@ import tempfile
 import threading
 import zipfile
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
+from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from elsa.broker.folders import cache_folder, free_bytes, require_room
@@ -30,7 +30,7 @@ Progress: TypeAlias = Callable[[int, int, int], None]
 
 _PARALLEL = 8
 _ATTEMPTS = 3
-_TIMEOUT_SECONDS = 20
+_TIMEOUT_SECONDS = 10
 _HINT = (
     "check the network, the proxy (HTTPS_PROXY) or name a mirror under [repositories] in jgo's configuration file; "
     "or unpack Kafka 4 somewhere and set KAFKA_HOME; or use a running cluster with ELSA_BROKERS"
@@ -125,10 +125,15 @@ def _locked(folder: Path) -> Iterator[None]:
         yield
 
 
+class _Cancelled(Exception):
+    """Another download failed, or the program is being stopped."""
+
+
 class _Meter:
     """Counts jars and bytes for the progress callback; any downloading thread calls it, a lock guards it."""
 
     def __init__(self, total: int, on_progress: Progress | None) -> None:
+        self.cancelled = threading.Event()
         self._lock = threading.Lock()
         self._done = 0
         self._total = total
@@ -136,6 +141,9 @@ class _Meter:
         self._on_progress = on_progress
 
     def add(self, *, jars: int = 0, size: int = 0) -> None:
+        if self.cancelled.is_set():
+            # Raised inside the download that reports: it must not hold up a ctrl-C.
+            raise _Cancelled
         with self._lock:
             self._done += jars
             self._bytes += size
@@ -153,20 +161,44 @@ def _fetch_all(
     meter = _Meter(len(jars), on_progress)
     meter.add()
     partial = Path(tempfile.mkdtemp(prefix=".fetch-", dir=folder))
-    cancelled = threading.Event()
     try:
         context = _context(partial, meter, repositories)
-        with ThreadPoolExecutor(_PARALLEL, thread_name_prefix="elsa-jars") as pool:
-            downloads = [pool.submit(_fetch, jar, context, folder, meter, cancelled) for jar in jars]
-            try:
-                for download in as_completed(downloads):
-                    download.result()
-            except BaseException:
-                cancelled.set()
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise
+        todo: SimpleQueue[Jar] = SimpleQueue()
+        results: SimpleQueue[BaseException | None] = SimpleQueue()
+        for jar in jars:
+            todo.put(jar)
+        for number in range(min(_PARALLEL, len(jars))):
+            # Not a pool, whose end would wait for a registry that has fallen silent: ctrl-C is to work at once.
+            threading.Thread(
+                target=_fetch_from,
+                args=(todo, results, context, folder, meter),
+                name=f"elsa-jars-{number}",
+                daemon=True,
+            ).start()
+        for _ in jars:
+            failure = results.get()
+            if failure is not None:
+                raise failure
     finally:
+        meter.cancelled.set()
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def _fetch_from(
+    todo: SimpleQueue[Jar], results: SimpleQueue[BaseException | None], context: Any, folder: Path, meter: _Meter
+) -> None:
+    """Fetch jars until none is left or somebody cancelled; one thread's work."""
+    while not meter.cancelled.is_set():
+        try:
+            jar = todo.get_nowait()
+        except Empty:
+            return
+        try:
+            _fetch(jar, context, folder, meter)
+        except BaseException as error:  # handed to the thread that waits for it
+            results.put(error)
+        else:
+            results.put(None)
 
 
 def _context(partial: Path, meter: _Meter, repositories: Mapping[str, str] | None) -> Any:
@@ -186,17 +218,19 @@ def _context(partial: Path, meter: _Meter, repositories: Mapping[str, str] | Non
     )
 
 
-def _fetch(jar: Jar, context: Any, folder: Path, meter: _Meter, cancelled: threading.Event) -> None:
+def _fetch(jar: Jar, context: Any, folder: Path, meter: _Meter) -> None:
     """Download one jar, check it and move it to its place; a transient failure is tried again."""
     artifact = context.project(jar.group, jar.artifact).at_version(jar.version).artifact()
     failure: Exception | None = None
     for attempt in range(_ATTEMPTS):
-        if attempt and cancelled.wait(0.5 * 2**attempt):
+        if attempt and meter.cancelled.wait(0.5 * 2**attempt):
             return
         try:
             path = Path(artifact.resolve())
             _check(path, jar)
             path.replace(folder / jar.filename)
+        except _Cancelled:
+            return
         except Exception as error:  # whatever the registry, the proxy or the library raises: try again, then say it
             if isinstance(error, OSError) and error.errno == errno.ENOSPC:
                 raise DataDirectoryError(

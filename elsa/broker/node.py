@@ -99,9 +99,8 @@ def server_properties(node: Node, nodes: Sequence[Node], overrides: Mapping[str,
         "num.io.threads": "4",
         "background.threads": "2",
     }
-    if len(nodes) > 1:
-        # The partitions of a killed node move after this time instead of 9 s.
-        settings |= {"broker.session.timeout.ms": "4000", "broker.heartbeat.interval.ms": "500"}
+    # A killed node cannot register again before its session has ended, and its partitions move then: not after 9 s.
+    settings |= {"broker.session.timeout.ms": "3000", "broker.heartbeat.interval.ms": "500"}
     return settings | dict(overrides)
 
 
