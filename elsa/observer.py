@@ -121,4 +121,10 @@ class Observer:
     trace_send: Callable[..., Any] | None = None
 
     def watch(self, snapshot: Callable[[], Sequence[PartitionSnapshot]]) -> None:
-        """`snapshot()` gives a `PartitionSnapshot` of every assigned partition; called when scraped."""
+        """`snapshot()` gives a `PartitionSnapshot` of every assigned partition; called when scraped.
+
+        It is called from the scraping thread, and returns an empty sequence once the worker has stopped.
+        """
+
+    def observer_failed(self, observer: str, event: str, error: BaseException) -> None:
+        """Another observer raised `error` in its method `event`; told by `elsa.observe.compound`."""

@@ -1,0 +1,240 @@
+"""Every metric once: what it is called, what it means, how several processes' values become one.
+
+`metrics` and `merge` export nothing that is not here; `python -m elsa.observe.catalogue` prints it for
+the documentation, dashboards and alerts are built from it.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+Kind = Literal["counter", "gauge", "histogram"]
+Merge = Literal["sum", "max", "min", "last", "process"]
+
+#: clients and commits: the buckets that OpenTelemetry advises for messaging durations
+FAST = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
+#: handlers, which may take minutes
+RUN = (*FAST, 30.0, 60.0, 300.0)
+#: waiting times
+WAIT = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0)
+
+OUTCOMES = ("ok", "retried", "dead", "skipped", "failed", "timeout", "abandoned", "deferred")
+DEAD_REASONS = ("exhausted", "decode", "unknown", "rejected", "timeout")
+PAUSE_REASONS = ("backpressure", "retry", "operator", "halted")
+REBALANCE_EVENTS = ("assigned", "revoked", "lost")
+RESTARTED = ("partition", "group", "executor")
+CONFIRMED = ("ok", "error")
+PROCESS_STATES = ("starting", "running", "stopping")
+PROCESS_ENDS = ("exit", "signal", "hung", "recycle")
+
+#: the label value that stands for all values above the limit
+OTHER = "_OTHER"
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One metric; `merge` says how the gauges of several processes become one (counters are summed).
+
+    `process` as merge rule keeps one series per process, with a label `process`. `values` lists the
+    values of the labels that have a fixed set; those series exist from the start, at 0.
+    """
+
+    name: str
+    kind: Kind
+    labels: tuple[str, ...]
+    help: str
+    meaning: str = ""
+    merge: Merge = "sum"
+    buckets: tuple[float, ...] = ()
+    values: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+
+CATALOGUE: dict[str, Metric] = {}
+
+
+def _metric(metric: Metric) -> Metric:
+    if metric.name in CATALOGUE:
+        raise ValueError(f"metric {metric.name} is declared twice")
+    CATALOGUE[metric.name] = metric
+    return metric
+
+
+def _counter(name: str, labels: str, text: str, meaning: str = "", **values: tuple[str, ...]) -> Metric:
+    return _metric(Metric(name, "counter", tuple(labels.split()), text, meaning, values=values))
+
+
+def _gauge(
+    name: str, labels: str, text: str, meaning: str = "", merge: Merge = "sum", **values: tuple[str, ...]
+) -> Metric:
+    return _metric(Metric(name, "gauge", tuple(labels.split()), text, meaning, merge, values=values))
+
+
+def _histogram(name: str, labels: str, buckets: tuple[float, ...], text: str, meaning: str = "") -> Metric:
+    return _metric(Metric(name, "histogram", tuple(labels.split()), text, meaning, buckets=buckets))
+
+
+# publishing
+SENT = _counter(
+    "elsa_messages_sent_total",
+    "topic outcome",
+    "Messages the broker confirmed or refused.",
+    "Counted when the delivery report comes, not when send is called.",
+    outcome=CONFIRMED,
+)
+SEND_DURATION = _histogram("elsa_send_duration_seconds", "topic", FAST, "Time from send to delivery report.")
+SEND_ERRORS = _counter(
+    "elsa_send_errors_total",
+    "topic error_type",
+    "Messages that were not delivered, by Kafka's error name.",
+    "At most 50 error names per topic, the rest is _OTHER.",
+)
+
+# consuming
+RECEIVED = _counter(
+    "elsa_messages_received_total", "group topic", "Messages taken from Kafka.", "A redelivered message counts again."
+)
+RECEIVED_BYTES = _counter("elsa_received_bytes_total", "group topic", "Bytes of keys, values and headers taken.")
+FETCHED_BYTES = _counter(
+    "elsa_fetched_bytes_total",
+    "group",
+    "Bytes of messages the Kafka client fetched from brokers.",
+    "Divided by elsa_received_bytes_total: how much is fetched more than once. From statistics, every 15 s.",
+)
+BUFFERED = _gauge("elsa_buffer_messages", "group topic", "Messages fetched and waiting for a handler.")
+PROCESSED = _counter(
+    "elsa_messages_processed_total",
+    "group topic handler outcome",
+    "Messages by what came of them, one per attempt.",
+    "abandoned: the partition was taken away while the handler ran; deferred: finished later by ctx.ack().",
+    outcome=OUTCOMES,
+)
+PROCESS_DURATION = _histogram(
+    "elsa_process_duration_seconds", "group topic handler", RUN, "Run time of a handler call (a batch is one call)."
+)
+IN_PROGRESS = _gauge("elsa_messages_in_progress", "group topic handler", "Messages that handlers work on now.")
+EXCEPTIONS = _counter(
+    "elsa_handler_exceptions_total",
+    "group topic handler error_type",
+    "Exceptions raised by handlers, by class.",
+    "At most 50 classes per handler, the rest is _OTHER.",
+)
+DEAD_LETTERS = _counter(
+    "elsa_dead_letters_total",
+    "group topic reason",
+    "Messages confirmed in the dead-letter topic.",
+    reason=DEAD_REASONS,
+)
+
+# partitions, from a snapshot at scrape time: a revoked partition has no series
+LAG = _gauge(
+    "elsa_consumer_lag_messages",
+    "group topic partition",
+    "Offsets from the committed one to the end of the partition.",
+    "An upper bound of messages (compaction and transaction markers leave gaps); absent while an end is unknown.",
+    "max",
+)
+LAG_SECONDS = _gauge(
+    "elsa_consumer_lag_seconds",
+    "group topic partition",
+    "Age of the oldest message that is not finished, 0 when caught up.",
+    "When lag is above 0 and nothing has been fetched: seconds since that was first seen.",
+    "max",
+)
+COMMITTED = _gauge(
+    "elsa_consumer_committed_offset", "group topic partition", "The committed offset.", "Absent before a commit.", "max"
+)
+HIGH_WATERMARK = _gauge(
+    "elsa_partition_high_watermark_offset", "group topic partition", "The end of the partition.", "", "max"
+)
+UNCOMMITTED = _gauge(
+    "elsa_uncommitted_messages",
+    "group topic partition",
+    "Messages finished and not committed yet.",
+    "What a crash now would repeat.",
+    "max",
+)
+HEAD_ATTEMPTS = _gauge(
+    "elsa_partition_head_attempts",
+    "group topic partition",
+    "Attempts on the oldest unfinished message.",
+    "Rising: a message that never succeeds.",
+    "max",
+)
+ASSIGNED = _gauge("elsa_partitions_assigned", "group topic", "Partitions assigned.")
+PAUSED = _gauge(
+    "elsa_partitions_paused", "group topic reason", "Partitions that take no messages.", reason=PAUSE_REASONS
+)
+
+# the group
+REBALANCES = _counter(
+    "elsa_rebalances_total", "group event", "Assignment changes this worker took part in.", event=REBALANCE_EVENTS
+)
+REBALANCE_DURATION = _histogram(
+    "elsa_rebalance_duration_seconds", "group", WAIT, "Time from a revoke to the release of its partitions."
+)
+COMMITS = _counter("elsa_commits_total", "group outcome", "Offset commits.", outcome=CONFIRMED)
+COMMIT_DURATION = _histogram("elsa_commit_duration_seconds", "group", FAST, "Time an offset commit took.")
+LAST_POLL = _gauge(
+    "elsa_last_poll_timestamp_seconds",
+    "group",
+    "When the group manager last came round.",
+    "Of several processes the oldest: subtract it from time() to find one that hangs.",
+    "min",
+)
+LAST_COMMIT = _gauge("elsa_last_commit_timestamp_seconds", "group", "When a commit last succeeded.", "", "max")
+RESTARTS = _counter(
+    "elsa_restarts_total",
+    "group what",
+    "Parts of a worker that died and were started again.",
+    "what: one partition worker, a whole group manager, or an executor.",
+    what=RESTARTED,
+)
+HALTS = _counter("elsa_partitions_halted_total", "group topic", "Partitions stopped for an operator to look at.")
+STALE = _counter(
+    "elsa_stale_results_total",
+    "group",
+    "Results ignored because their partition had been taken away.",
+    "Those messages are delivered again to the partition's new owner.",
+)
+CLIENT_ERRORS = _counter(
+    "elsa_kafka_client_errors_total",
+    "group error_type",
+    "Error events of the Kafka client, by Kafka's error name.",
+    "At most 50 names per group, the rest is _OTHER.",
+)
+OBSERVER_ERRORS = _counter("elsa_observer_errors_total", "observer", "Exceptions raised by observers.")
+
+# the supervisor
+PROCESSES = _gauge("elsa_worker_processes", "state", "Worker processes.", state=PROCESS_STATES)
+PROCESS_RESTARTS = _counter(
+    "elsa_worker_restarts_total", "reason", "Worker processes replaced, by how they ended.", reason=PROCESS_ENDS
+)
+STALE_PROCESSES = _gauge(
+    "elsa_scrape_stale_processes", "", "Worker processes whose last values are older than they should be."
+)
+
+BUILD_INFO = _gauge(
+    "elsa_build_info", "version python confluent_kafka librdkafka", "Always 1; the labels are the versions.", "", "max"
+)
+
+
+def table() -> str:
+    """The catalogue as a Markdown table."""
+    rows = ["| Metric | Type | Labels | Meaning |", "|---|---|---|---|"]
+    for metric in CATALOGUE.values():
+        labels = ", ".join(
+            f"`{name}` ({', '.join(metric.values[name])})" if name in metric.values else f"`{name}`"
+            for name in metric.labels
+        )
+        kind = metric.kind if metric.kind != "gauge" or metric.merge == "sum" else f"gauge ({metric.merge})"
+        rows.append(f"| `{metric.name}` | {kind} | {labels} | {f'{metric.help} {metric.meaning}'.strip()} |")
+    return "\n".join(rows) + "\n"
+
+
+if __name__ == "__main__":
+    sys.stdout.write(table())

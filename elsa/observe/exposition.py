@@ -1,0 +1,115 @@
+"""Metric values as plain tuples, and their text for Prometheus; used by `metrics`, `merge` and `http`.
+
+Plain, because they travel between processes (pickle or JSON) and because the supervisor, which merges
+and serves them, starts without prometheus_client.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+from elsa.observe.catalogue import CATALOGUE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from elsa.observe.catalogue import Metric
+    from elsa.observe.instruments import Histogram
+
+Labels = tuple[tuple[str, str], ...]
+#: (series name, labels, value)
+Sample = tuple[str, Labels, float]
+#: (name as exported, Prometheus type, help, samples)
+Family = tuple[str, str, str, list[Sample]]
+
+TEXT = "text/plain; version=0.0.4; charset=utf-8"
+OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
+
+
+class Page:
+    """Collects the samples of one scrape, by metric of the catalogue."""
+
+    def __init__(self) -> None:
+        self._samples: dict[str, list[Sample]] = {}
+
+    def add(self, metric: Metric, values: Sequence[str], value: float) -> None:
+        """One sample; `values` in the order of the metric's labels."""
+        labels = tuple(zip(metric.labels, values, strict=True))
+        self._samples.setdefault(metric.name, []).append((metric.name, labels, value))
+
+    def histogram(self, metric: Metric, values: Sequence[str], histogram: Histogram) -> None:
+        """All samples of one histogram."""
+        labels = tuple(zip(metric.labels, values, strict=True))
+        samples = self._samples.setdefault(metric.name, [])
+        bucket, running = f"{metric.name}_bucket", 0
+        for bound, count in zip((*histogram.bounds, math.inf), histogram.counts, strict=True):
+            running += count
+            samples.append((bucket, (*labels, ("le", number(bound))), running))
+        samples.append((f"{metric.name}_count", labels, running))
+        samples.append((f"{metric.name}_sum", labels, histogram.total))
+
+    def families(self) -> list[Family]:
+        """What was collected, in the catalogue's order; a metric that is not in it is a KeyError."""
+        if unknown := self._samples.keys() - CATALOGUE.keys():
+            raise KeyError(f"metrics {', '.join(sorted(unknown))} are not in elsa.observe.catalogue")
+        return [
+            (name, metric.kind, metric.help, self._samples[name])
+            for name, metric in CATALOGUE.items()
+            if name in self._samples
+        ]
+
+
+def from_prometheus(collected: Iterable[Any]) -> Iterator[Family]:
+    """The families of a prometheus_client registry's `collect()`, without the `_created` series."""
+    for metric in collected:
+        suffix = {"counter": "_total", "info": "_info"}.get(metric.type, "")
+        kind = {"info": "gauge", "stateset": "gauge", "unknown": "untyped"}.get(metric.type, metric.type)
+        created = f"{metric.name}_created"
+        samples: list[Sample] = [
+            (sample.name, tuple(sample.labels.items()), sample.value)
+            for sample in metric.samples
+            if sample.name != created
+        ]
+        yield metric.name + suffix, kind, metric.documentation, samples
+
+
+def number(value: float) -> str:
+    """A value as Prometheus writes it."""
+    if value == math.inf:
+        return "+Inf"
+    if value == -math.inf:
+        return "-Inf"
+    return "NaN" if math.isnan(value) else repr(float(value))
+
+
+def _escaped(text: str) -> str:
+    return text.replace("\\", r"\\").replace("\n", r"\n").replace('"', r"\"")
+
+
+def _line(sample: Sample) -> str:
+    name, labels, value = sample
+    if not labels:
+        return f"{name} {number(value)}\n"
+    inside = ",".join(f'{key}="{_escaped(text)}"' for key, text in labels)
+    return f"{name}{{{inside}}} {number(value)}\n"
+
+
+def render(families: Iterable[Family], *, openmetrics: bool = False) -> bytes:
+    r"""The text of one scrape, in Prometheus' format or in OpenMetrics'.
+
+    >>> render([("jobs_total", "counter", "Jobs.", [("jobs_total", (("queue", "a"),), 2.0)])])
+    b'# HELP jobs_total Jobs.\n# TYPE jobs_total counter\njobs_total{queue="a"} 2.0\n'
+    """
+    lines = []
+    for name, kind, text, samples in families:
+        if openmetrics:
+            title = name.removesuffix("_total") if kind == "counter" else name
+            kind_shown, help_shown = ("unknown" if kind == "untyped" else kind), _escaped(text)
+        else:
+            title, kind_shown, help_shown = name, kind, text.replace("\\", r"\\").replace("\n", r"\n")
+        lines.append(f"# HELP {title} {help_shown}\n# TYPE {title} {kind_shown}\n")
+        lines.extend(_line(sample) for sample in samples)
+    if openmetrics:
+        lines.append("# EOF\n")
+    return "".join(lines).encode()

@@ -1,0 +1,208 @@
+"""The small HTTP server beside a worker: `/metrics`, `/livez`, `/readyz`, `/statusz`; its process starts it."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import ipaddress
+import json
+import logging
+import socket
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Lock, Thread
+from typing import TYPE_CHECKING, Any, Self
+
+from elsa.errors import ConfigError
+from elsa.observe.exposition import OPENMETRICS, TEXT
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+DEFAULT_PORT = 9464
+#: seconds a client may take to say what it wants
+CLIENT_TIMEOUT = 10.0
+JSON = "application/json; charset=utf-8"
+
+_log = logging.getLogger(__name__)
+
+
+class MetricsServer:
+    r"""Serves the state of one worker; read only, on loopback unless a host is given.
+
+    `port` None takes 9464, or any free port when that is taken; a given port that is taken is a
+    ConfigError; 0 is any free port. After `start`, `port` and `url` tell which it became.
+    The functions are called from the server's threads, one per request; one that raises is a 500.
+
+    >>> server = MetricsServer(lambda: b"jobs 1\n", port=0)
+    >>> server.start()
+    >>> server.url.startswith("http://127.0.0.1:")
+    True
+    >>> server.stop()
+    """
+
+    def __init__(
+        self,
+        render: Callable[[], bytes],
+        host: str = "127.0.0.1",
+        port: int | None = None,
+        *,
+        status: Callable[[], Mapping[str, Any]] | None = None,
+        ready: Callable[[], bool] = lambda: True,
+        live: Callable[[], bool] = lambda: True,
+        render_openmetrics: Callable[[], bytes] | None = None,
+    ) -> None:
+        self.host = host
+        self.port = port
+        self._routes: dict[str, Callable[[str], tuple[int, str, bytes]]] = {
+            "/livez": lambda _: _probe("live", live()),
+            "/readyz": lambda _: _probe("ready", ready()),
+            "/metrics": lambda accept: (
+                (200, OPENMETRICS, render_openmetrics())
+                if render_openmetrics and "application/openmetrics-text" in accept
+                else (200, TEXT, render())
+            ),
+        }
+        if status is not None:
+            self._routes["/statusz"] = lambda _: (200, JSON, json.dumps(status(), default=str, indent=1).encode())
+        self._server: _Server | None = None
+        self._thread: Thread | None = None
+
+    @property
+    def url(self) -> str:
+        """Where the metrics are."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"http://{host}:{self.port}/metrics"
+
+    def start(self) -> None:
+        """Listen and serve; a second call does nothing. Raises ConfigError where it can not listen."""
+        if self._server is not None:
+            return
+        self._server = self._listen()
+        self.port = self._server.server_address[1]
+        # the poll interval only bounds how long `stop` takes
+        self._thread = Thread(target=self._server.serve_forever, args=(0.1,), name="elsa-http", daemon=True)
+        self._thread.start()
+        if not _is_loopback(self.host):
+            _log.warning(
+                "metrics and status are served without authentication beyond this machine",
+                extra={"event": "http_open", "url": self.url},
+            )
+
+    def stop(self) -> None:
+        """Stop listening, end open requests, wait for the threads; harmless when not started."""
+        server, self._server = self._server, None
+        if server is None:
+            return
+        server.shutdown()
+        server.disconnect()
+        server.server_close()
+        if self._thread is not None:
+            self._thread.join()
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.stop()
+
+    def _listen(self) -> _Server:
+        wanted = DEFAULT_PORT if self.port is None else self.port
+        try:
+            return _Server((self.host, wanted), self._routes)
+        except OSError as error:
+            if self.port is None and error.errno == errno.EADDRINUSE:
+                return _Server((self.host, 0), self._routes)
+            reason = "the port is taken" if error.errno == errno.EADDRINUSE else error.strerror or str(error)
+            raise ConfigError(
+                f"metrics can not be served on {self.host}:{wanted}: {reason}",
+                hint="choose another port with --metrics-port or ELSA_METRICS_PORT (0 takes any free one),"
+                " another address with ELSA_HTTP_HOST",
+            ) from error
+
+
+def _probe(name: str, is_good: bool) -> tuple[int, str, bytes]:  # noqa: FBT001 - the answer itself
+    return 200 if is_good else 503, JSON, json.dumps({name: is_good}).encode()
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+class _Server(ThreadingHTTPServer):
+    """Knows its open connections, so that none of them outlives it."""
+
+    daemon_threads = False  # `server_close` joins only threads that are no daemons
+    block_on_close = True
+
+    def __init__(self, address: tuple[str, int], routes: Mapping[str, Callable[[str], tuple[int, str, bytes]]]) -> None:
+        self.routes = routes
+        self._open: set[socket.socket] = set()
+        self._guard = Lock()
+        if ":" in address[0]:
+            self.address_family = socket.AF_INET6
+        super().__init__(address, _Requests)
+
+    def server_bind(self) -> None:
+        # HTTPServer's own looks the host up in DNS, which can take seconds and is needed for CGI only
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self.socket.bind(self.server_address)
+        self.server_address = self.socket.getsockname()
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        with self._guard:
+            self._open.add(request)
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        with self._guard:
+            self._open.discard(request)
+        super().shutdown_request(request)
+
+    def disconnect(self) -> None:
+        """End every open connection."""
+        with self._guard:
+            for request in self._open:
+                with contextlib.suppress(OSError):  # it may be closed already
+                    request.shutdown(socket.SHUT_RDWR)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that went away is nothing to report."""
+
+
+class _Requests(BaseHTTPRequestHandler):
+    server: _Server
+    timeout = CLIENT_TIMEOUT
+    server_version = "elsa"
+    sys_version = ""
+
+    def do_GET(self) -> None:
+        status, kind, body = self._answer()
+        self.send_response(status)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(body)))
+        self.send_header("Cache-Control", "no-store")
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    do_HEAD = do_GET  # noqa: N815 - http.server looks for this name
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class names it
+        """Scrapes and probes are not logged."""
+
+    def _answer(self) -> tuple[int, str, bytes]:
+        path = self.path.partition("?")[0]
+        route = self.server.routes.get(path)
+        if route is None:
+            known = " ".join(self.server.routes)
+            return 404, "text/plain; charset=utf-8", f"there is {known}\n".encode()
+        try:
+            return route(self.headers.get("Accept", ""))
+        except Exception as error:
+            # the border to the worker: an answer must come, and the reason belongs to the log
+            _log.exception("a page could not be made", extra={"event": "http_failed", "path": path})
+            return 500, "text/plain; charset=utf-8", f"{type(error).__name__}, see the log\n".encode()

@@ -1,0 +1,73 @@
+"""The arrays behind the metrics: a histogram filled by slices, and counters by a bounded label."""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from typing import TYPE_CHECKING
+
+from elsa.observe.catalogue import OTHER
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+
+class Histogram:
+    """Counts per bucket (not cumulative) and the sum; its owner holds the lock around every call."""
+
+    __slots__ = ("bounds", "counts", "total")
+
+    def __init__(self, bounds: Sequence[float]) -> None:
+        self.bounds = tuple(bounds)
+        self.counts = [0] * (len(self.bounds) + 1)
+        self.total = 0.0
+
+    def observe(self, value: float) -> None:
+        """One value."""
+        self.counts[bisect_left(self.bounds, value)] += 1
+        self.total += value
+
+    def add(self, spread: Sequence[tuple[int, int]], total: float) -> None:
+        """The `spread` of a slice of values and their sum."""
+        counts = self.counts
+        for bucket, count in spread:
+            counts[bucket] += count
+        self.total += total
+
+
+def spread(bounds: Sequence[float], values: Sequence[float]) -> list[tuple[int, int]]:
+    """How many of `values` fall into which bucket, for the buckets that are hit; at least one value, no lock.
+
+    >>> spread((1.0, 2.0), [0.5, 1.0, 3.0])
+    [(0, 2), (2, 1)]
+    """
+    # mostly a slice falls into one bucket; else sorting and one search per bucket up to the slowest
+    # value costs half of one search per value
+    first, last = bisect_left(bounds, min(values)), bisect_left(bounds, max(values))
+    if first == last:
+        return [(first, len(values))]
+    ordered = sorted(values)
+    hit, done = [], 0
+    for bucket in range(first, last):
+        at = bisect_right(ordered, bounds[bucket], done)
+        if at != done:
+            hit.append((bucket, at - done))
+            done = at
+    hit.append((last, len(ordered) - done))
+    return hit
+
+
+class Counts:
+    """Counters by one label of at most `limit` values, the rest under `_OTHER`; its owner holds the lock."""
+
+    __slots__ = ("_limit", "values")
+
+    def __init__(self, names: Iterable[str] = (), limit: int = 50) -> None:
+        self.values = dict.fromkeys(names, 0)
+        self._limit = limit
+
+    def add(self, name: str, count: int = 1) -> None:
+        """Count `count` more of `name`."""
+        values = self.values
+        if name not in values and len(values) >= self._limit:
+            name = OTHER
+        values[name] = values.get(name, 0) + count

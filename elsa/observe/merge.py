@@ -1,0 +1,165 @@
+"""The metrics of several processes as one page: `snapshot` in a worker process, `Merger` in its supervisor.
+
+A worker process sends its snapshot over a pipe, as pickle or JSON; the supervisor merges and serves.
+Neither confluent_kafka nor prometheus_client is imported here.
+"""
+
+from __future__ import annotations
+
+import os
+from threading import Lock
+from typing import TYPE_CHECKING, Any
+
+from elsa.clock import SYSTEM
+from elsa.observe import catalogue
+from elsa.observe.exposition import from_prometheus, render
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable, Iterable, Sequence
+
+    from elsa.clock import Clock
+    from elsa.observe.exposition import Family, Labels
+
+#: name of the first entry of a snapshot, whose help text tells one life of a process from another
+LIFE = "_life"
+#: ended processes whose late snapshots are still recognised
+REMEMBERED_ENDS = 1_000
+#: identifies this process until it ends; a pid alone may come again
+_BORN = SYSTEM.now()
+
+#: (kind, help, {(series, labels): value})
+Table = dict[str, tuple[str, str, dict[tuple[str, "Labels"], float]]]
+
+
+def snapshot(*sources: Any) -> list[Family]:
+    """All values of `sources` now (PrometheusObserver, or prometheus_client registries), as plain tuples.
+
+    >>> from elsa.observe.metrics import PrometheusObserver
+    >>> [name for name, *_ in snapshot(PrometheusObserver())]
+    ['_life', 'elsa_build_info']
+    """
+    families: list[Family] = [(LIFE, "", f"{os.getpid()}-{_BORN}", [])]
+    for source in sources:
+        families.extend(source.families() if hasattr(source, "families") else from_prometheus(source.collect()))
+    return families
+
+
+class Merger:
+    """Adds up the snapshots of several worker processes, so that no counter ever falls.
+
+    Counters and histograms are summed; a process that ended leaves its counts in an account of the
+    ended. Gauges are merged by the catalogue's rule and vanish with their process; gauges that are not
+    in the catalogue (users' own, `process_*`) keep a label `process`.
+    Every method may be called from any thread. `process_id` may be a slot that a successor takes over:
+    a snapshot tells its own process, so a late one of an ended process is ignored.
+
+    >>> merger = Merger()
+    >>> merger.update(1, [("jobs_total", "counter", "Jobs.", [("jobs_total", (), 2)])])
+    >>> merger.end(1)
+    >>> b"jobs_total 2.0" in merger.render()
+    True
+    """
+
+    def __init__(self, *, stale_after: float = 30.0, clock: Clock = SYSTEM) -> None:
+        self._lock = Lock()
+        self._clock = clock
+        self._stale_after = stale_after
+        self._live: dict[Hashable, tuple[str, float, Sequence[Family]]] = {}
+        self._ended: Table = {}
+        self._ended_lives: dict[Hashable, str] = {}
+        self._own: dict[tuple[str, Labels], float] = {}
+        for metric in (catalogue.PROCESSES, catalogue.PROCESS_RESTARTS):
+            (label,) = metric.labels
+            for value in metric.values[label]:
+                self._own[metric.name, ((label, value),)] = 0
+
+    def update(self, process_id: Hashable, snapshot: Sequence[Family]) -> None:
+        """Take the newest values of one process."""
+        life = snapshot[0][2] if snapshot and snapshot[0][0] == LIFE else ""
+        with self._lock:
+            if life and self._ended_lives.get(process_id) == life:
+                return
+            if process_id in self._live and self._live[process_id][0] != life:
+                self._end(process_id)
+            self._live[process_id] = (life, self._clock.monotonic(), snapshot)
+
+    def end(self, process_id: Hashable) -> None:
+        """The process ended: its counters stay in the sums, its gauges vanish. Harmless when unknown."""
+        with self._lock:
+            self._end(process_id)
+
+    def add(self, name: str, count: float = 1, /, **labels: str) -> None:
+        """Count a fact of the supervisor itself (`elsa_worker_restarts_total`, `reason=`)."""
+        key = self._key(name, "counter", labels)
+        with self._lock:
+            self._own[key] = self._own.get(key, 0) + count
+
+    def set(self, name: str, value: float, /, **labels: str) -> None:
+        """Set a gauge of the supervisor itself (`elsa_worker_processes`, `state=`)."""
+        key = self._key(name, "gauge", labels)
+        with self._lock:
+            self._own[key] = value
+
+    def families(self) -> list[Family]:
+        """The merged values: those of the catalogue in its order, then the rest by name."""
+        with self._lock:
+            table = {name: (kind, text, dict(series)) for name, (kind, text, series) in self._ended.items()}
+            live = sorted(self._live.items(), key=lambda item: item[1][1])
+            own = dict(self._own)
+        for process_id, (_, _, families) in live:
+            _merge(table, families, str(process_id))
+        limit = self._clock.monotonic() - self._stale_after
+        own[catalogue.STALE_PROCESSES.name, ()] = sum(1 for _, (_, seen, _) in live if seen < limit)
+        for (name, labels), value in own.items():
+            metric = catalogue.CATALOGUE[name]
+            table.setdefault(name, (metric.kind, metric.help, {}))[2][name, labels] = value
+        order = [name for name in catalogue.CATALOGUE if name in table]
+        order += sorted(table.keys() - catalogue.CATALOGUE.keys())
+        return [
+            (name, table[name][0], table[name][1], [(*key, value) for key, value in table[name][2].items()])
+            for name in order
+        ]
+
+    def render(self, *, openmetrics: bool = False) -> bytes:
+        """The merged page as text."""
+        return render(self.families(), openmetrics=openmetrics)
+
+    def _end(self, process_id: Hashable) -> None:
+        if (entry := self._live.pop(process_id, None)) is not None:
+            life, _, families = entry
+            self._ended_lives[process_id] = life
+            if len(self._ended_lives) > REMEMBERED_ENDS:
+                del self._ended_lives[next(iter(self._ended_lives))]
+            _merge(self._ended, [family for family in families if _is_summed(family[1])], str(process_id))
+
+    def _key(self, name: str, kind: str, labels: dict[str, str]) -> tuple[str, Labels]:
+        metric = catalogue.CATALOGUE.get(name)
+        if metric is None or metric.kind != kind or set(metric.labels) != set(labels):
+            raise ValueError(f"{name} with labels {sorted(labels)} is not a {kind} of elsa.observe.catalogue")
+        return name, tuple((label, labels[label]) for label in metric.labels)
+
+
+def _is_summed(kind: str) -> bool:
+    return kind in {"counter", "histogram", "summary"}
+
+
+def _merge(table: Table, families: Iterable[Family], process: str) -> None:
+    """Add one process to the table; processes come from the longest silent to the newest."""
+    for name, kind, text, samples in families:
+        if name == LIFE:
+            continue
+        series = table.setdefault(name, (kind, text, {}))[2]
+        metric = catalogue.CATALOGUE.get(name)
+        rule = "sum" if _is_summed(kind) else metric.merge if metric else "process"
+        for sample, pairs, value in samples:
+            labels = tuple((key, label) for key, label in pairs)  # JSON made lists of them
+            if rule == "process" or (kind == "summary" and sample == name):
+                labels = (*labels, ("process", process))
+            key = (sample, labels)
+            old = series.get(key)
+            if old is None or rule in {"last", "process"}:
+                series[key] = value
+            elif rule == "sum":
+                series[key] = old + value
+            else:
+                series[key] = max(old, value) if rule == "max" else min(old, value)

@@ -1,0 +1,209 @@
+"""Several processes read as one, and no counter falls when one of them dies."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Summary
+
+from elsa.observe import merge
+from elsa.observe.merge import Merger, snapshot
+from elsa.observe.metrics import PrometheusObserver
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from elsa.observe.exposition import Family
+
+
+@pytest.fixture
+def merger(clock: Any) -> Merger:
+    return Merger(stale_after=30.0, clock=clock)
+
+
+@pytest.fixture
+def worker(clock: Any, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[Family]]:
+    """`worker(life, ok, **partition)` is the snapshot of one process that handled `ok` messages."""
+
+    def make(life: str, ok: int, *partitions: Any) -> list[Family]:
+        observer = PrometheusObserver(clock=clock)
+        observer.handler("billing", "orders", "shop.bill").finished([0.01] * ok, {"ok": ok})
+        observer.watch(lambda: partitions)
+        monkeypatch.setattr(merge, "_BORN", life)
+        return snapshot(observer)
+
+    return make
+
+
+def test_counters_and_histograms_are_summed(
+    merger: Merger, worker: Callable[..., list[Family]], value: Callable[..., Any]
+) -> None:
+    merger.update(1, worker("a", 3))
+    merger.update(2, worker("b", 4))
+
+    families = merger.families()
+
+    assert value(families, "elsa_messages_processed_total", outcome="ok") == 7
+    assert value(families, "elsa_process_duration_seconds_count") == 7
+    assert value(families, "elsa_process_duration_seconds_bucket", le="0.01") == 7
+    assert value(families, "elsa_process_duration_seconds_sum") == pytest.approx(0.07)
+
+
+def test_the_newest_snapshot_replaces_the_one_before(
+    merger: Merger, worker: Callable[..., list[Family]], value: Callable[..., Any]
+) -> None:
+    merger.update(1, worker("a", 3))
+    merger.update(1, worker("a", 5))
+
+    assert value(merger.families(), "elsa_messages_processed_total", outcome="ok") == 5
+
+
+def test_an_ended_process_leaves_its_counts_and_takes_its_gauges(
+    merger: Merger, worker: Callable[..., list[Family]], partition: Callable[..., Any], value: Callable[..., Any]
+) -> None:
+    merger.update(1, worker("a", 3, partition(0)))
+    merger.update(2, worker("b", 4, partition(1)))
+    merger.end(1)
+    merger.end(1)
+    merger.end("never seen")
+    merger.update(3, worker("c", 1))
+
+    families = merger.families()
+
+    assert value(families, "elsa_messages_processed_total", outcome="ok") == 8
+    assert value(families, "elsa_consumer_lag_messages", partition="0") is None
+    assert value(families, "elsa_consumer_lag_messages", partition="1") == 10
+
+
+def test_a_late_snapshot_of_an_ended_process_is_not_counted_again(
+    merger: Merger, worker: Callable[..., list[Family]], value: Callable[..., Any]
+) -> None:
+    late = worker("a", 3)
+    merger.update("slot-0", late)
+    merger.end("slot-0")
+    merger.update("slot-0", late)
+    assert value(merger.families(), "elsa_messages_processed_total", outcome="ok") == 3
+    merger.update("slot-0", worker("its successor", 1))
+
+    assert value(merger.families(), "elsa_messages_processed_total", outcome="ok") == 4
+
+
+def test_a_successor_in_the_same_slot_ends_its_predecessor(
+    merger: Merger, worker: Callable[..., list[Family]], value: Callable[..., Any]
+) -> None:
+    merger.update("slot-0", worker("a", 3))
+    merger.update("slot-0", worker("b", 1))
+
+    assert value(merger.families(), "elsa_messages_processed_total", outcome="ok") == 4
+
+
+def test_gauges_follow_the_rule_of_the_catalogue(
+    merger: Merger, worker: Callable[..., list[Family]], partition: Callable[..., Any], value: Callable[..., Any]
+) -> None:
+    merger.update(1, worker("a", 0, partition(0, committed=80, in_progress=1)))
+    merger.update(2, worker("b", 0, partition(0, committed=90, in_progress=4)))
+
+    families = merger.families()
+
+    assert value(families, "elsa_consumer_lag_messages") == 20
+    assert value(families, "elsa_consumer_committed_offset") == 90
+    assert value(families, "elsa_messages_in_progress") == 5
+    assert value(families, "elsa_build_info") == 1
+
+
+def test_of_last_polls_the_oldest_is_shown(merger: Merger, clock: Any, value: Callable[..., Any]) -> None:
+    for process, wall in ((1, 1_000.0), (2, 1_060.0)):
+        clock.wall = wall
+        observer = PrometheusObserver(clock=clock)
+        observer.group("billing").polled(wall)
+        merger.update(process, observer.families())
+
+    assert value(merger.families(), "elsa_last_poll_timestamp_seconds") == 1_000.0
+
+
+def test_users_own_metrics_are_merged_too_and_their_gauges_keep_the_process(
+    merger: Merger, value: Callable[..., Any]
+) -> None:
+    for process in (1, 2):
+        registry = CollectorRegistry()
+        Counter("carts", "Carts.", registry=registry).inc(process)
+        Gauge("depth", "Depth.", registry=registry).set(process * 10)
+        Summary("size", "Size.", registry=registry).observe(5)
+        merger.update(process, snapshot(registry))
+    merger.end(1)
+
+    families = merger.families()
+
+    assert value(families, "carts_total") == 3
+    assert value(families, "depth", process="1") is None
+    assert value(families, "depth", process="2") == 20
+    assert value(families, "size_sum") == 10
+
+
+@pytest.mark.parametrize("travel", [lambda s: pickle.loads(pickle.dumps(s)), lambda s: json.loads(json.dumps(s))])
+def test_a_snapshot_travels_as_pickle_or_json(
+    merger: Merger, clock: Any, worker: Callable[..., list[Family]], partition: Callable[..., Any], travel: Any
+) -> None:
+    sent = worker("a", 3, partition(0))
+    direct = Merger(clock=clock)
+    direct.update(1, sent)
+    merger.update(1, travel(sent))
+
+    assert direct.render() == merger.render()
+
+
+def test_a_silent_process_keeps_its_values_and_is_counted_as_stale(
+    merger: Merger, worker: Callable[..., list[Family]], clock: Any, value: Callable[..., Any]
+) -> None:
+    merger.update(1, worker("a", 3))
+    clock.steady += 31
+    merger.update(2, worker("b", 3))
+
+    families = merger.families()
+
+    assert value(families, "elsa_scrape_stale_processes") == 1
+    assert value(families, "elsa_messages_processed_total", outcome="ok") == 6
+
+
+def test_the_supervisors_own_facts_stand_on_the_page_from_the_start(merger: Merger, value: Callable[..., Any]) -> None:
+    assert value(merger.families(), "elsa_worker_restarts_total", reason="signal") == 0
+    merger.add("elsa_worker_restarts_total", reason="signal")
+    merger.add("elsa_worker_restarts_total", reason="signal")
+    merger.set("elsa_worker_processes", 2, state="running")
+
+    families = merger.families()
+
+    assert value(families, "elsa_worker_restarts_total", reason="signal") == 2
+    assert value(families, "elsa_worker_processes", state="running") == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "labels"),
+    [
+        ("elsa_invented_total", {}),
+        ("elsa_worker_processes", {"state": "running"}),
+        ("elsa_worker_restarts_total", {"why": "signal"}),
+    ],
+)
+def test_what_the_catalogue_does_not_have_is_refused(merger: Merger, name: str, labels: dict[str, str]) -> None:
+    with pytest.raises(ValueError, match="is not a counter of"):
+        merger.add(name, **labels)
+
+
+def test_ends_of_long_ago_are_forgotten(
+    merger: Merger, monkeypatch: pytest.MonkeyPatch, worker: Callable[..., list[Family]]
+) -> None:
+    monkeypatch.setattr(merge, "REMEMBERED_ENDS", 2)
+    for process in range(5):
+        merger.update(process, worker(str(process), 0))
+        merger.end(process)
+
+    assert list(merger._ended_lives) == [3, 4]
+
+
+def test_the_page_is_in_openmetrics_when_asked(merger: Merger) -> None:
+    assert merger.render(openmetrics=True).endswith(b"# EOF\n")
+    assert b"EOF" not in merger.render()

@@ -1,0 +1,238 @@
+"""Every event ends up in its metric, exactly once, from any number of threads."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from threading import Barrier, Thread
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from prometheus_client import CollectorRegistry, Counter
+
+from elsa.observe import catalogue
+from elsa.observe.catalogue import CATALOGUE
+from elsa.observe.exposition import from_prometheus
+from elsa.observe.metrics import MAX_TOPICS, PENDING_REPORTS, PrometheusObserver
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+@pytest.fixture
+def observer(clock: Any) -> PrometheusObserver:
+    return PrometheusObserver(clock=clock)
+
+
+def tell_everything(observer: PrometheusObserver, partition: Callable[..., Any]) -> None:
+    handler, group = observer.handler("billing", "orders", "shop.bill"), observer.group("billing")
+    handler.received(5, 500)
+    handler.started(5)
+    handler.finished([0.001, 0.2, 400.0], {"ok": 2, "dead": 1})
+    handler.exception(ValueError("no"), 1)
+    handler.dead_letter("exhausted")
+    group.assigned([("orders", 0)])
+    group.revoked([("orders", 0)], 0.3)
+    group.lost([("orders", 0)])
+    group.committed("ok", 0.004, {("orders", 0): 5})
+    group.committed("error", 0.004, {})
+    group.polled(1.0)
+    group.restarted("partition", "ValueError: boom")
+    group.stale(3)
+    group.halted(("orders", 0), "poison")
+    group.error("_TRANSPORT", "broker away")
+    group.statistics({"name": "c-1", "rxmsg_bytes": 700})
+    observer.sent("orders", "ok", 0.002, None)
+    observer.sent("orders", "error", 120.0, "_MSG_TIMED_OUT")
+    observer.observer_failed("Mine", "sent", ValueError())
+    observer.watch(lambda: [partition()])
+
+
+def test_every_metric_of_a_process_is_exported_and_no_other(
+    observer: PrometheusObserver, partition: Callable[..., Any]
+) -> None:
+    tell_everything(observer, partition)
+    of_the_supervisor = {
+        metric.name for metric in (catalogue.PROCESSES, catalogue.PROCESS_RESTARTS, catalogue.STALE_PROCESSES)
+    }
+
+    assert CATALOGUE.keys() - of_the_supervisor == {family[0] for family in observer.families()}
+
+
+def test_every_sample_has_the_labels_of_its_metric(observer: PrometheusObserver, partition: Callable[..., Any]) -> None:
+    tell_everything(observer, partition)
+
+    for name, _, _, samples in observer.families():
+        for series, labels, _ in samples:
+            extra = ("le",) if series.endswith("_bucket") else ()
+            assert CATALOGUE[name].labels + extra == tuple(key for key, _ in labels)
+
+
+@pytest.mark.parametrize(
+    ("series", "labels", "expected"),
+    [
+        ("elsa_messages_received_total", {"group": "billing", "topic": "orders"}, 5),
+        ("elsa_received_bytes_total", {}, 500),
+        ("elsa_messages_processed_total", {"handler": "shop.bill", "outcome": "ok"}, 2),
+        ("elsa_messages_processed_total", {"outcome": "dead"}, 1),
+        ("elsa_messages_processed_total", {"outcome": "abandoned"}, 0),
+        ("elsa_process_duration_seconds_bucket", {"le": "0.005"}, 1),
+        ("elsa_process_duration_seconds_bucket", {"le": "300.0"}, 2),
+        ("elsa_process_duration_seconds_count", {}, 3),
+        ("elsa_process_duration_seconds_sum", {}, 400.201),
+        ("elsa_handler_exceptions_total", {"error_type": "ValueError"}, 1),
+        ("elsa_dead_letters_total", {"reason": "exhausted"}, 1),
+        ("elsa_dead_letters_total", {"reason": "decode"}, 0),
+        ("elsa_rebalances_total", {"event": "assigned"}, 1),
+        ("elsa_rebalances_total", {"event": "revoked"}, 1),
+        ("elsa_rebalances_total", {"event": "lost"}, 1),
+        ("elsa_rebalance_duration_seconds_sum", {}, 0.3),
+        ("elsa_commits_total", {"outcome": "ok"}, 1),
+        ("elsa_commits_total", {"outcome": "error"}, 1),
+        ("elsa_commit_duration_seconds_count", {}, 2),
+        ("elsa_last_poll_timestamp_seconds", {}, 1_000.0),
+        ("elsa_last_commit_timestamp_seconds", {}, 1_000.0),
+        ("elsa_restarts_total", {"what": "partition"}, 1),
+        ("elsa_restarts_total", {"what": "executor"}, 0),
+        ("elsa_partitions_halted_total", {"topic": "orders"}, 1),
+        ("elsa_stale_results_total", {}, 3),
+        ("elsa_kafka_client_errors_total", {"error_type": "_TRANSPORT"}, 1),
+        ("elsa_fetched_bytes_total", {}, 700),
+        ("elsa_messages_sent_total", {"topic": "orders", "outcome": "ok"}, 1),
+        ("elsa_messages_sent_total", {"outcome": "error"}, 1),
+        ("elsa_send_errors_total", {"error_type": "_MSG_TIMED_OUT"}, 1),
+        ("elsa_send_duration_seconds_count", {}, 2),
+        ("elsa_observer_errors_total", {"observer": "Mine"}, 1),
+        ("elsa_consumer_lag_messages", {"partition": "0"}, 10),
+        ("elsa_build_info", {"version": "0.1.0"}, 1),
+    ],
+)
+def test_what_is_told_is_what_is_shown(  # noqa: PLR0917 - parameters and fixtures
+    observer: PrometheusObserver,
+    partition: Callable[..., Any],
+    value: Callable[..., Any],
+    series: str,
+    labels: dict[str, str],
+    expected: float,
+) -> None:
+    tell_everything(observer, partition)
+
+    assert expected == pytest.approx(value(observer.families(), series, **labels))
+
+
+def test_a_new_handler_shows_every_outcome_at_zero(observer: PrometheusObserver, value: Callable[..., Any]) -> None:
+    observer.handler(None, "orders", "audit")
+
+    families = observer.families()
+
+    for outcome in catalogue.OUTCOMES:
+        assert value(families, "elsa_messages_processed_total", group="", outcome=outcome) == 0
+
+
+def test_the_same_names_get_the_same_counters(observer: PrometheusObserver) -> None:
+    assert observer.handler("g", "t", "h") is observer.handler("g", "t", "h")
+    assert observer.handler("g", "t", "h") is not observer.handler("g", "t", "other")
+    assert observer.group(None) is observer.group(None)
+
+
+def test_tasks_that_share_a_topic_are_summed_per_topic(observer: PrometheusObserver, value: Callable[..., Any]) -> None:
+    for name in ("welcome", "bye"):
+        handler = observer.handler("g", "emails", name)
+        handler.received(2, 20)
+        handler.dead_letter("unknown")
+
+    families = observer.families()
+
+    assert value(families, "elsa_messages_received_total") == 4
+    assert value(families, "elsa_received_bytes_total") == 40
+    assert value(families, "elsa_dead_letters_total", reason="unknown") == 2
+
+
+def test_more_than_fifty_classes_of_exceptions_become_other(
+    observer: PrometheusObserver, value: Callable[..., Any]
+) -> None:
+    handler = observer.handler("g", "t", "h")
+    for number in range(60):
+        handler.exception(type(f"Error{number}", (Exception,), {"__module__": "shop"})(), 1)
+
+    families = observer.families()
+
+    assert value(families, "elsa_handler_exceptions_total", error_type="shop.Error49") == 1
+    assert value(families, "elsa_handler_exceptions_total", error_type="_OTHER") == 10
+
+
+def test_a_slice_without_calls_counts_outcomes_only(observer: PrometheusObserver, value: Callable[..., Any]) -> None:
+    observer.handler("g", "t", "h").finished([], {"skipped": 7})
+
+    families = observer.families()
+
+    assert value(families, "elsa_messages_processed_total", outcome="skipped") == 7
+    assert value(families, "elsa_process_duration_seconds_count") == 0
+
+
+def test_topics_above_the_limit_share_one_series(observer: PrometheusObserver, value: Callable[..., Any]) -> None:
+    for number in range(MAX_TOPICS + 5):
+        observer.sent(f"t{number}", "ok", 0.01, None)
+
+    assert value(observer.families(), "elsa_messages_sent_total", topic="_OTHER", outcome="ok") == 5
+
+
+def test_a_rebuilt_clients_statistics_do_not_lower_the_sum(
+    observer: PrometheusObserver, value: Callable[..., Any]
+) -> None:
+    group = observer.group("g")
+    for name, octets in (("c-1", 100), ("c-1", 250), ("c-2", 40), ("c-1", 10)):
+        group.statistics({"name": name, "rxmsg_bytes": octets})
+
+    assert value(observer.families(), "elsa_fetched_bytes_total") == 250 + 40 + 10
+
+
+def test_nothing_is_lost_between_threads_and_scrapes(observer: PrometheusObserver, value: Callable[..., Any]) -> None:
+    handler, gate = observer.handler("g", "t", "h"), Barrier(5)
+
+    def work() -> None:
+        gate.wait()
+        for _ in range(PENDING_REPORTS * 4):
+            handler.finished([0.001, 9.0], {"ok": 1, "failed": 1})
+            observer.sent("t", "ok", 0.2, None)
+
+    threads = [Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    gate.wait()
+    while any(thread.is_alive() for thread in threads):
+        observer.families()
+    for thread in threads:
+        thread.join()
+    families = observer.families()
+
+    calls = 4 * PENDING_REPORTS * 4
+    assert calls == value(families, "elsa_messages_processed_total", outcome="failed")
+    assert 2 * calls == value(families, "elsa_process_duration_seconds_count")
+    assert calls == value(families, "elsa_messages_sent_total", outcome="ok")
+    assert calls == value(families, "elsa_send_duration_seconds_count")
+
+
+def test_it_stands_in_a_prometheus_registry_beside_the_users_own_metrics(
+    clock: Any, partition: Callable[..., Any], value: Callable[..., Any]
+) -> None:
+    registry = CollectorRegistry()
+    Counter("carts", "Carts.", registry=registry).inc()
+    observer = PrometheusObserver(registry, clock=clock)
+    tell_everything(observer, partition)
+
+    families = list(from_prometheus(registry.collect()))
+
+    assert observer.families() == families[1:]
+    assert value(families, "carts_total") == 1
+
+
+def test_counting_does_not_need_prometheus_client() -> None:
+    code = (
+        "import sys; from elsa.observe.metrics import PrometheusObserver as P; import elsa.observe.merge as m;"
+        "m.snapshot(P()); m.Merger().render();"
+        "print([n for n in ('prometheus_client', 'opentelemetry', 'confluent_kafka', 'rich') if n in sys.modules])"
+    )
+    output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+
+    assert output.strip() == "[]"
