@@ -27,7 +27,11 @@ class Span(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class PartitionSnapshot:
-    """One assigned partition at one moment; offsets are -1 when unknown."""
+    """One assigned partition at one moment; offsets are -1 when unknown.
+
+    `position` is the end of the contiguous finished prefix, `in_progress` counts what was handed to the
+    partition worker and is unfinished, `buffered` what was received and not handed over yet.
+    """
 
     group: str | None
     topic: str
@@ -43,7 +47,7 @@ class PartitionSnapshot:
     head_attempts: int
     #: wall-clock seconds of the oldest unfinished message's timestamp, None when nothing is in hand
     oldest_timestamp: float | None
-    #: why intake is paused: backpressure, retry, operator, halted; None when it flows
+    #: why intake is paused: backpressure, retry, operator, halted, rejected, restarting, stopping; None when it flows
     paused: str | None
 
 
@@ -56,10 +60,13 @@ class HandlerObserver:
     def started(self, messages: int) -> None:
         """`messages` begin to run (a slice, not each one)."""
 
+    def ended(self, messages: int) -> None:
+        """Of `messages` that were told to `started`, none runs any more (finished, given back or abandoned)."""
+
     def finished(self, durations: Sequence[float], outcomes: Mapping[str, int]) -> None:
         """A slice ended: seconds of each call, and how many came to which outcome.
 
-        Outcomes: ok, retried, dead, skipped, failed, timeout, abandoned, deferred.
+        Outcomes: ok, retried, dead, skipped, failed, timeout, abandoned, deferred, continued.
         """
 
     def exception(self, error: BaseException, attempt: int) -> None:
@@ -116,7 +123,8 @@ class Observer:
     def sent(self, topic: str, outcome: str, seconds: float, error: str | None) -> None:
         """A delivery report came: outcome ok or error (then `error` is Kafka's error name)."""
 
-    #: None unless a tracer provider is set: `headers, end = trace_send(topic, headers)`; the producer calls
+    #: None unless a tracer provider is set: `headers, end = trace_send(topic, headers)` takes pairs and returns
+    #: a new list of pairs; the producer calls
     #: `end(metadata_or_None, error_or_None)` from the delivery report
     trace_send: Callable[..., Any] | None = None
 

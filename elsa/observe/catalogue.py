@@ -23,9 +23,9 @@ RUN = (*FAST, 30.0, 60.0, 300.0)
 #: waiting times
 WAIT = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0)
 
-OUTCOMES = ("ok", "retried", "dead", "skipped", "failed", "timeout", "abandoned", "deferred")
+OUTCOMES = ("ok", "retried", "dead", "skipped", "failed", "timeout", "abandoned", "deferred", "continued")
 DEAD_REASONS = ("exhausted", "decode", "unknown", "rejected", "timeout")
-PAUSE_REASONS = ("backpressure", "retry", "operator", "halted")
+PAUSE_REASONS = ("backpressure", "retry", "operator", "halted", "rejected", "restarting", "stopping")
 REBALANCE_EVENTS = ("assigned", "revoked", "lost")
 RESTARTED = ("partition", "group", "executor")
 CONFIRMED = ("ok", "error")
@@ -105,12 +105,15 @@ FETCHED_BYTES = _counter(
     "Bytes of messages the Kafka client fetched from brokers.",
     "Divided by elsa_received_bytes_total: how much is fetched more than once. From statistics, every 15 s.",
 )
-BUFFERED = _gauge("elsa_buffer_messages", "group topic", "Messages fetched and waiting for a handler.")
+BUFFERED = _gauge(
+    "elsa_buffer_messages", "group topic", "Messages fetched and not finished that no handler works on now."
+)
 PROCESSED = _counter(
     "elsa_messages_processed_total",
     "group topic handler outcome",
     "Messages by what came of them, one per attempt.",
-    "abandoned: the partition was taken away while the handler ran; deferred: finished later by ctx.ack().",
+    "abandoned: the partition was taken away while the handler ran; deferred: finished later by ctx.ack();"
+    " continued: done, committed with a later one.",
     outcome=OUTCOMES,
 )
 PROCESS_DURATION = _histogram(
@@ -127,6 +130,7 @@ DEAD_LETTERS = _counter(
     "elsa_dead_letters_total",
     "group topic reason",
     "Messages confirmed in the dead-letter topic.",
+    "Reasons that handlers give in words are not labels: they stand in the dead letter, here they are _OTHER.",
     reason=DEAD_REASONS,
 )
 

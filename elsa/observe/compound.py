@@ -60,6 +60,7 @@ class Compound(Observer):
         self._faults = _Faults(self._observers)
         for observer in self._observers:
             _check(observer, Observer)
+        # the methods below are only what the producer looks at to know that somebody listens
         for event in ("sent", "watch"):
             _bind(self, event, Observer, self._observers, self._faults)
         tracers = [observer.trace_send for observer in self._observers if observer.trace_send is not None]
@@ -75,6 +76,9 @@ class Compound(Observer):
         """The group observers of all, as one."""
         made = self._make(GroupObserver, "group", group)
         return _CompoundGroup(made, self._faults)
+
+    def sent(self, topic: str, outcome: str, seconds: float, error: str | None) -> None:
+        """Replaced by the observers' own in `__init__`; this one is left when none of them listens."""
 
     def _make(self, seam: type, event: str, *names: str | None) -> list[Any]:
         made = []
@@ -151,7 +155,7 @@ def _bind(target: object, event: str, seam: type, observers: Sequence[Any], faul
     calls = [
         (observer, getattr(observer, event))
         for observer in observers
-        if getattr(type(observer), event) is not getattr(seam, event) or event in getattr(observer, "__dict__", ())
+        if getattr(type(observer), event) is not getattr(seam, event) or event in vars(observer)
     ]
     if len(calls) == 1:
         setattr(target, event, _one(*calls[0], event, faults))

@@ -7,14 +7,12 @@ additions; nothing relies on the GIL.
 
 from __future__ import annotations
 
-import platform
 import sys
 from collections import Counter, deque
-from functools import cache
-from importlib import metadata
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
+from elsa import __version__
 from elsa.clock import SYSTEM
 from elsa.observe import catalogue
 from elsa.observe.exposition import Page
@@ -96,14 +94,14 @@ class PrometheusObserver(Observer):
             observer_errors = dict(self._observer_errors.values)
         for topic, sends in topics.items():
             sends.collect(page, topic)
-        _collect_handlers(page, handlers)
+        running = _collect_handlers(page, handlers)
         for name, group in groups.items():
             group.collect(page, name)
         for name, count in observer_errors.items():
             page.add(catalogue.OBSERVER_ERRORS, (name,), count)
         page.add(catalogue.BUILD_INFO, _versions(), 1)
         with self._scraping:
-            self._partitions.collect(page, handlers)
+            self._partitions.collect(page, running)
         return page.families()
 
     def collect(self) -> Iterator[Any]:
@@ -129,14 +127,24 @@ class _HandlerMetrics(HandlerObserver):
         self._outcomes = dict.fromkeys(catalogue.OUTCOMES, 0)
         self._durations = Histogram(catalogue.PROCESS_DURATION.buckets)
         self._exceptions = Counts()
-        self._dead = Counts(catalogue.DEAD_REASONS)
+        # handlers give reasons in words, which are no labels
+        self._dead = Counts(catalogue.DEAD_REASONS, limit=len(catalogue.DEAD_REASONS))
         self._messages = 0
         self._size = 0
+        self._running = 0
 
     def received(self, messages: int, size: int) -> None:
         with self._lock:
             self._messages += messages
             self._size += size
+
+    def started(self, messages: int) -> None:
+        with self._lock:
+            self._running += messages
+
+    def ended(self, messages: int) -> None:
+        with self._lock:
+            self._running -= messages
 
     def finished(self, durations: Sequence[float], outcomes: Mapping[str, int]) -> None:
         hit = spread(catalogue.RUN, durations) if durations else ()
@@ -157,24 +165,25 @@ class _HandlerMetrics(HandlerObserver):
         with self._lock:
             self._dead.add(reason)
 
-    def collect(self, page: Page, key: HandlerKey) -> tuple[int, int, dict[str, int]]:
-        """Add what is shown per handler; return what is shown per topic: messages, bytes, dead letters."""
+    def collect(self, page: Page, key: HandlerKey) -> tuple[int, int, int, dict[str, int]]:
+        """Add what is shown per handler; return what is not: messages and bytes received, running, dead letters."""
         with self._lock:
             for outcome, count in self._outcomes.items():
                 page.add(catalogue.PROCESSED, (*key, outcome), count)
             page.histogram(catalogue.PROCESS_DURATION, key, self._durations)
             for name, count in self._exceptions.values.items():
                 page.add(catalogue.EXCEPTIONS, (*key, name), count)
-            return self._messages, self._size, dict(self._dead.values)
+            return self._messages, self._size, self._running, dict(self._dead.values)
 
 
-def _collect_handlers(page: Page, handlers: Mapping[HandlerKey, _HandlerMetrics]) -> None:
-    """Every handler, and the sums of those that share a topic (tasks do)."""
+def _collect_handlers(page: Page, handlers: Mapping[HandlerKey, _HandlerMetrics]) -> dict[HandlerKey, int]:
+    """Add every handler, and the sums of those that share a topic (tasks do); return what each works on."""
+    running: dict[HandlerKey, int] = {}
     received: Counter[tuple[str, str]] = Counter()
     size: Counter[tuple[str, str]] = Counter()
     dead: Counter[tuple[str, str, str]] = Counter()
     for key, handler in handlers.items():
-        messages, octets, reasons = handler.collect(page, key)
+        messages, octets, running[key], reasons = handler.collect(page, key)
         received[key[:2]] += messages
         size[key[:2]] += octets
         for reason, count in reasons.items():
@@ -186,6 +195,7 @@ def _collect_handlers(page: Page, handlers: Mapping[HandlerKey, _HandlerMetrics]
     ):
         for labels, count in values.items():
             page.add(metric, labels, count)
+    return running
 
 
 class _GroupMetrics(GroupObserver):
@@ -320,16 +330,10 @@ class _SendMetrics:
 
 
 def _versions() -> tuple[str, str, str, str]:
-    """Of Elsa, Python, confluent-kafka and librdkafka; the last only once a client has been made."""
+    """Of Elsa, Python, confluent-kafka and librdkafka; the last two once a client has been made."""
+    python = ".".join(map(str, sys.version_info[:3]))
     # looked up, not imported: only elsa.kafka imports it, and a process without clients never does
     client = sys.modules.get("confluent_kafka")
-    librdkafka = str(client.libversion()[0]) if client else ""
-    return _installed("elsa"), platform.python_version(), _installed("confluent-kafka"), librdkafka
-
-
-@cache
-def _installed(distribution: str) -> str:
-    try:
-        return metadata.version(distribution)
-    except metadata.PackageNotFoundError:
-        return ""
+    if client is None:
+        return __version__, python, "", ""
+    return __version__, python, str(client.__version__), str(client.libversion()[0])

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from elsa.observe import catalogue
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from elsa.clock import Clock
     from elsa.observe.exposition import Page
@@ -30,22 +30,16 @@ def lag(snapshot: PartitionSnapshot) -> int | None:
     """Offsets from what is finished to the end, None while the end or the start is unknown.
 
     Nothing committed: a group begins at the earliest offset (another start is committed at once), so all
-    of the partition lies before it; a standalone handler never commits, its position counts.
+    of the partition lies before it. A standalone handler commits nowhere, so its position counts.
     """
     if snapshot.high_watermark < 0:
         return None
-    if snapshot.committed >= 0:
-        start = snapshot.committed
-    elif snapshot.group is None and snapshot.position >= 0:
-        start = snapshot.position - snapshot.buffered - snapshot.in_progress
-    elif snapshot.group is not None and snapshot.low_watermark >= 0:
-        start = snapshot.low_watermark
-    elif snapshot.position >= 0:
-        start = snapshot.position
-    else:
+    known = (snapshot.committed, snapshot.low_watermark) if snapshot.group is not None else ()
+    start = next((offset for offset in (*known, snapshot.position) if offset >= 0), None)
+    if start is None:
         return None
-    # the cached watermark stands still while nothing is fetched; what was fetched is certain
-    return max(0, max(snapshot.high_watermark, snapshot.position) - start)
+    # the cached watermark stands still while nothing is fetched; what was finished is certain
+    return max(0, snapshot.high_watermark - start, snapshot.position - start)
 
 
 class PartitionGauges:
@@ -60,11 +54,10 @@ class PartitionGauges:
         """Ask `snapshot` too from now on."""
         self._watched.append(snapshot)
 
-    def collect(self, page: Page, handlers: Iterable[HandlerKey]) -> None:
-        """Add every gauge; `handlers` are the known ones, which show 0 when they own no partition."""
+    def collect(self, page: Page, handlers: Mapping[HandlerKey, int]) -> None:
+        """Add every gauge; `handlers` says how many messages each works on, also those without a partition."""
         snapshots = [each for watched in tuple(self._watched) for each in _ask(watched)]
-        known = tuple(handlers)
-        self._per_topic(page, known, snapshots)
+        _per_topic(page, handlers, snapshots)
         # of a topic of many tasks there may be one snapshot for each of them
         once = {(each.group or "", each.topic, each.partition): each for each in reversed(snapshots)}
         now = self._clock.monotonic()
@@ -88,40 +81,41 @@ class PartitionGauges:
             page.add(catalogue.LAG_SECONDS, labels, max(0.0, self._clock.now() - each.oldest_timestamp))
         elif behind is not None:
             page.add(catalogue.LAG_SECONDS, labels, behind_seconds)
-        if each.committed >= 0:
+        if each.committed >= 0 and each.group is not None:
             page.add(catalogue.COMMITTED, labels, each.committed)
         if each.high_watermark >= 0:
             page.add(catalogue.HIGH_WATERMARK, labels, each.high_watermark)
         page.add(catalogue.UNCOMMITTED, labels, each.uncommitted)
         page.add(catalogue.HEAD_ATTEMPTS, labels, each.head_attempts)
 
-    def _per_topic(self, page: Page, known: Sequence[HandlerKey], snapshots: Sequence[PartitionSnapshot]) -> None:
-        running: Counter[HandlerKey] = Counter(dict.fromkeys(known, 0))
-        topics = dict.fromkeys((group, topic) for group, topic, _ in known)
-        assigned: Counter[tuple[str, str]] = Counter(dict.fromkeys(topics, 0))
-        buffered: Counter[tuple[str, str]] = Counter(dict.fromkeys(topics, 0))
-        paused: Counter[tuple[str, str, str]] = Counter(
-            {(*key, reason): 0 for key in topics for reason in catalogue.PAUSE_REASONS}
-        )
-        owned: set[tuple[str, str, int]] = set()
-        for each in snapshots:
-            group, topic = each.group or "", _label(known, each)
-            running[group, topic, each.handler] += each.in_progress
-            buffered[group, topic] += each.buffered
-            if (group, each.topic, each.partition) in owned:
-                continue
-            owned.add((group, each.topic, each.partition))
-            assigned[group, topic] += 1
-            if each.paused is not None:
-                paused[group, topic, each.paused] += 1
-        for metric, values in (
-            (catalogue.IN_PROGRESS, running),
-            (catalogue.BUFFERED, buffered),
-            (catalogue.ASSIGNED, assigned),
-            (catalogue.PAUSED, paused),
-        ):
-            for labels, value in values.items():
-                page.add(metric, labels, value)
+
+def _per_topic(page: Page, handlers: Mapping[HandlerKey, int], snapshots: Sequence[PartitionSnapshot]) -> None:
+    topics = dict.fromkeys((group, topic) for group, topic, _ in handlers)
+    assigned: Counter[tuple[str, str]] = Counter(dict.fromkeys(topics, 0))
+    waiting: Counter[tuple[str, str]] = Counter(dict.fromkeys(topics, 0))
+    paused: Counter[tuple[str, str, str]] = Counter(
+        {(*key, reason): 0 for key in topics for reason in catalogue.PAUSE_REASONS}
+    )
+    owned: set[tuple[str, str, int]] = set()
+    for each in snapshots:
+        group, topic = each.group or "", _label(handlers, each)
+        waiting[group, topic] += each.buffered + each.in_progress
+        if (group, each.topic, each.partition) in owned:
+            continue
+        owned.add((group, each.topic, each.partition))
+        assigned[group, topic] += 1
+        if each.paused is not None:
+            paused[group, topic, each.paused] += 1
+    for key, running in handlers.items():
+        page.add(catalogue.IN_PROGRESS, key, running)
+        waiting[key[:2]] -= running
+    for labels, count in waiting.items():
+        # the two numbers are not of the same instant
+        page.add(catalogue.BUFFERED, labels, max(0, count))
+    for labels, count in assigned.items():
+        page.add(catalogue.ASSIGNED, labels, count)
+    for reasons, count in paused.items():
+        page.add(catalogue.PAUSED, reasons, count)
 
 
 def _ask(watched: Callable[[], Sequence[PartitionSnapshot]]) -> Sequence[PartitionSnapshot]:
@@ -133,7 +127,7 @@ def _ask(watched: Callable[[], Sequence[PartitionSnapshot]]) -> Sequence[Partiti
         return ()
 
 
-def _label(known: Sequence[HandlerKey], each: PartitionSnapshot) -> str:
+def _label(known: Collection[HandlerKey], each: PartitionSnapshot) -> str:
     """The topic label of a snapshot: the pattern, where the handler subscribed to a pattern."""
     group = each.group or ""
     patterns = []

@@ -16,6 +16,7 @@ from opentelemetry.context import Context
 from opentelemetry.propagators.textmap import Getter, Setter
 from opentelemetry.trace import Link, SpanKind, Status, StatusCode
 
+from elsa import __version__
 from elsa.errors import RetryLater, Skip
 from elsa.observer import HandlerObserver, Observer
 
@@ -102,7 +103,7 @@ class TracingObserver(Observer):
         parent: Literal["message", "link"] = "message",
     ) -> None:
         provider = trace.get_tracer_provider()
-        self._tracer = provider.get_tracer("elsa", _version(), schema_url=SCHEMA)
+        self._tracer = provider.get_tracer("elsa", __version__, schema_url=SCHEMA)
         self._baggage = tuple(baggage)
         self._is_child = parent == "message"
         self._skips_unsampled = self._is_child and _drops_unsampled(provider)
@@ -163,7 +164,7 @@ class TracingObserver(Observer):
 
     def _trace_send(
         self, topic: str, headers: Mapping[str, Any] | Iterable[tuple[str, Any]]
-    ) -> tuple[Headers, Callable[[RecordMetadata | None, BaseException | None], None]]:
+    ) -> tuple[Pairs, Callable[[RecordMetadata | None, BaseException | None], None]]:
         span = self._tracer.start_span(
             f"send {topic}",
             kind=SpanKind.PRODUCER,
@@ -174,7 +175,8 @@ class TracingObserver(Observer):
                 "messaging.destination.name": topic,
             },
         )
-        carried = inject(headers, trace.set_span_in_context(span), self._baggage)
+        # a list, because confluent-kafka takes no tuple
+        carried = list(inject(headers, trace.set_span_in_context(span), self._baggage))
 
         def end(metadata: RecordMetadata | None, error: BaseException | None) -> None:
             if metadata is not None:
@@ -250,12 +252,6 @@ def _server(brokers: str) -> dict[str, Any]:
     if not port.isdigit():
         return {"server.address": f"{host}:{port}" if host else port} if host or port else {}
     return {"server.address": host.strip("[]"), "server.port": int(port)}
-
-
-def _version() -> str:
-    from elsa import __version__  # noqa: PLC0415 - the root resolves names lazily, so does this
-
-    return __version__
 
 
 def _drops_unsampled(provider: object) -> bool:

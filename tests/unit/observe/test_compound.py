@@ -24,6 +24,7 @@ FACTS: dict[type, dict[str, tuple[Any, ...]]] = {
     HandlerObserver: {
         "received": (2, 20),
         "started": (2,),
+        "ended": (2,),
         "finished": ([0.1], {"ok": 1}),
         "exception": (ValueError(), 1),
         "dead_letter": ("decode",),
@@ -150,6 +151,17 @@ def test_events_nobody_implements_stay_the_seams_no_op() -> None:
     assert "polled" not in vars(compound.group("g"))
     assert compound.trace_send is None
     assert compound.handler("g", "t", "h").span is None
+
+
+def test_the_producer_can_see_that_somebody_listens() -> None:
+    heard: list[Any] = []
+    compound = Compound(recorder(Observer, heard))
+    assert type(compound).sent is not Observer.sent
+
+    sent = compound.sent
+    sent("orders", "ok", 0.1, None)
+
+    assert heard == [("sent", ("orders", "ok", 0.1, None))]
 
 
 class _Span:

@@ -30,7 +30,9 @@ def worker(clock: Any, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[Fa
 
     def make(life: str, ok: int, *partitions: Any) -> list[Family]:
         observer = PrometheusObserver(clock=clock)
-        observer.handler("billing", "orders", "shop.bill").finished([0.01] * ok, {"ok": ok})
+        handler = observer.handler("billing", "orders", "shop.bill")
+        handler.finished([0.01] * ok, {"ok": ok})
+        handler.started(2)
         observer.watch(lambda: partitions)
         monkeypatch.setattr(merge, "_BORN", life)
         return snapshot(observer)
@@ -103,14 +105,14 @@ def test_a_successor_in_the_same_slot_ends_its_predecessor(
 def test_gauges_follow_the_rule_of_the_catalogue(
     merger: Merger, worker: Callable[..., list[Family]], partition: Callable[..., Any], value: Callable[..., Any]
 ) -> None:
-    merger.update(1, worker("a", 0, partition(0, committed=80, in_progress=1)))
-    merger.update(2, worker("b", 0, partition(0, committed=90, in_progress=4)))
+    merger.update(1, worker("a", 0, partition(0, committed=80)))
+    merger.update(2, worker("b", 0, partition(0, committed=90)))
 
     families = merger.families()
 
     assert value(families, "elsa_consumer_lag_messages") == 20
     assert value(families, "elsa_consumer_committed_offset") == 90
-    assert value(families, "elsa_messages_in_progress") == 5
+    assert value(families, "elsa_messages_in_progress") == 4
     assert value(families, "elsa_build_info") == 1
 
 

@@ -28,9 +28,12 @@ def tell_everything(observer: PrometheusObserver, partition: Callable[..., Any])
     handler, group = observer.handler("billing", "orders", "shop.bill"), observer.group("billing")
     handler.received(5, 500)
     handler.started(5)
+    handler.ended(3)
     handler.finished([0.001, 0.2, 400.0], {"ok": 2, "dead": 1})
     handler.exception(ValueError("no"), 1)
     handler.dead_letter("exhausted")
+    handler.dead_letter("customer 17 unknown")
+    handler.dead_letter("customer 18 unknown")
     group.assigned([("orders", 0)])
     group.revoked([("orders", 0)], 0.3)
     group.lost([("orders", 0)])
@@ -83,6 +86,9 @@ def test_every_sample_has_the_labels_of_its_metric(observer: PrometheusObserver,
         ("elsa_handler_exceptions_total", {"error_type": "ValueError"}, 1),
         ("elsa_dead_letters_total", {"reason": "exhausted"}, 1),
         ("elsa_dead_letters_total", {"reason": "decode"}, 0),
+        ("elsa_dead_letters_total", {"reason": "_OTHER"}, 2),
+        ("elsa_messages_in_progress", {"handler": "shop.bill"}, 2),
+        ("elsa_buffer_messages", {"topic": "orders"}, 3),
         ("elsa_rebalances_total", {"event": "assigned"}, 1),
         ("elsa_rebalances_total", {"event": "revoked"}, 1),
         ("elsa_rebalances_total", {"event": "lost"}, 1),

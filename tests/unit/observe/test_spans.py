@@ -203,10 +203,10 @@ def test_a_send_inside_a_handler_is_a_child_of_its_process_span(recorded: Record
     process, send = recorded.by_name()["process orders"], recorded.by_name()["send invoices"]
     assert send.parent.span_id == process.context.span_id
     assert send.kind is SpanKind.PRODUCER
-    assert headers == (
+    assert headers == [  # confluent-kafka takes no tuple
         ("own", b"1"),
         ("traceparent", f"00-{TRACE}-{send.context.span_id:016x}-01".encode()),
-    )
+    ]
     assert dict(send.attributes) == {
         "messaging.system": "kafka",
         "messaging.operation.name": "send",
@@ -233,7 +233,7 @@ def test_the_trace_header_is_replaced_and_the_users_headers_are_left_alone(recor
     end(None, None)
 
     assert own == before
-    assert headers[:2] == (("a", b"1"), ("a", None))
+    assert headers[:2] == [("a", b"1"), ("a", None)]
     assert [name for name, _ in headers[2:]] == ["traceparent"]
 
 
@@ -342,4 +342,4 @@ def test_the_propagator_is_the_programs_choice(recorded: Recorded, monkeypatch: 
     headers, end = send_tracer()("orders", ())
     end(None, None)
 
-    assert headers == (("x-own", b"1"),)
+    assert headers == [("x-own", b"1")]
