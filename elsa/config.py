@@ -188,14 +188,17 @@ def load(
     return Loaded(_checked(Settings(**values)), sources)
 
 
-def override(settings: Settings, **values: Any) -> Settings:
-    """The settings with some replaced (None counts as not given), checked like arguments."""
+def override(loaded: Loaded, **values: Any) -> Loaded:
+    """The settings with some replaced (None counts as not given), checked and named like arguments."""
     hints = _hints()
     given = {name: value for name, value in values.items() if value is not None}
     for name in given:
         if name not in hints:
             raise ConfigError(f"unknown setting {name!r} (argument)", hint=did_you_mean(name, hints))
-    return _checked(replace(settings, **{n: _converted(n, hints[n], v, "argument") for n, v in given.items()}))
+    converted = {name: _converted(name, hints[name], value, "argument") for name, value in given.items()}
+    return Loaded(
+        _checked(replace(loaded.settings, **converted)), {**loaded.sources, **dict.fromkeys(given, "argument")}
+    )
 
 
 def describe(loaded: Loaded) -> list[Row]:

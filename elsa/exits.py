@@ -1,6 +1,13 @@
-"""Exit codes of every `elsa` command and of worker processes, in one place (documented in the README)."""
+"""Exit codes of every `elsa` command and of worker processes, in one place (documented in `elsa --help`)."""
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from elsa import errors
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 OK = 0
 #: the operation failed for a reason that no other code names
@@ -21,3 +28,44 @@ WORKER_FAILED = 7
 CHECK_FAILED = 8
 #: interrupted by ctrl-C outside a worker
 INTERRUPTED = 130
+#: whoever read the output went away (what a shell reports for SIGPIPE)
+PIPE_CLOSED = 141
+
+#: one line each for `elsa --help`
+MEANINGS: Mapping[int, str] = {
+    OK: "done",
+    FAILED: "failed, also in part",
+    USAGE: "wrong arguments, settings or declarations",
+    APP_NOT_FOUND: "the app could not be imported",
+    BROKER: "no broker answered, or it refused the credentials",
+    NOT_FOUND: "no such topic, partition, offset or group",
+    FORCED: "stopped by force while handlers were running",
+    WORKER_FAILED: "a worker process could not start or be replaced",
+    CHECK_FAILED: "`elsa check` found something wrong",
+    INTERRUPTED: "interrupted by ctrl-C",
+    PIPE_CLOSED: "the reader of the output went away",
+}
+
+#: the first class that fits decides
+_CODES: tuple[tuple[type[BaseException], int], ...] = (
+    (errors.AppNotFound, APP_NOT_FOUND),
+    (errors.ConfigError, USAGE),
+    (errors.DeclarationError, USAGE),
+    (errors.BrokerUnavailable, BROKER),
+    (errors.AuthenticationFailed, BROKER),
+    (errors.UnknownTopic, NOT_FOUND),
+    (errors.UnknownPartition, NOT_FOUND),
+    (errors.OffsetOutOfRange, NOT_FOUND),
+    (errors.UnknownGroup, NOT_FOUND),
+    (errors.ForcedStop, FORCED),
+    (errors.WorkerStartError, WORKER_FAILED),
+)
+
+
+def code_of(error: BaseException) -> int:
+    """The exit code that says what kind of error it was.
+
+    >>> code_of(errors.UnknownTopic()), code_of(RuntimeError())
+    (5, 1)
+    """
+    return next((code for kind, code in _CODES if isinstance(error, kind)), FAILED)

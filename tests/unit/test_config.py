@@ -337,13 +337,16 @@ def test_the_description_has_a_row_for_each_setting_and_kafka_key() -> None:
 
 
 def test_override_replaces_and_checks_and_leaves_out_none() -> None:
-    settings = override(Settings(name="shop"), brokers="a:1", processes=None)
+    before = load({"name": "shop"}, env={}, cwd=NOWHERE)
 
-    assert (settings.name, settings.brokers, settings.processes) == ("shop", "a:1", 1)
+    after = override(before, brokers="a:1", processes=None)
+
+    assert (after.settings.name, after.settings.brokers, after.settings.processes) == ("shop", "a:1", 1)
+    assert (after.sources["brokers"], after.sources["processes"]) == ("argument", "default")
     with pytest.raises(ConfigError, match="unknown setting 'broker'"):
-        override(settings, broker="x")
+        override(before, broker="x")
     with pytest.raises(ConfigError, match="brokers='a:b'"):
-        override(settings, brokers="a:b")
+        override(before, brokers="a:b")
 
 
 def test_settings_travel_to_other_processes() -> None:

@@ -1,0 +1,111 @@
+"""The options that several commands share, and how their values are read."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from elsa.cli import set_debugging
+from elsa.clock import SYSTEM
+from elsa.units import seconds
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from elsa.config import Loaded, Settings
+
+F = TypeVar("F", bound="Callable[..., Any]")
+
+
+def common(*, app: bool = True, brokers: bool = True, json: bool = False) -> Callable[[F], F]:
+    """Adds `-b/--brokers`, `-A/--app`, `--json` (as `as_json`) and `--debug` to a command."""
+
+    def decorate(function: F) -> F:
+        function = click.option(
+            "--debug", is_flag=True, expose_value=False, callback=set_debugging, help="Show tracebacks."
+        )(function)
+        if json:
+            function = click.option("--json", "as_json", is_flag=True, help="Print JSON.")(function)
+        if app:
+            function = click.option(
+                "-A", "--app", envvar="ELSA_APP", show_envvar=True, help="Use the settings of this app (module:app)."
+            )(function)
+        if brokers:
+            function = click.option("-b", "--brokers", help="Kafka's addresses, host:port[,...].")(function)
+        return function
+
+    return decorate
+
+
+def loaded_of(app: str | None, brokers: str | None) -> Loaded:
+    """The settings of the named app, else of the environment and files; `brokers` wins over both."""
+    from elsa.config import load, override
+
+    if app is None:
+        return load({} if brokers is None else {"brokers": brokers})
+    from elsa.loading import load_app
+
+    return override(load_app(app).loaded, brokers=brokers)
+
+
+def settings_of(app: str | None, brokers: str | None) -> Settings:
+    """As `loaded_of`, without where they came from."""
+    return loaded_of(app, brokers).settings
+
+
+def examples(*lines: str) -> str:
+    """The epilog of a command's help."""
+    return "\n".join(["\b", "Examples:", *(f"  {line}" for line in lines)])
+
+
+class Place(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.3 on, plain in 8.2
+    """A place in a topic: earliest, latest, an offset, a time (ISO 8601), or a time ago (`-1h`)."""
+
+    name = "place"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str | int | datetime:
+        if not isinstance(value, str):
+            return value  # type: ignore[no-any-return]  # a default that was converted already
+        text = value.strip()
+        if text in ("earliest", "latest"):
+            return text
+        if text.isdecimal():
+            return int(text)
+        if re.fullmatch(r"-\d+(\.\d+)?(ms|s|m|h|d)", text):
+            return datetime.fromtimestamp(SYSTEM.now() - seconds(text[1:]), UTC)
+        try:
+            found = datetime.fromisoformat(text)
+        except ValueError:
+            self.fail(
+                f"{value!r} is none of earliest, latest, an offset (42), a time (2026-01-31T08:00) or ago (-1h)",
+                param,
+                ctx,
+            )
+        return found if found.tzinfo else found.astimezone()
+
+
+class Seconds(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.3 on, plain in 8.2
+    """A duration: 30, 1.5, 500ms, 30s, 5m."""
+
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        try:
+            return seconds(value)
+        except ValueError as error:
+            self.fail(f"{value!r} is not {error}", param, ctx)
+
+
+class Pair(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.3 on, plain in 8.2
+    """`name=value` as a tuple."""
+
+    name = "name=value"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, str]:
+        name, equals, text = str(value).partition("=")
+        if not name or not equals:
+            self.fail(f"{value!r} is not name=value", param, ctx)
+        return name, text
