@@ -62,6 +62,7 @@ class Keeper:
     def __init__(self, *, remove: Path | None = None, inherit: int | None = None) -> None:
         self._lock = threading.Lock()
         self._children: dict[str, Child] = {}
+        self._is_gone = False
         self._process = subprocess.Popen(  # noqa: S603 - this interpreter and a file of this package
             [sys.executable, "-I", "-S", str(_SCRIPT), str(os.getpid()), str(remove or "")],
             stdin=subprocess.PIPE,
@@ -82,6 +83,9 @@ class Keeper:
         """Start a process whose output is appended to a file; raises BrokerStartError when it cannot be started."""
         child = Child(name, self)
         with self._lock:
+            if self._is_gone:
+                child._ended.set()
+                child._started.set()
             self._children[name] = child
         self.send({"op": "spawn", "name": name, "argv": list(argv), "output": str(output)})
         if not child._started.wait(_ANSWER_SECONDS) or child.error or not child.pid:
@@ -126,6 +130,7 @@ class Keeper:
                     child._ended.set()
                 child._started.set()
         with self._lock:
+            self._is_gone = True
             children = list(self._children.values())
         for child in children:
             child._ended.set()
