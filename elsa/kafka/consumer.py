@@ -1,0 +1,310 @@
+"""The engine's view of one confluent_kafka Consumer: made, polled and committed by one thread only.
+
+confluent-kafka 2.16 makes a call from a second thread wait until the running poll returns; so the group
+manager that owns this object is the only caller of every method.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from typing import TYPE_CHECKING, Any
+
+from confluent_kafka import (
+    OFFSET_BEGINNING,
+    OFFSET_END,
+    TIMESTAMP_APPEND_TIME,
+    TIMESTAMP_CREATE_TIME,
+    KafkaException,
+    TopicPartition,
+)
+from confluent_kafka import KafkaError as Code
+from confluent_kafka.cimpl import Consumer
+
+from elsa.kafka.config import client_config
+from elsa.kafka.errors import translate
+from elsa.message import Message
+from elsa.message import TopicPartition as Partition
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from elsa.config import Settings
+    from elsa.errors import ElsaError
+
+log = logging.getLogger("elsa.kafka")
+
+#: most messages that one slice takes from librdkafka
+SLICE = 500
+_TIMESTAMP_TYPES = {TIMESTAMP_CREATE_TIME: "create", TIMESTAMP_APPEND_TIME: "append"}
+
+#: error codes of a commit after which this assignment's offsets are not ours to commit any more
+FENCED = {
+    Code.ILLEGAL_GENERATION,
+    Code.UNKNOWN_MEMBER_ID,
+    Code.FENCED_INSTANCE_ID,
+    Code.STALE_MEMBER_EPOCH,
+    Code.FENCED_MEMBER_EPOCH,
+    Code._STATE,  # not a member at this moment
+}
+
+
+def to_message(raw: Any, generation: int | None = None) -> Message:
+    """An elsa Message of a confluent_kafka one."""
+    kind, milliseconds = raw.timestamp()
+    return Message(
+        raw.topic(),
+        raw.partition(),
+        raw.offset(),
+        raw.key(),
+        raw.value(),
+        tuple(raw.headers() or ()),
+        milliseconds / 1000 if kind else None,
+        _TIMESTAMP_TYPES.get(kind, "none"),
+        generation,
+        raw.leader_epoch(),
+    )
+
+
+class GroupConsumer:
+    """One consumer of one group; `group=None` makes a consumer that only ever assigns partitions itself."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        group: str | None,
+        *,
+        instance: str | None = None,
+        on_assign: Callable[[list[Partition]], None] | None = None,
+        on_revoke: Callable[[list[Partition]], None] | None = None,
+        on_lost: Callable[[list[Partition]], None] | None = None,
+        on_commit: Callable[[ElsaError | None, bool, dict[Partition, int]], None] | None = None,
+        on_error: Callable[[ElsaError], None] | None = None,
+        on_statistics: Callable[[Mapping[str, Any]], None] | None = None,
+    ) -> None:
+        self._on_assign = on_assign
+        self._on_revoke = on_revoke
+        self._on_lost = on_lost
+        self._on_commit = on_commit
+        self._on_error = on_error
+        self._on_statistics = on_statistics
+        self.is_cooperative = True
+        self._consumer = Consumer(self._config(settings, group, instance), logger=log)
+
+    def _config(self, settings: Settings, group: str | None, instance: str | None) -> dict[str, Any]:
+        owned: dict[str, Any] = {
+            "group.id": group or f"{settings.name}-standalone",
+            "enable.auto.commit": False,
+            "enable.auto.offset.store": False,
+            "enable.partition.eof": True,
+            # an offset out of range must come to us, to be logged, counted and decided per handler
+            "auto.offset.reset": "error",
+            "allow.auto.create.topics": False,
+            "isolation.level": "read_committed",
+            "max.poll.interval.ms": int(settings.max_poll_interval * 1000),
+            "topic.metadata.refresh.interval.ms": int(settings.metadata_refresh * 1000),
+            # What librdkafka holds back is thrown away by a pause, and rebalances queue behind it: keep it small.
+            "queued.max.messages.kbytes": 16_384,
+            "queued.min.messages": 5_000,
+            "max.partition.fetch.bytes": 262_144,
+            "fetch.queue.backoff.ms": 5,
+            "error_cb": self._error,
+            "stats_cb": self._stats,
+            "statistics.interval.ms": 15_000,
+            "on_commit": self._committed,
+        }
+        if group is not None and settings.group_protocol == "consumer":
+            owned["group.protocol"] = "consumer"
+        elif group is not None:
+            owned |= {
+                "partition.assignment.strategy": "cooperative-sticky",
+                "session.timeout.ms": int(settings.session_timeout * 1000),
+                "heartbeat.interval.ms": int(settings.heartbeat_interval * 1000),
+            }
+            if instance is not None:
+                owned["group.instance.id"] = instance
+        return client_config(settings, "consumer", **owned)
+
+    # -- callbacks: they run inside poll/consume/close, on the owner's thread; an exception there would
+    # surface from poll as if Kafka had failed, so none may leave them (the group manager's catch their own)
+
+    def _error(self, error: Any) -> None:
+        if self._on_error is not None:
+            self._on_error(translate(error))
+
+    def _stats(self, text: str) -> None:
+        if self._on_statistics is not None:
+            self._on_statistics(json.loads(text))
+
+    def _committed(self, error: Any, partitions: Sequence[Any]) -> None:
+        if self._on_commit is None:
+            return
+        failed = next((p.error for p in partitions if p.error), None) or error
+        offsets = {Partition(p.topic, p.partition): p.offset for p in partitions}
+        fenced = failed is not None and failed.code() in FENCED
+        self._on_commit(translate(failed) if failed is not None else None, fenced, offsets)
+
+    # -- membership ----------------------------------------------------------------------------------
+
+    def subscribe(self, topics: Sequence[str]) -> None:
+        self._consumer.subscribe(
+            list(topics),
+            on_assign=lambda _, parts: self._on_assign and self._on_assign(_plain(parts)),
+            on_revoke=lambda _, parts: self._on_revoke and self._on_revoke(_plain(parts)),
+            on_lost=lambda _, parts: self._on_lost and self._on_lost(_plain(parts)),
+        )
+
+    def unsubscribe(self) -> None:
+        self._consumer.unsubscribe()
+
+    def assign(self, offsets: Mapping[Partition, int]) -> None:
+        """Add partitions at these offsets (negative: the log's beginning)."""
+        if offsets:
+            self._consumer.incremental_assign(_lines(offsets))
+
+    def unassign(self, partitions: Iterable[Partition]) -> None:
+        lines = [TopicPartition(*p) for p in partitions]
+        if lines:
+            self._consumer.incremental_unassign(lines)
+
+    def assigned(self) -> list[Partition]:
+        return _plain(self._consumer.assignment())
+
+    def generation(self) -> int | None:
+        """The group's generation; None when this version of librdkafka writes its metadata another way."""
+        try:
+            # private layout: the prefix `CGMDv2:`, then a little-endian int32
+            data = bytes(self._consumer.consumer_group_metadata())
+        except (KafkaException, TypeError, RuntimeError):
+            return None
+        if not data.startswith(b"CGMDv2:"):
+            return None
+        return int.from_bytes(data[7:11], "little", signed=True)
+
+    # -- messages ------------------------------------------------------------------------------------
+
+    def poll(self, timeout: float) -> list[Any]:
+        """The next messages and events (those have an error), at once if there are any; runs callbacks.
+
+        `consume(n, t)` waits its whole timeout for n messages, `poll(t)` returns with the first: so drain
+        what is there, and only when there is nothing wait for one.
+        """
+        found: list[Any] = self._consumer.consume(SLICE, 0)
+        if not found and timeout > 0:
+            first = self._consumer.poll(timeout)
+            if first is not None:
+                found = [first, *self._consumer.consume(SLICE - 1, 0)]
+        return found
+
+    def seek(self, partition: Partition, offset: int) -> None:
+        self._consumer.seek(TopicPartition(*partition, offset))
+
+    def pause(self, partitions: Iterable[Partition]) -> None:
+        self._consumer.pause([TopicPartition(*p) for p in partitions])
+
+    def resume(self, partitions: Iterable[Partition]) -> None:
+        self._consumer.resume([TopicPartition(*p) for p in partitions])
+
+    # -- offsets -------------------------------------------------------------------------------------
+
+    def commit(self, offsets: Mapping[Partition, int]) -> None:
+        """Start a commit; `on_commit` tells how it ended."""
+        self._consumer.commit(offsets=_lines(offsets), asynchronous=True)
+
+    def commit_now(self, offsets: Mapping[Partition, int]) -> tuple[ElsaError | None, bool]:
+        """Commit and wait; (the error, whether it means that the offsets are not ours any more)."""
+        try:
+            result = self._consumer.commit(offsets=_lines(offsets), asynchronous=False)
+        except KafkaException as error:
+            return translate(error), error.args[0].code() in FENCED
+        failed = next((p.error for p in result or () if p.error), None)
+        return (None, False) if failed is None else (translate(failed), failed.code() in FENCED)
+
+    def committed(self, partitions: Iterable[Partition], timeout: float) -> dict[Partition, int | None]:
+        """The group's committed offsets, None where there is none; raises the translated error."""
+        try:
+            found = self._consumer.committed([TopicPartition(*p) for p in partitions], timeout=timeout)
+        except KafkaException as error:
+            raise translate(error) from error
+        for line in found:
+            if line.error is not None:
+                raise translate(line.error, topic=line.topic, partition=line.partition)
+        return {Partition(p.topic, p.partition): p.offset if p.offset >= 0 else None for p in found}
+
+    def watermarks(self, partition: Partition, timeout: float) -> tuple[int, int]:
+        try:
+            low, high = self._consumer.get_watermark_offsets(TopicPartition(*partition), timeout=timeout)
+        except KafkaException as error:
+            raise translate(error, topic=partition.topic, partition=partition.partition) from error
+        return low, high
+
+    def cached_watermarks(self, partition: Partition) -> tuple[int, int]:
+        """What the last fetch said, -1 for what is not known yet; no network."""
+        try:
+            low, high = self._consumer.get_watermark_offsets(TopicPartition(*partition), cached=True)
+        except KafkaException:
+            return -1, -1
+        return max(low, -1), max(high, -1)
+
+    def offsets_at(self, partitions: Iterable[Partition], milliseconds: int, timeout: float) -> dict[Partition, int]:
+        """The first offset at or after a time; -1 where there is none (then the log's end is meant)."""
+        try:
+            found = self._consumer.offsets_for_times(
+                [TopicPartition(*p, milliseconds) for p in partitions], timeout=timeout
+            )
+        except KafkaException as error:
+            raise translate(error) from error
+        return {Partition(p.topic, p.partition): p.offset for p in found}
+
+    def refresh_metadata(self, timeout: float) -> None:
+        """Ask for all topics now, which makes librdkafka look at its subscription again."""
+        try:
+            self._consumer.list_topics(timeout=timeout)
+        except KafkaException as error:
+            log.debug("metadata could not be refreshed: %s", error)
+
+    def close(self) -> None:
+        self._consumer.close()
+
+
+BEGINNING = OFFSET_BEGINNING
+END = OFFSET_END
+
+
+class Event:
+    """What a polled item with an error means; see `classify`."""
+
+    END_OF_PARTITION = "end"
+    OUT_OF_RANGE = "out of range"
+    WAITING = "waiting"
+    FATAL = "fatal"
+    OTHER = "other"
+
+
+_WAITING = {Code.UNKNOWN_TOPIC_OR_PART, Code._UNKNOWN_TOPIC, Code._UNKNOWN_PARTITION}
+
+
+def classify(raw: Any) -> str:
+    """What kind of event an item with an error is."""
+    error = raw.error()
+    code = error.code()
+    if code == Code._PARTITION_EOF:
+        return Event.END_OF_PARTITION
+    if code in (Code._AUTO_OFFSET_RESET, Code.OFFSET_OUT_OF_RANGE):
+        return Event.OUT_OF_RANGE
+    if error.fatal() or code == Code._FATAL:
+        return Event.FATAL
+    return Event.WAITING if code in _WAITING else Event.OTHER
+
+
+def is_fatal(error: Exception) -> bool:
+    """Whether an exception of a consumer call means that the client must be rebuilt."""
+    return isinstance(error, KafkaException) and bool(error.args[0].fatal())
+
+
+def _lines(offsets: Mapping[Partition, int]) -> list[Any]:
+    return [TopicPartition(*partition, offset) for partition, offset in offsets.items()]
+
+
+def _plain(partitions: Iterable[Any]) -> list[Partition]:
+    return [Partition(p.topic, p.partition) for p in partitions]

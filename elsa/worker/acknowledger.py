@@ -1,0 +1,90 @@
+"""Decides which offsets of a group are committed and when; owned by the group manager's thread."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from elsa.message import TopicPartition
+    from elsa.worker.assigned import Assigned
+
+
+class Acknowledger:
+    """Collects finished work and says what to commit: dirty partitions only, never backwards, one at a time.
+
+    A commit is due `interval` seconds after the last, or once `every` messages have finished; a further one
+    waits until the broker has answered. What a kill repeats is therefore at most what was in progress and
+    two times `every`. It touches no client: the group manager commits what `due` returns.
+    """
+
+    def __init__(self, *, interval: float, every: int) -> None:
+        self._interval = interval
+        self._every = every
+        self._dirty: set[TopicPartition] = set()
+        self._finished = 0
+        self._last = 0.0
+        self.in_flight = False
+        #: when the commit that is in flight began
+        self.started = 0.0
+
+    def finished(self, assigned: Assigned, messages: int) -> None:
+        """Messages of a partition are done, so its base may have moved."""
+        self._finished += messages
+        if assigned.tracker.base > assigned.committed:
+            self._dirty.add(assigned.partition)
+
+    def forget(self, partitions: Iterable[TopicPartition]) -> None:
+        """Partitions are not ours any more."""
+        self._dirty.difference_update(partitions)
+
+    @property
+    def is_dirty(self) -> bool:
+        return bool(self._dirty)
+
+    def wait(self, now: float) -> float | None:
+        """Seconds until a commit is due, None when nothing is to be committed."""
+        if not self._dirty or self.in_flight:
+            return None
+        return 0.0 if self._finished >= self._every else max(0.0, self._last + self._interval - now)
+
+    def due(self, now: float, owned: Mapping[TopicPartition, Assigned]) -> dict[TopicPartition, int]:
+        """The offsets to commit now, empty when it is not time; the caller starts the commit."""
+        if self.wait(now) != 0.0:
+            return {}
+        offsets = self.pending(owned)
+        self._dirty.clear()
+        self._finished = 0
+        self._last = now
+        if offsets:
+            self.in_flight = True
+            self.started = now
+        return offsets
+
+    def pending(
+        self, owned: Mapping[TopicPartition, Assigned], only: Iterable[TopicPartition] | None = None
+    ) -> dict[TopicPartition, int]:
+        """What could be committed of these (or of all dirty) partitions."""
+        wanted = self._dirty if only is None else only
+        return {
+            partition: owned[partition].tracker.base
+            for partition in wanted
+            if partition in owned and owned[partition].tracker.base > owned[partition].committed
+        }
+
+    def answered(
+        self, owned: Mapping[TopicPartition, Assigned], offsets: Mapping[TopicPartition, int], *, ok: bool, fenced: bool
+    ) -> None:
+        """The broker answered. A failed commit is tried again at the next tick, a fenced one never: the
+        assignment it belongs to is over, and the rebalance that says so is on its way.
+        """
+        self.in_flight = False
+        for partition, offset in offsets.items():
+            assigned = owned.get(partition)
+            if assigned is None:
+                continue
+            if ok:
+                assigned.committed = max(assigned.committed, offset)
+            elif not fenced:
+                self._dirty.add(partition)

@@ -1,0 +1,193 @@
+"""The partitions that one group manager owns: starts and ends their workers, admits messages, counts.
+
+Owned by the group manager's thread; it calls no Kafka client.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+from typing import TYPE_CHECKING, Any
+
+from elsa.worker.assigned import Assigned
+from elsa.worker.partition import PartitionWorker
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from elsa.app import App
+    from elsa.clock import Clock
+    from elsa.message import TopicPartition
+    from elsa.observer import GroupObserver, HandlerObserver
+    from elsa.registry import Binding
+    from elsa.worker.budget import Budget
+    from elsa.worker.executors import Executors
+    from elsa.worker.settlement import Settlement
+
+log = logging.getLogger("elsa.worker")
+
+#: an epoch belongs to one start of one worker; no two of a process are alike
+_EPOCHS = itertools.count(1)
+
+
+class Assignment:
+    """`owned` maps each partition to its state; a worker that is not in there any more is of an old epoch."""
+
+    def __init__(
+        self,
+        app: App,
+        group: str | None,
+        *,
+        executors: Executors,
+        settlement: Settlement,
+        budget: Budget,
+        post: Callable[[Any], None],
+        clock: Clock,
+        observer: GroupObserver,
+    ) -> None:
+        self.owned: dict[TopicPartition, Assigned] = {}
+        self._app = app
+        self._group = group
+        self._executors = executors
+        self._settlement = settlement
+        self._budget = budget
+        self._post = post
+        self._clock = clock
+        self._observer = observer
+        self._waiting: set[TopicPartition] = set()
+        self._observers: dict[tuple[str, str], HandlerObserver] = {}
+        #: closed workers that still have something running
+        self.ending: set[PartitionWorker] = set()
+
+    def add(self, partition: TopicPartition, binding: Binding, *, base: int, committed: int) -> Assigned:
+        """Take a partition in; its worker is started by `start`."""
+        limit = binding.first.declared.max_in_flight or self._app.settings.max_in_flight
+        assigned = Assigned(partition, binding, self._observer_of(binding), base=base, limit=limit)
+        assigned.committed = committed
+        self.owned[partition] = assigned
+        return assigned
+
+    def _observer_of(self, binding: Binding) -> HandlerObserver:
+        key = (binding.topic, binding.name)
+        if key not in self._observers:
+            self._observers[key] = self._app.observer.handler(self._group, *key)
+        return self._observers[key]
+
+    def start(self, assigned: Assigned, generation: int | None) -> None:
+        """Give a partition a worker (the first, or a new one after a crash)."""
+        assigned.worker = PartitionWorker(
+            assigned.partition,
+            assigned.binding,
+            app=self._app,
+            epoch=next(_EPOCHS),
+            generation=generation,
+            executors=self._executors,
+            settlement=self._settlement,
+            observer=assigned.observer,
+            post=self._post,
+            clock=self._clock,
+        )
+
+    def current(self, worker: PartitionWorker) -> Assigned | None:
+        """The state a worker belongs to, or None (counted) when its epoch is over."""
+        assigned = self.owned.get(worker.partition)
+        if assigned is not None and assigned.worker is worker:
+            return assigned
+        self._observer.stale(1)
+        return None
+
+    # -- messages in ---------------------------------------------------------------------------------
+
+    def receive(self, assigned: Assigned, raws: list[Any]) -> None:
+        """A slice of one partition came from Kafka."""
+        size = sum(map(len, raws))
+        assigned.observer.received(len(raws), size)
+        assigned.receive(raws, size)
+        self._admit(assigned)
+
+    def _admit(self, assigned: Assigned) -> int:
+        count, size = assigned.admit(self._budget.room(), self._app.settings.max_bytes)
+        if count:
+            self._budget.take(count, size)
+        if assigned.overflow:
+            self._waiting.add(assigned.partition)
+        else:
+            self._waiting.discard(assigned.partition)
+        return count
+
+    def admit_waiting(self) -> int:
+        """Hand over what waited for room; how many messages."""
+        # a rotating start: when the process's budget is the limit, every partition gets its turn
+        partitions = list(self._waiting)
+        return sum(self._admit(self.owned[p]) for p in partitions if p in self.owned)
+
+    @property
+    def is_waiting(self) -> bool:
+        return bool(self._waiting)
+
+    # -- results -------------------------------------------------------------------------------------
+
+    def finished(self, assigned: Assigned, offsets: list[int]) -> int:
+        """Offsets are done; by how many messages what is in hand has shrunk."""
+        before = assigned.tracker.unfinished
+        size = assigned.finish(offsets)
+        return self._freed(assigned, before, size)
+
+    def held(self, assigned: Assigned, offsets: list[int]) -> int:
+        before = assigned.tracker.unfinished
+        size = assigned.hold(offsets)
+        return self._freed(assigned, before, size)
+
+    def _freed(self, assigned: Assigned, before: int, size: float) -> int:
+        count = before - assigned.tracker.unfinished
+        self._budget.give(count, size)
+        return count
+
+    # -- ends ----------------------------------------------------------------------------------------
+
+    def close(self, partitions: Iterable[TopicPartition]) -> None:
+        """Start nothing new in these partitions; `ending` empties as their running calls return."""
+        for partition in partitions:
+            assigned = self.owned.get(partition)
+            if assigned is None:
+                continue
+            worker = assigned.worker
+            if worker is not None and not worker.closed:
+                self.ending.add(worker)
+                worker.close()
+
+    def ended(self, worker: PartitionWorker) -> None:
+        self.ending.discard(worker)
+
+    def is_ended(self, partitions: Iterable[TopicPartition]) -> bool:
+        """Whether nothing of these partitions runs any more."""
+        workers = {assigned.worker for p in partitions if (assigned := self.owned.get(p)) is not None}
+        return not (workers & self.ending)
+
+    def cancel(self, partitions: Iterable[TopicPartition]) -> list[PartitionWorker]:
+        """Interrupt what can be interrupted; the workers that were still running."""
+        running = [
+            assigned.worker
+            for p in partitions
+            if (assigned := self.owned.get(p)) is not None and assigned.worker in self.ending
+        ]
+        for worker in running:
+            assert worker is not None
+            worker.cancel()
+        return [worker for worker in running if worker is not None]
+
+    def remove(self, partitions: Iterable[TopicPartition]) -> None:
+        """Forget partitions; later results of their workers are of an old epoch."""
+        for partition in partitions:
+            assigned = self.owned.pop(partition, None)
+            self._waiting.discard(partition)
+            if assigned is not None:
+                self._budget.give(assigned.tracker.unfinished, assigned.bytes, handled=False)
+
+    def restart(self, assigned: Assigned) -> int:
+        """Drop everything in hand of a partition whose worker has failed; the offset to begin at again."""
+        self._budget.give(assigned.tracker.unfinished, assigned.bytes, handled=False)
+        self._waiting.discard(assigned.partition)
+        assigned.restart()
+        assigned.worker = None
+        return assigned.tracker.base

@@ -1,0 +1,115 @@
+"""What everybody may tell a group manager: the only way into its thread."""
+
+from __future__ import annotations
+
+import queue
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from elsa.worker.partition import PartitionWorker
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """Offsets are done: may be committed when everything below is."""
+
+    worker: PartitionWorker
+    offsets: Sequence[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """Offsets were answered with CONTINUE: the next finished one above them finishes them."""
+
+    worker: PartitionWorker
+    offsets: Sequence[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Park:
+    """Call `worker.unpark()` at this time of the monotonic clock."""
+
+    worker: PartitionWorker
+    due: float
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A closed worker has nothing running and nothing to be confirmed."""
+
+    worker: PartitionWorker
+
+
+@dataclass(frozen=True, slots=True)
+class Crashed:
+    """The partition worker (not a message) failed: start it anew."""
+
+    worker: PartitionWorker
+    error: BaseException
+
+
+@dataclass(frozen=True, slots=True)
+class Topology:
+    """All topics of the cluster with their partition counts."""
+
+    topics: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Unowned:
+    """Partitions of our topics have had no owner for a while: leave and join anew."""
+
+    partitions: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """Put a snapshot of every owned partition into `answer`."""
+
+    answer: queue.SimpleQueue[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Quiet:
+    """Take no more work."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """End: drain until `deadline` (monotonic), commit, leave the group if `leave`."""
+
+    deadline: float
+    leave: bool
+
+
+class Mailbox:
+    """A queue into one thread; `put` from anywhere, `drain` and `wait` by its owner."""
+
+    __slots__ = ("_queue",)
+
+    def __init__(self) -> None:
+        self._queue: queue.SimpleQueue[Any] = queue.SimpleQueue()
+
+    def put(self, item: Any) -> None:
+        self._queue.put(item)
+
+    def drain(self) -> list[Any]:
+        """Everything that is there now, in order."""
+        items = []
+        get = self._queue.get_nowait
+        try:
+            while True:
+                items.append(get())
+        except queue.Empty:
+            return items
+
+    def wait(self, timeout: float) -> list[Any]:
+        """Everything that is there; waits up to `timeout` seconds for the first."""
+        try:
+            first = self._queue.get(timeout=timeout) if timeout > 0 else self._queue.get_nowait()
+        except queue.Empty:
+            return []
+        return [first, *self.drain()]

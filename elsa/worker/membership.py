@@ -1,0 +1,297 @@
+"""How a group manager comes by its partitions: as a member of a group, or by assigning them to itself.
+
+Everything here runs on the group manager's thread.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import secrets
+from typing import TYPE_CHECKING
+
+from elsa.errors import ElsaError
+from elsa.kafka.consumer import GroupConsumer
+from elsa.message import TopicPartition
+from elsa.names import is_internal
+from elsa.worker import starts
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from elsa.worker.group import GroupManager, Surroundings
+
+log = logging.getLogger("elsa.worker")
+
+#: how long a leave may take before the client is closed anyhow
+LEAVE_SECONDS = 1.0
+#: after the partitions are given up, the leave itself is still to be sent
+LEAVE_GRACE_SECONDS = 0.1
+
+
+class GroupMembership:
+    """Subscribes, reacts to rebalances, leaves; and mends what a static member's rejoin does not see.
+
+    A static member that comes back gets its OLD assignment, also when its topics or their partition counts
+    have changed meanwhile (Kafka 4.4, measured). So the slot keeps a digest of both; when it differs at
+    start, or when partitions of our topics stay without an owner, the member leaves and joins anew.
+    """
+
+    def __init__(self, manager: GroupManager, around: Surroundings) -> None:
+        self._manager = manager
+        self._around = around
+        self._settings = around.app.settings
+        self._clock = around.clock
+        self._instance = around.instance
+        self.subscribed: list[str] = []
+        self._topics: Mapping[str, int] = {}
+        self._missing: set[str] = set()
+        self._is_joined = False
+        self._has_left = False
+        self._wants_rejoin = False
+        self._digest: str | None = None
+        #: asks the watcher whether all partitions of our topics have an owner
+        self.is_unverified = True
+
+    @property
+    def _is_static(self) -> bool:
+        return self._instance is not None and self._settings.group_protocol == "classic"
+
+    def make_consumer(self) -> GroupConsumer:
+        manager = self._manager
+        return GroupConsumer(
+            self._settings,
+            manager.group,
+            instance=self._instance if self._is_static else None,
+            on_assign=manager.guarded(self._assigned),
+            on_revoke=manager.guarded(manager.revoked),
+            on_lost=manager.guarded(manager.lost),
+            on_commit=manager.committed,
+            on_error=self._error,
+            on_statistics=manager._observer.statistics,
+        )
+
+    def join(self) -> None:
+        """Subscribe to what is known; regexes wait for the first list of topics."""
+        self._is_joined = False
+        names = sorted({b.topic for b in self._manager.bindings if not b.is_pattern})
+        has_pattern = any(b.is_pattern for b in self._manager.bindings)
+        if self.subscribed:
+            self._manager.consumer.subscribe(self.subscribed)
+        elif names and not has_pattern:
+            self._subscribe(names)
+
+    def _subscribe(self, topics: list[str]) -> None:
+        self.subscribed = topics
+        self.is_unverified = True
+        self._manager.consumer.subscribe(topics)
+
+    # -- rebalances, inside the client's callbacks -----------------------------------------------------
+
+    def _assigned(self, partitions: list[TopicPartition]) -> None:
+        manager = self._manager
+        if partitions:
+            bindings = {p: b for p in partitions if (b := starts.binding_of(manager.bindings, p)) is not None}
+            manager.take(starts.resolve_patiently(manager.consumer, bindings, manager.group, self._clock))
+        self._is_joined = True
+        manager.is_ready = True
+
+    def gave_up(self) -> None:
+        """Partitions were given up."""
+        self._has_left = True
+
+    def _error(self, error: ElsaError) -> None:
+        manager = self._manager
+        code = getattr(error, "code", "") or type(error).__name__
+        if "FENCED_INSTANCE_ID" in code or "FENCED_INSTANCE_ID" in str(error):
+            self._fenced()
+        manager.report(code, str(error))
+
+    def _fenced(self) -> None:
+        """Another member has our id: it wins, and this one never comes back with it."""
+        old = self._instance
+        self._instance = f"{self._around.instance}-{secrets.token_hex(3)}"
+        log.error(
+            "another worker uses the same group.instance.id: this one goes on under a new one",
+            extra={
+                "event": "instance_fenced",
+                "group": self._manager.name,
+                "instance": old,
+                "new_instance": self._instance,
+                "hint": "give each host its own ELSA_INSTANCE",
+            },
+        )
+
+    def failed(self, error: Exception) -> None:
+        """The client broke; the next one starts from nothing."""
+        if "FENCED_INSTANCE_ID" in str(error) or "fenced" in str(error).lower():
+            self._fenced()
+        self._is_joined = False
+
+    # -- topics ----------------------------------------------------------------------------------------
+
+    def topology(self, topics: Mapping[str, int]) -> None:
+        """The cluster's topics: resolve regexes, notice what is missing, what came, what has grown."""
+        self._topics = topics
+        names = {b.topic for b in self._manager.bindings if not b.is_pattern}
+        for binding in self._manager.bindings:
+            if binding.is_pattern:
+                names |= {t for t in topics if not is_internal(t) and binding.matches(t)}
+        wanted = sorted(names)
+        if wanted and wanted != self.subscribed:
+            self._subscribe(wanted)
+        self._note_missing({t for t in wanted if t not in topics})
+        self._compare(wanted)
+
+    def _note_missing(self, missing: set[str]) -> None:
+        for topic in sorted(missing - self._missing):
+            log.warning(
+                "topic does not exist: waiting for it",
+                extra={
+                    "event": "topic_missing",
+                    "topic": topic,
+                    "group": self._manager.name,
+                    "hint": f"create it: elsa topics create {topic}",
+                },
+            )
+        if self._missing - missing:
+            # librdkafka would see it with its next refresh; this asks now
+            self._manager.consumer.refresh_metadata(1.0)
+        self._missing = missing
+
+    def _compare(self, topics: list[str]) -> None:
+        text = json.dumps([[t, self._topics.get(t, 0)] for t in topics])
+        digest = hashlib.sha256(text.encode()).hexdigest()[:16]
+        if digest == self._digest:
+            return
+        first = self._digest is None
+        self._digest = digest
+        self.is_unverified = True
+        slot, group = self._around.slot, self._manager.group
+        if slot is None or not self._is_static or group is None:
+            return
+        before = slot.digest(group)
+        if first and before and before != digest:
+            self._wants_rejoin = True
+        if before != digest:
+            slot.write_digest(group, digest)
+
+    def unowned(self, partitions: int) -> None:
+        """Partitions of our topics have had no owner for a while."""
+        log.warning(
+            "partitions have no owner: leaving the group and joining anew",
+            extra={"event": "partitions_unowned", "group": self._manager.name, "partitions": partitions},
+        )
+        self._wants_rejoin = True
+
+    def chores(self, now: float) -> None:  # noqa: ARG002 - the seam
+        if self._wants_rejoin and self._is_joined:
+            self._wants_rejoin = False
+            self._leave()
+            self._manager.consumer.subscribe(self.subscribed)
+            self._is_joined = False
+
+    # -- leaving ---------------------------------------------------------------------------------------
+
+    def leave(self, *, for_good: bool) -> None:
+        """Leave so that the others take over at once; or stay a member, to come back under the same id."""
+        if not for_good and self._is_static:
+            return
+        if self.subscribed:
+            self._leave()
+        slot, group = self._around.slot, self._manager.group
+        if slot is not None and group is not None and self._is_static:
+            # who joins as a new member gets a fresh assignment anyway
+            slot.write_digest(group, "")
+
+    def _leave(self) -> None:
+        """`close` alone does not leave, and `unsubscribe` needs to be polled until the leave is sent."""
+        manager = self._manager
+        end = self._clock.monotonic() + LEAVE_SECONDS + max(0.0, manager.drain_deadline() - self._clock.monotonic())
+        self._has_left = not manager.consumer.assigned()
+        manager.consumer.unsubscribe()
+        while not self._has_left and self._clock.monotonic() < end:
+            manager.poll(0.02)
+        grace = self._clock.monotonic() + LEAVE_GRACE_SECONDS
+        while self._clock.monotonic() < grace:
+            manager.poll(0.02)
+
+
+class StandaloneMembership:
+    """Assigns partitions to itself: those of its topic that fall to this process (partition mod processes)."""
+
+    is_unverified = False
+
+    def __init__(self, manager: GroupManager, around: Surroundings) -> None:
+        self._manager = manager
+        self._around = around
+        self._binding = manager.bindings[0]
+        self.subscribed = [self._binding.topic]
+        self._missing_reported = False
+
+    def make_consumer(self) -> GroupConsumer:
+        manager = self._manager
+        return GroupConsumer(
+            self._around.app.settings,
+            None,
+            on_error=lambda error: manager.report(type(error).__name__, str(error)),
+            on_statistics=manager._observer.statistics,
+        )
+
+    def join(self) -> None:
+        """Partitions come with the list of topics."""
+
+    def topology(self, topics: Mapping[str, int]) -> None:
+        """Take the partitions that are ours and not taken yet; new ones later, too."""
+        around, binding = self._around, self._binding
+        names = [t for t in topics if binding.matches(t)]
+        if not names and not self._missing_reported and not binding.is_pattern:
+            self._missing_reported = True
+            log.warning(
+                "topic does not exist: waiting for it",
+                extra={"event": "topic_missing", "topic": binding.topic, "handler": binding.name},
+            )
+        wanted = binding.first.declared.partitions
+        fresh = [
+            partition
+            for topic in names
+            for number in range(topics[topic])
+            if (wanted is None or number in wanted)
+            and number % around.processes == around.index
+            and (partition := TopicPartition(topic, number)) not in self._manager.assignment.owned
+        ]
+        if fresh:
+            self._take(fresh)
+        if names:
+            self._manager.is_ready = True
+
+    def _take(self, fresh: list[TopicPartition]) -> None:
+        manager = self._manager
+        # the supervisor keeps what a dead predecessor reported last; a rebuilt client has it in memory
+        known = {**self._around.positions.get(manager.name, {}), **manager.positions}
+        begins: dict[TopicPartition, starts.Begin] = {}
+        asked = {}
+        for partition in fresh:
+            position = known.get(str(partition))
+            if position is not None:
+                begins[partition] = starts.Begin(position, position)
+            else:
+                asked[partition] = self._binding
+        begins |= starts.resolve(manager.consumer, asked, None)
+        manager.take(begins)
+
+    def unowned(self, partitions: int) -> None:
+        """Nobody asks this of a standalone handler."""
+
+    def chores(self, now: float) -> None:
+        """Nothing to look after: the positions are kept by the manager."""
+
+    def gave_up(self) -> None:
+        """Only a group takes partitions away."""
+
+    def failed(self, error: Exception) -> None:
+        """The next client starts from the positions in memory."""
+
+    def leave(self, *, for_good: bool) -> None:
+        """There is nothing to leave."""

@@ -1,0 +1,225 @@
+"""Everything that works in one process: executors, group managers, the watcher; started and stopped as one.
+
+Used by worker processes (`elsa.worker.process`) and by programs that embed workers (`App.start`).
+"""
+
+from __future__ import annotations
+
+import logging
+import socket
+import threading
+from typing import TYPE_CHECKING, Any
+
+from elsa.clock import SYSTEM
+from elsa.errors import ConfigError
+from elsa.registry import select
+from elsa.worker import hooks, propagation
+from elsa.worker.budget import Budget
+from elsa.worker.executors import Executors
+from elsa.worker.group import GroupManager, Surroundings
+from elsa.worker.settlement import Settlement
+from elsa.worker.slots import acquire
+from elsa.worker.watcher import Watcher
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from elsa.app import App
+    from elsa.observer import PartitionSnapshot
+    from elsa.registry import Binding
+    from elsa.worker.slots import Slot
+
+log = logging.getLogger("elsa.worker")
+
+#: how often the end of a bounded run (burst, max_messages) is looked for
+_END_SECONDS = 0.05
+#: how long a scrape may wait for a group manager
+_ASK_SECONDS = 0.25
+
+
+class Runtime:
+    """The workers of one App in this process.
+
+    `start`, `quiet` and `stop` may be called from any thread, any number of times, `stop` also before
+    `start`. `ended` is set when the work is over by itself: burst, max_messages, or a failure (`failure`).
+    """
+
+    def __init__(
+        self,
+        app: App,
+        *,
+        topics: Iterable[str] = (),
+        exclude: Iterable[str] = (),
+        index: int = 0,
+        processes: int = 1,
+        preferred_slot: int | None = None,
+        burst: bool = False,
+        max_messages: int | None = None,
+        positions: Mapping[str, Mapping[str, int]] | None = None,
+    ) -> None:
+        settings = app.settings
+        self.app = app
+        self.bindings = select(app.registry.bindings(), topics, exclude)
+        if not self.bindings:
+            raise ConfigError(
+                f"the App {app.name!r} has no handler to run here",
+                hint="declare one with @app.handler(...), and look at --topics and --exclude",
+            )
+        self.ended = threading.Event()
+        self.failure: str | None = None
+        self.reason = "stopped"
+        self._burst = burst
+        self._limit = max_messages
+        self._lock = threading.Lock()
+        self._state = "new"
+        self._preferred_slot = preferred_slot
+        self.slot: Slot | None = None
+        self._budget = Budget(
+            messages=settings.max_in_flight_process, size=settings.max_bytes_process, max_messages=max_messages
+        )
+        self._executors = Executors(settings)
+        self._settlement = Settlement(app)
+        self._around = Surroundings(
+            app=app,
+            executors=self._executors,
+            settlement=self._settlement,
+            budget=self._budget,
+            clock=SYSTEM,
+            fail=self._fail,
+            index=index,
+            processes=processes,
+            positions=positions or {},
+        )
+        self.managers: list[GroupManager] = []
+        self._watcher: Watcher | None = None
+        self._ender: threading.Thread | None = None
+
+    # -- start -----------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Start all threads; returns before anything is assigned."""
+        with self._lock:
+            if self._state != "new":
+                return
+            self._state = "running"
+        propagation.install()
+        groups: dict[str, list[Binding]] = {}
+        for binding in self.bindings:
+            if binding.group is not None:
+                groups.setdefault(binding.group, []).append(binding)
+        if groups:
+            self._take_slot()
+        self.managers = [GroupManager(group, bindings, self._around) for group, bindings in groups.items()]
+        self.managers += [GroupManager(None, [b], self._around) for b in self.bindings if b.group is None]
+        hooks.call(self.app, "startup")
+        self.app.observer.watch(self.snapshots)
+        for manager in self.managers:
+            manager.start()
+        self._watcher = Watcher(self.app, self.bindings, self.managers, SYSTEM)
+        self._watcher.start()
+        if self._burst or self._limit is not None:
+            self._ender = threading.Thread(target=self._look_for_end, name="elsa-ender", daemon=True)
+            self._ender.start()
+
+    def _take_slot(self) -> None:
+        settings = self.app.settings
+        if not settings.static_membership or settings.group_protocol != "classic":
+            return
+        self.slot = acquire(self.app.name, runtime_dir=settings.runtime_dir, preferred=self._preferred_slot)
+        host = settings.instance or socket.gethostname()
+        self._around.slot = self.slot
+        self._around.instance = f"{self.app.name}-{host}-{self.slot.number}"
+
+    # -- state -----------------------------------------------------------------------------------------
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether every group has joined and every standalone handler has its partitions."""
+        return self._state == "running" and bool(self.managers) and all(m.is_ready for m in self.managers)
+
+    def wait_ready(self, timeout: float) -> bool:
+        """Wait for `is_ready`; False after `timeout` seconds or when the work has ended before."""
+        end = SYSTEM.monotonic() + timeout
+        while not self.is_ready:
+            if SYSTEM.monotonic() >= end or self.ended.wait(_END_SECONDS):
+                return self.is_ready
+        return True
+
+    def positions(self) -> dict[str, dict[str, int]]:
+        """Where standalone handlers are: handler -> `topic[partition]` -> next offset."""
+        return {manager.name: manager.positions for manager in self.managers if manager.group is None}
+
+    def snapshots(self) -> list[PartitionSnapshot]:
+        """Every assigned partition, asked of the threads that own them."""
+        return [snapshot for manager in self.managers for snapshot in manager.ask(_ASK_SECONDS)]
+
+    def running(self) -> list[dict[str, Any]]:
+        """What handlers work on now, for the report of a forced stop."""
+        found = []
+        for manager in self.managers:
+            workers = {a.worker for a in list(manager.assignment.owned.values())} | set(manager.assignment.ending)
+            for worker in workers:
+                where = worker.running if worker is not None else None
+                if worker is not None and where is not None:
+                    found.append(
+                        {
+                            "handler": worker.handler_name,
+                            "topic": worker.partition.topic,
+                            "partition": worker.partition.partition,
+                            "offset": where[0].offset(),
+                            "stack": hooks.stack(where[1]),
+                        }
+                    )
+        return found
+
+    def _fail(self, text: str) -> None:
+        """The work cannot go on; called by group managers."""
+        self.failure = self.failure or text
+        self.reason = "failed"
+        self.ended.set()
+
+    def _look_for_end(self) -> None:
+        while not self.ended.wait(_END_SECONDS):
+            if self._limit is not None and self._budget.is_used_up:
+                self.reason = "max_messages"
+            elif self._burst and self.managers and all(m.is_caught_up for m in self.managers):
+                self.reason = "burst"
+            else:
+                continue
+            self.ended.set()
+
+    # -- end -------------------------------------------------------------------------------------------
+
+    def quiet(self) -> None:
+        """Take no more work; what runs goes on."""
+        for manager in self.managers:
+            manager.quiet()
+
+    def stop(self, timeout: float, *, leave: bool | None = None) -> bool:
+        """Drain, commit, leave the groups, end every thread; True when nothing had to be abandoned."""
+        with self._lock:
+            before, self._state = self._state, "stopped"
+        if before != "running":
+            self.ended.set()
+            return True
+        if leave is None:
+            leave = self.app.settings.leave_on_stop
+        deadline = SYSTEM.monotonic() + timeout
+        if self._watcher is not None:
+            self._watcher.stop(0)
+        for manager in self.managers:
+            manager.stop(deadline, leave=leave)
+        # a group manager needs a moment beyond the drain: commit, leave, close
+        clean = all([m.join(max(0.0, deadline - SYSTEM.monotonic()) + 3.0) for m in self.managers])
+        clean = clean and all(m.stopped_cleanly for m in self.managers)
+        self._settlement.close()
+        if self._watcher is not None:
+            self._watcher.stop()
+        hooks.call(self.app, "shutdown")
+        clean = self._executors.stop(1.0 if clean else 0.0) and clean
+        self.ended.set()
+        if self._ender is not None and self._ender is not threading.current_thread():
+            self._ender.join(1.0)
+        if self.slot is not None:
+            self.slot.release()
+        return clean

@@ -1,0 +1,154 @@
+"""Watches the cluster for the group managers of one process: creates missing topics, lists topics, owners.
+
+One thread, so that a cluster that does not answer never holds up a thread that polls.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+from typing import TYPE_CHECKING
+
+from elsa.errors import ElsaError, KafkaError
+from elsa.message import TopicPartition
+from elsa.worker.mailbox import Topology, Unowned
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from elsa.app import App
+    from elsa.clock import Clock
+    from elsa.registry import Binding
+    from elsa.worker.group import GroupManager
+
+log = logging.getLogger("elsa.worker")
+
+#: how often the cluster is asked while something is missing or not verified yet
+BUSY_SECONDS = 1.0
+#: how long partitions may have no owner before their group's member leaves and joins anew
+UNOWNED_SECONDS = 5.0
+REPORT_SECONDS = 60.0
+
+
+class Watcher:
+    """Posts what it sees to the managers' mailboxes; `stop` may be called from any thread."""
+
+    def __init__(self, app: App, bindings: Sequence[Binding], managers: Sequence[GroupManager], clock: Clock) -> None:
+        self._app = app
+        self._bindings = bindings
+        self._managers = managers
+        self._clock = clock
+        self._ended = threading.Event()
+        self._created: set[str] = set()
+        self._unowned_since: dict[str, float] = {}
+        self._reported = -REPORT_SECONDS
+        self._thread = threading.Thread(target=self._run, name="elsa-watcher", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self, timeout: float = 5.0) -> None:
+        self._ended.set()
+        if self._thread.ident is not None and self._thread is not threading.current_thread():
+            self._thread.join(timeout)
+
+    def _run(self) -> None:
+        while not self._ended.is_set():
+            try:
+                is_settled = self._look()
+            except ElsaError as error:
+                is_settled = False
+                self._report(error)
+            pause = self._app.settings.metadata_refresh
+            self._ended.wait(pause if is_settled else min(BUSY_SECONDS, pause))
+
+    def _report(self, error: ElsaError) -> None:
+        now = self._clock.monotonic()
+        if now - self._reported >= REPORT_SECONDS:
+            self._reported = now
+            log.warning(
+                "kafka: %s; waiting for it",
+                str(error).splitlines()[0],
+                extra={"event": "kafka_error", "brokers": self._app.settings.brokers},
+            )
+
+    def _look(self) -> bool:
+        """One look at the cluster; whether everything is as it should be."""
+        topics = self._app.topics.list(internal=True)
+        if self._create_missing(topics):
+            topics = self._app.topics.list(internal=True)
+        news = Topology(topics)
+        for manager in self._managers:
+            manager.mailbox.put(news)
+        missing = any(not b.is_pattern and b.topic not in topics for b in self._bindings)
+        return self._verify(topics) and not missing
+
+    def _create_missing(self, topics: Mapping[str, int]) -> bool:
+        """Create the topics that handlers name and that do not exist, where the settings say so."""
+        if not self._app.settings.creates_topics:
+            return False
+        created = False
+        for binding in self._bindings:
+            if binding.is_pattern or binding.topic in topics or binding.topic in self._created:
+                continue
+            options = binding.first.declared
+            try:
+                self._app.topics.create(
+                    binding.topic,
+                    partitions=options.partitions_count or self._app.settings.default_partitions,
+                    replicas=self._app.settings.replication,
+                    config=dict(options.topic_config or {}),
+                    exist_ok=True,
+                )
+            except KafkaError as error:
+                if error.retryable:
+                    raise
+                # refused for good (an ACL, an illegal setting): say it once, then wait like in production
+                self._created.add(binding.topic)
+                log.warning("topic could not be created: %s", error, extra={"topic": binding.topic})
+                continue
+            self._created.add(binding.topic)
+            created = True
+            log.info("topic created", extra={"event": "topic_created", "topic": binding.topic})
+        return created
+
+    def _verify(self, topics: Mapping[str, int]) -> bool:
+        """Whether every partition of every group's topics has an owner; tells those that have waited too long."""
+        verified = True
+        for manager in self._managers:
+            membership = manager.membership
+            if manager.group is None or not membership.is_unverified:
+                continue
+            if not manager.is_ready or not membership.subscribed:
+                verified = False
+                continue
+            unowned = self._unowned(manager.group, membership.subscribed, topics)
+            if unowned == 0:
+                membership.is_unverified = False
+                self._unowned_since.pop(manager.group, None)
+                continue
+            verified = False
+            self._wait_for_owner(manager, manager.group, unowned)
+        return verified
+
+    def _wait_for_owner(self, manager: GroupManager, group: str, unowned: int | None) -> None:
+        now = self._clock.monotonic()
+        if unowned is None:
+            # a rebalance is under way
+            self._unowned_since.pop(group, None)
+            return
+        # not all members at once: the first to leave triggers the rebalance that the others need
+        since = self._unowned_since.setdefault(group, now + random.uniform(0, 1))  # noqa: S311 - no secret
+        if now - since >= UNOWNED_SECONDS:
+            self._unowned_since.pop(group)
+            manager.mailbox.put(Unowned(unowned))
+
+    def _unowned(self, group: str, subscribed: Sequence[str], topics: Mapping[str, int]) -> int | None:
+        """How many partitions have no owner, None while the group is not stable."""
+        found = self._app.groups.describe(group)
+        if found.state.lower() != "stable":
+            return None
+        owned = {TopicPartition(*p) for member in found.members for p in member.assignments}
+        wanted = {TopicPartition(t, p) for t in subscribed for p in range(topics.get(t, 0))}
+        return len(wanted - owned)
