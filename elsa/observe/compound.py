@@ -43,7 +43,7 @@ def unknown_events(observer: type, seam: type) -> list[str]:
 
 
 class Compound(Observer):
-    """Passes every event on to all `observers`.
+    """Passes every event on to all `observers`; None (as from `tracing_observer`) is left out.
 
     Raises DeclarationError for an observer with a method that looks like a misspelt event.
 
@@ -55,8 +55,8 @@ class Compound(Observer):
     slow: orders
     """
 
-    def __init__(self, *observers: Observer) -> None:
-        self._observers = tuple(observers)
+    def __init__(self, *observers: Observer | None) -> None:
+        self._observers = tuple(observer for observer in observers if observer is not None)
         self._faults = _Faults(self._observers)
         for observer in self._observers:
             _check(observer, Observer)

@@ -34,8 +34,10 @@ def lag(snapshot: PartitionSnapshot) -> int | None:
     """
     if snapshot.high_watermark < 0:
         return None
-    known = (snapshot.committed, snapshot.low_watermark) if snapshot.group is not None else ()
-    start = next((offset for offset in (*known, snapshot.position) if offset >= 0), None)
+    starts = [snapshot.position]
+    if snapshot.group is not None:
+        starts[:0] = [snapshot.committed, snapshot.low_watermark]
+    start = next((offset for offset in starts if offset >= 0), None)
     if start is None:
         return None
     # the cached watermark stands still while nothing is fetched; what was finished is certain

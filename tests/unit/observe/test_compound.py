@@ -108,7 +108,7 @@ def tell_everything(compound: Observer) -> list[Any]:
 def test_every_event_reaches_every_observer(count: int) -> None:
     heard: list[list[Any]] = [[] for _ in range(count)]
 
-    told = tell_everything(Compound(*(parts(each) for each in heard)))
+    told = tell_everything(Compound(None, *(parts(each) for each in heard)))
 
     assert heard == [told] * count
 
