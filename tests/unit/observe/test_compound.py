@@ -220,12 +220,13 @@ def test_send_traces_pass_headers_on_and_all_are_ended() -> None:
         )
         return observer
 
-    def broken(topic: str, headers: Any) -> Any:
+    def broken(*_: Any) -> Any:
         raise RuntimeError("no")
 
-    failing = Observer()
+    failing, ending_badly = Observer(), Observer()
     failing.trace_send = broken
-    trace_send = Compound(tracer("a"), failing, tracer("b")).trace_send
+    ending_badly.trace_send = lambda _, headers: (headers, broken)
+    trace_send = Compound(tracer("a"), failing, ending_badly, tracer("b")).trace_send
     assert trace_send is not None
 
     headers, end = trace_send("orders", (("own", b"1"),))

@@ -116,7 +116,9 @@ def test_an_open_address_is_allowed_and_said_in_the_log(caplog: pytest.LogCaptur
     assert not caplog.text
 
 
-def test_stopping_does_not_wait_for_a_client_that_says_nothing() -> None:
+@pytest.mark.timeout(30)
+def test_stopping_does_not_wait_for_a_client_that_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(observe_http._Requests, "timeout", None)
     server = MetricsServer(lambda: b"", port=0)
     server.start()
     assert server._server is not None
@@ -125,6 +127,16 @@ def test_stopping_does_not_wait_for_a_client_that_says_nothing() -> None:
         server.stop()
 
         assert silent.recv(1) == b""
+
+
+@pytest.mark.skipif(not socket.has_ipv6, reason="this machine has no IPv6")
+def test_an_ipv6_address_is_served_and_written_in_brackets() -> None:
+    try:
+        with MetricsServer(lambda: b"jobs 1\n", host="::1", port=0) as server:
+            assert server.url == f"http://[::1]:{server.port}/metrics"
+            assert get(server, "/metrics")[2] == b"jobs 1\n"
+    except ConfigError as error:
+        pytest.skip(f"IPv6 is switched off: {error}")
 
 
 def test_starting_and_stopping_twice_is_harmless() -> None:
