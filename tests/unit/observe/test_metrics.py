@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from prometheus_client import CollectorRegistry, Counter
 
-from elsa.observe import catalogue
+from elsa.observe import catalogue, metrics
 from elsa.observe.catalogue import CATALOGUE
 from elsa.observe.exposition import from_prometheus
-from elsa.observe.metrics import MAX_TOPICS, PENDING_REPORTS, PrometheusObserver
+from elsa.observe.metrics import MAX_TOPICS, PrometheusObserver
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 
 @pytest.fixture
@@ -193,12 +193,25 @@ def test_a_rebuilt_clients_statistics_do_not_lower_the_sum(
     assert value(observer.families(), "elsa_fetched_bytes_total") == 250 + 40 + 10
 
 
-def test_nothing_is_lost_between_threads_and_scrapes(observer: PrometheusObserver, value: Callable[..., Any]) -> None:
+@pytest.fixture
+def frequent_switches() -> Iterator[None]:
+    """Threads take turns every few bytecodes, so that a missing lock shows."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(before)
+
+
+@pytest.mark.usefixtures("frequent_switches")
+def test_nothing_is_lost_between_threads_and_scrapes(
+    observer: PrometheusObserver, value: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(metrics, "PENDING_REPORTS", 4)
     handler, gate = observer.handler("g", "t", "h"), Barrier(5)
 
     def work() -> None:
         gate.wait()
-        for _ in range(PENDING_REPORTS * 4):
+        for _ in range(2_000):
             handler.finished([0.001, 9.0], {"ok": 1, "failed": 1})
             observer.sent("t", "ok", 0.2, None)
 
@@ -212,7 +225,7 @@ def test_nothing_is_lost_between_threads_and_scrapes(observer: PrometheusObserve
         thread.join()
     families = observer.families()
 
-    calls = 4 * PENDING_REPORTS * 4
+    calls = 4 * 2_000
     assert calls == value(families, "elsa_messages_processed_total", outcome="failed")
     assert 2 * calls == value(families, "elsa_process_duration_seconds_count")
     assert calls == value(families, "elsa_messages_sent_total", outcome="ok")
@@ -220,7 +233,7 @@ def test_nothing_is_lost_between_threads_and_scrapes(observer: PrometheusObserve
 
 
 def test_it_stands_in_a_prometheus_registry_beside_the_users_own_metrics(
-    clock: Any, partition: Callable[..., Any], value: Callable[..., Any]
+    clock: Any, partition: Callable[..., Any], value: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     registry = CollectorRegistry()
     Counter("carts", "Carts.", registry=registry).inc()
