@@ -37,6 +37,7 @@ _FORMAT_SECONDS = 60.0
 _STOP_SECONDS = {1: 4.0, 3: 2.5}
 _KILL_SECONDS = 10.0
 _PROBE_SECONDS = 0.25
+_WATCH_SECONDS = 0.25
 _PORT_ATTEMPTS = 3
 
 
@@ -119,8 +120,16 @@ class EmbeddedKafka:
     def check(self) -> None:
         """Raise what the logs tell when a node has ended by itself (a full disk, for instance)."""
         self._require_started()
-        for number in self._children:
+        for number in list(self._children):
             self._check_node(self._node(number), "stopped")
+
+    def wait(self, timeout: float | None = None) -> None:
+        """Return after `timeout` seconds, never when None; raises as `check` when a node ends by itself meanwhile."""
+        deadline = None if timeout is None else SYSTEM.monotonic() + timeout
+        while deadline is None or SYSTEM.monotonic() < deadline:
+            for child in list(self._children.values()):
+                child.wait(_WATCH_SECONDS)
+            self.check()
 
     # start and stop
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 #: below this a broker would soon stop with a full disk
-MINIMUM_FREE_BYTES = 200 * 1024 * 1024
+MINIMUM_FREE_BYTES = 200_000_000
 #: how long a folder may stay locked by a broker whose program is gone already
 HANDOVER_SECONDS = 10.0
 

@@ -35,7 +35,11 @@ class Manifest:
 
 def new_manifest(nodes: int) -> Manifest:
     """A manifest with a fresh cluster id."""
-    return Manifest(base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("="), nodes)
+    while True:
+        cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+        # Kafka's command line takes one that begins with a dash for an option.
+        if not cluster_id.startswith("-"):
+            return Manifest(cluster_id, nodes)
 
 
 def require_own(root: Path) -> None:

@@ -7,9 +7,8 @@ import json
 import os
 import signal
 import sys
-import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 import click
 
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
     from elsa.broker import EmbeddedKafka
     from elsa.broker.jars import Progress
 
-_CHECK_SECONDS = 0.5
 _SAME_SIGNAL_SECONDS = 1.0
 
 
@@ -51,7 +49,7 @@ def command(*, port: int, nodes: str, ephemeral: bool, data_dir: Path | None, as
                 kafka.start()
             is_running = True
             _announce(kafka, is_ephemeral=ephemeral, as_json=as_json)
-            _watch(kafka)
+            kafka.wait()
         except EmbeddedBrokerError as error:
             click.echo(f"elsa broker: {error}", err=True)
             sys.exit(exits.FAILED)
@@ -61,13 +59,6 @@ def command(*, port: int, nodes: str, ephemeral: bool, data_dir: Path | None, as
         finally:
             if kafka is not None:
                 kafka.stop()
-
-
-def _watch(kafka: EmbeddedKafka) -> NoReturn:
-    pause = threading.Event()
-    while True:
-        pause.wait(_CHECK_SECONDS)
-        kafka.check()
 
 
 @contextlib.contextmanager
@@ -104,17 +95,18 @@ def _fetch_progress(*, is_quiet: bool) -> Iterator[Progress | None]:
     from elsa.broker.jars import KAFKA_VERSION, pinned_jars
 
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(
-            f"Fetching Apache Kafka {KAFKA_VERSION}, once",
-            total=sum(jar.size for jar in pinned_jars()),
-            visible=False,
-        )
+    bar = Progress(*columns, console=Console(stderr=True), transient=True)
+    task = bar.add_task(f"Fetching Apache Kafka {KAFKA_VERSION}, once", total=sum(jar.size for jar in pinned_jars()))
 
-        def report(done: int, total: int, size: int) -> None:
-            bar.update(task, completed=size, visible=done < total)
+    def report(done: int, total: int, size: int) -> None:
+        if done < total:
+            bar.start()
+        bar.update(task, completed=size)
 
+    try:
         yield report
+    finally:
+        bar.stop()
 
 
 def _announce(kafka: EmbeddedKafka, *, is_ephemeral: bool, as_json: bool) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin._config import ConfigResource
 from confluent_kafka.cimpl import NewTopic
 
 if TYPE_CHECKING:
@@ -56,6 +57,26 @@ def create_topic(
         [NewTopic(topic, num_partitions=partitions, config=dict(config or {}))], operation_timeout=timeout
     )
     created[topic].result(timeout)
+
+
+def list_topics(bootstrap: str, *, timeout: float = 30.0) -> list[str]:
+    """The names of all topics but Kafka's own, sorted."""
+    topics = _admin(bootstrap).list_topics(timeout=timeout).topics
+    return sorted(name for name in topics if not name.startswith("__"))
+
+
+def replicas(bootstrap: str, topic: str, *, timeout: float = 30.0) -> int:
+    """How many replicas each partition of a topic has."""
+    partitions = _admin(bootstrap).list_topics(topic, timeout=timeout).topics[topic].partitions
+    return min(len(partition.replicas) for partition in partitions.values())
+
+
+def topic_config(bootstrap: str, topic: str, *, timeout: float = 30.0) -> dict[str, str]:
+    """Every setting of a topic, defaults included."""
+    admin = _admin(bootstrap)
+    resource = ConfigResource(ConfigResource.Type.TOPIC, topic)
+    entries = admin.describe_configs([resource], request_timeout=timeout)[resource].result(timeout)
+    return {name: str(entry.value) for name, entry in entries.items()}
 
 
 def delete_topics(bootstrap: str, topics: Sequence[str], *, timeout: float = 30.0) -> None:

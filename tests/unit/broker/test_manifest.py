@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import uuid
 from typing import TYPE_CHECKING
 
 import pytest
@@ -18,6 +19,13 @@ def test_what_was_written_is_read(tmp_path: Path) -> None:
     assert written == read_manifest(tmp_path, 3)
     assert not written.is_formatted
     assert len(written.cluster_id) == 22
+
+
+def test_no_cluster_id_looks_like_an_option(monkeypatch: pytest.MonkeyPatch) -> None:
+    ids = iter([uuid.UUID(bytes=b"\xf8" + bytes(15)), uuid.UUID(bytes=b"\x04" + bytes(15))])
+    monkeypatch.setattr(uuid, "uuid4", lambda: next(ids))
+
+    assert new_manifest(1).cluster_id == "B" + 21 * "A"
 
 
 def test_a_new_folder_has_none(tmp_path: Path) -> None:

@@ -1,0 +1,42 @@
+"""Two embedded brokers on one machine don't collide, and a port that is taken is named before anything starts."""
+
+from __future__ import annotations
+
+import socket
+
+import pytest
+
+from elsa.broker import EmbeddedKafka
+from elsa.errors import PortInUse
+from elsa.kafka import probe
+
+pytestmark = pytest.mark.broker
+
+
+def test_two_brokers_run_side_by_side() -> None:
+    with EmbeddedKafka(ephemeral=True) as one, EmbeddedKafka(ephemeral=True) as other:
+        probe.create_topic(one.bootstrap, "mine", 1)
+
+        assert one.root != other.root
+        assert [probe.list_topics(kafka.bootstrap) for kafka in (one, other)] == [["mine"], []]
+
+
+def test_a_given_port_is_used_and_cannot_be_had_twice() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    with EmbeddedKafka(port=port, ephemeral=True) as kafka:
+        assert f"127.0.0.1:{port}" == kafka.bootstrap
+
+        with pytest.raises(PortInUse, match=f"port {port} of 127.0.0.1 is taken"):
+            EmbeddedKafka(port=port, ephemeral=True).start()
+
+
+def test_a_stopped_broker_leaves_nothing_and_starts_afresh() -> None:
+    broker = EmbeddedKafka(ephemeral=True)
+    with broker:
+        probe.create_topic(broker.bootstrap, "gone", 1)
+        first = broker.root
+    assert not first.exists()
+
+    with broker:
+        assert probe.list_topics(broker.bootstrap) == []
