@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
 from elsa import middleware as onion
 from elsa.codecs import NAMED, encode
-from elsa.config import load
+from elsa.config import load, override
 from elsa.errors import AppNotFound, DeclarationError, NotStarted
 from elsa.handlers import Handler, Task
 from elsa.names import task_topic
@@ -81,6 +81,13 @@ class App:
                     hint="give each App its own name, or find this one by elsa.get_app(name)",
                 )
             _APPS[self.name] = self
+
+    def configure(self, **settings: Any) -> None:
+        """Replace settings before anything was started (the command line's win over the code's)."""
+        if self._runtime is not None or "_producer" in self.__dict__:
+            raise DeclarationError(f"the App {self.name!r} is in use: its settings cannot change any more")
+        self.loaded = override(self.loaded, **settings)
+        self.settings = self.loaded.settings
 
     def __repr__(self) -> str:
         return f"<App {self.name!r} with {len(self.registry)} handlers>"

@@ -11,7 +11,6 @@ import logging
 import secrets
 from typing import TYPE_CHECKING
 
-from elsa.errors import ElsaError
 from elsa.kafka.consumer import GroupConsumer
 from elsa.message import TopicPartition
 from elsa.names import is_internal
@@ -20,6 +19,7 @@ from elsa.worker import starts
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from elsa.errors import ElsaError
     from elsa.worker.group import GroupManager, Surroundings
 
 log = logging.getLogger("elsa.worker")

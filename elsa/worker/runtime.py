@@ -210,8 +210,8 @@ class Runtime:
         for manager in self.managers:
             manager.stop(deadline, leave=leave)
         # a group manager needs a moment beyond the drain: commit, leave, close
-        clean = all([m.join(max(0.0, deadline - SYSTEM.monotonic()) + 3.0) for m in self.managers])
-        clean = clean and all(m.stopped_cleanly for m in self.managers)
+        joined = [m.join(max(0.0, deadline - SYSTEM.monotonic()) + 3.0) for m in self.managers]
+        clean = all(joined) and all(m.stopped_cleanly for m in self.managers)
         self._settlement.close()
         if self._watcher is not None:
             self._watcher.stop()

@@ -1,0 +1,279 @@
+"""The main of one worker process: takes its spec from the supervisor, runs an App's workers, reports, ends.
+
+Started by the supervisor as `python -m elsa.worker.process`, never forked. The main thread waits for news
+(from the supervisor, a signal, or the runtime) and does everything itself, but for `now`: that one is
+answered by the reader's thread, because the main thread may be in the middle of a drain.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import logging
+import os
+import queue
+import signal
+import sys
+import threading
+from typing import TYPE_CHECKING, Any
+
+from elsa import exits
+from elsa.clock import SYSTEM
+from elsa.errors import AppNotFound, BrokerUnavailable, ConfigError, DeclarationError
+from elsa.loading import load_app
+from elsa.observe import logs
+from elsa.worker.control import ControlChannel
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from elsa.app import App
+    from elsa.worker.runtime import Runtime
+
+log = logging.getLogger("elsa.worker")
+
+#: how often the runtime is looked at before and after it is ready
+_STARTING_SECONDS = 0.02
+_RUNNING_SECONDS = 0.5
+#: how often positions of standalone handlers are reported
+_POSITIONS_SECONDS = 1.0
+
+
+class WorkerProcess:
+    """One run; `news` is the only way into the main thread."""
+
+    def __init__(self, channel: ControlChannel) -> None:
+        self._channel = channel
+        self._news: queue.SimpleQueue[Mapping[str, Any]] = queue.SimpleQueue()
+        self._runtime: Runtime | None = None
+        self._app: App | None = None
+        self._metrics: Any = None
+        self._is_ready = False
+        self._positions: Mapping[str, Any] = {}
+        self._positions_at = 0.0
+
+    def run(self) -> int:
+        """Live from the spec to the end; the exit code."""
+        signal.signal(signal.SIGTERM, lambda *_: self._news.put({"type": "stop", "leave": None, "deadline": None}))
+        # the terminal sends these to the whole group: only the supervisor counts them
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        faulthandler.register(signal.SIGUSR1, all_threads=True, chain=False)
+        self._channel.start(self._heard, lambda: self._news.put({"type": "orphaned"}))
+        spec = self._news.get()
+        if spec["type"] != "spec":
+            return exits.OK
+        logs.setup(spec.get("log_level") or "info", bool(spec.get("json_logs")))
+        try:
+            runtime = self._start(spec)
+        except Exception as error:  # border: whatever keeps the user's app from starting is told to the supervisor
+            return self._failed(error)
+        return self._serve(runtime)
+
+    def _heard(self, message: Mapping[str, Any]) -> None:
+        if message["type"] == "now":
+            self._give_up("told to stop now")
+        self._news.put(message)
+
+    # -- start -----------------------------------------------------------------------------------------
+
+    def _start(self, spec: Mapping[str, Any]) -> Runtime:
+        app = self._app = load_app(spec.get("target"))
+        app.configure(**spec.get("options", {}))
+        self._observe(app)
+        from elsa.worker.runtime import Runtime  # noqa: PLC0415 - after the app: its errors come without the engine
+
+        runtime = self._runtime = Runtime(
+            app,
+            topics=spec.get("topics", ()),
+            exclude=spec.get("exclude", ()),
+            index=spec.get("index", 0),
+            processes=spec.get("processes", 1),
+            preferred_slot=spec.get("slot"),
+            burst=bool(spec.get("burst")),
+            max_messages=spec.get("max_messages"),
+            positions=spec.get("positions") or {},
+        )
+        app._runtime = runtime
+        self._channel.send(
+            {"type": "hello", "pid": os.getpid(), "banner": banner(app, runtime), "settings": _for_supervisor(app)}
+        )
+        runtime.start()
+        return runtime
+
+    def _observe(self, app: App) -> None:
+        """Put what watches the engine into the App's seam, beside what the user has put there."""
+        from elsa.observe.compound import Compound  # noqa: PLC0415 - costs start-up time only here
+        from elsa.observe.metrics import PrometheusObserver  # noqa: PLC0415 - see above
+        from elsa.observe.tracing import tracing_observer  # noqa: PLC0415 - see above
+
+        self._metrics = PrometheusObserver()
+        settings = app.settings
+        app.observer = Compound(
+            self._metrics, tracing_observer(brokers=settings.brokers, client_id=app.name), app.observer
+        )
+
+    def _failed(self, error: Exception) -> int:
+        code = exit_code(error)
+        if code == exits.FAILED:
+            log.error("the worker could not start", exc_info=error)
+        self._channel.send({"type": "failed", "code": code, "error": str(error) or repr(error), "fatal": True})
+        self._channel.close(1.0)
+        return code
+
+    # -- life ------------------------------------------------------------------------------------------
+
+    def _serve(self, runtime: Runtime) -> int:
+        while True:
+            try:
+                news = self._news.get(timeout=_RUNNING_SECONDS if self._is_ready else _STARTING_SECONDS)
+            except queue.Empty:
+                news = None
+            if news is not None and (code := self._handle(runtime, news)) is not None:
+                return code
+            if runtime.ended.is_set():
+                return self._ended(runtime)
+            if not self._is_ready and runtime.is_ready:
+                self._is_ready = True
+                self._channel.send({"type": "ready", "slot": runtime.slot.number if runtime.slot else None})
+            self._report_positions(runtime)
+
+    def _handle(self, runtime: Runtime, news: Mapping[str, Any]) -> int | None:
+        kind = news["type"]
+        if kind == "stop":
+            return self._stop(runtime, news.get("deadline"), leave=news.get("leave"), reason="stopped")
+        if kind == "orphaned":
+            log.warning("the supervisor is gone: stopping")
+            return self._stop(runtime, None, leave=None, reason="stopped")
+        if kind == "quiet":
+            runtime.quiet()
+        elif kind == "scrape":
+            self._channel.send({"type": "samples", "id": news.get("id"), "snapshot": self._samples()})
+        elif kind == "status":
+            self._channel.send({"type": "status", "id": news.get("id"), "status": self._status(runtime)})
+        return None
+
+    def _samples(self) -> list[Any]:
+        from elsa.observe.merge import snapshot  # noqa: PLC0415 - only when somebody scrapes
+        from elsa.observe.registry import process_registry  # noqa: PLC0415 - see above
+
+        return list(snapshot(self._metrics, process_registry()))
+
+    @staticmethod
+    def _status(runtime: Runtime) -> dict[str, Any]:
+        import dataclasses  # noqa: PLC0415 - only when somebody asks
+
+        return {
+            "ready": runtime.is_ready,
+            "partitions": [dataclasses.asdict(s) for s in runtime.snapshots()],
+            "running": runtime.running(),
+        }
+
+    def _report_positions(self, runtime: Runtime, *, force: bool = False) -> None:
+        now = SYSTEM.monotonic()
+        if not force and now - self._positions_at < _POSITIONS_SECONDS:
+            return
+        self._positions_at = now
+        positions = runtime.positions()
+        if positions and positions != self._positions:
+            self._positions = positions
+            self._channel.send({"type": "positions", "positions": positions})
+
+    # -- end -------------------------------------------------------------------------------------------
+
+    def _ended(self, runtime: Runtime) -> int:
+        """The work is over by itself: caught up, enough messages, or it cannot go on."""
+        if runtime.failure is not None:
+            self._channel.send({"type": "failed", "code": exits.FAILED, "error": runtime.failure, "fatal": True})
+            self._stop(runtime, None, leave=None, reason=None)
+            return exits.FAILED
+        return self._stop(runtime, None, leave=None, reason=runtime.reason)
+
+    def _stop(self, runtime: Runtime, deadline: float | None, *, leave: bool | None, reason: str | None) -> int:
+        assert self._app is not None
+        limit = self._app.settings.stop_timeout if deadline is None else deadline
+        clean = runtime.stop(limit, leave=leave)
+        self._report_positions(runtime, force=True)
+        self._app._runtime = None
+        self._app.stop(limit)
+        if not clean:
+            self._give_up("handlers did not return in time")
+        if reason is not None:
+            self._channel.send({"type": "finished", "reason": reason})
+        self._channel.close(1.0)
+        return exits.OK
+
+    def _give_up(self, why: str) -> None:
+        """End at once, naming what blocks; the messages in hand come again."""
+        running = self._runtime.running() if self._runtime is not None else []
+        for call in running:
+            log.error(
+                "giving up a running handler: %s; its message will be delivered again",
+                why,
+                extra={"event": "forced_stop", **call},
+            )
+        self._channel.send({"type": "blocked", "calls": running})
+        logging.shutdown()
+        if threading.current_thread() is threading.main_thread():
+            self._channel.close(0.5)
+        # threads that hang in user code would keep a normal exit waiting
+        os._exit(exits.FORCED)
+
+
+def exit_code(error: BaseException) -> int:
+    """The exit code that says what kind of start failure this is."""
+    if isinstance(error, AppNotFound):
+        return exits.APP_NOT_FOUND
+    if isinstance(error, ConfigError | DeclarationError):
+        return exits.USAGE
+    if isinstance(error, BrokerUnavailable):
+        return exits.BROKER
+    return exits.FAILED
+
+
+def banner(app: App, runtime: Runtime) -> dict[str, Any]:
+    """What the supervisor shows when the first worker process has loaded the App."""
+    from elsa import __version__  # noqa: PLC0415 - avoids an import cycle through the root
+
+    rows = []
+    for binding in runtime.bindings:
+        for handler in binding.handlers():
+            declared = handler.declared
+            rows.append(
+                {
+                    "name": handler.name,
+                    "topics": [binding.topic],
+                    "group": binding.group,
+                    "executor": "event loop" if handler.is_async else "threads",
+                    "concurrency": runtime._executors.concurrency(handler),
+                    "batch": declared.batch,
+                    "retry": declared.retry.describe(),
+                    "ordering": declared.ordering,
+                }
+            )
+    return {
+        "app": app.name,
+        "brokers": app.settings.brokers,
+        "version": __version__,
+        "group_protocol": app.settings.group_protocol,
+        "handlers": rows,
+    }
+
+
+def _for_supervisor(app: App) -> dict[str, Any]:
+    names = ("stop_timeout", "metrics_port", "http_host", "processes", "name")
+    return {name: getattr(app.settings, name) for name in names}
+
+
+def main() -> int:
+    """Entry of `python -m elsa.worker.process`."""
+    channel = ControlChannel.from_environment()
+    if channel is None:
+        print(  # noqa: T201 - there is no log yet
+            "error: this is the inner half of `elsa worker`; start that one instead", file=sys.stderr
+        )
+        return exits.USAGE
+    return WorkerProcess(channel).run()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
