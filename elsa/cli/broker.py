@@ -106,7 +106,9 @@ def _fetch_progress(*, is_quiet: bool) -> Iterator[Progress | None]:
     try:
         yield report
     finally:
-        bar.stop()
+        # A bar that was never shown would leave an empty line.
+        if bar.live.is_started:
+            bar.stop()
 
 
 def _announce(kafka: EmbeddedKafka, *, is_ephemeral: bool, as_json: bool) -> None:
