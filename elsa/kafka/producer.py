@@ -1,0 +1,162 @@
+"""One confluent_kafka Producer with the thread that polls it; made and used by elsa.producer."""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import threading
+from typing import TYPE_CHECKING, Any
+
+from confluent_kafka import KafkaException
+from confluent_kafka.cimpl import Producer as RawProducer
+
+from elsa import errors
+from elsa.clock import SYSTEM
+from elsa.kafka.config import client_config, milliseconds
+from elsa.kafka.errors import ClientError, is_unknown_topic, translate
+
+if TYPE_CHECKING:
+    from elsa.config import Settings
+
+log = logging.getLogger("elsa.kafka")
+
+#: how long a topic may look absent before it is: metadata of a new one takes a moment to spread
+PATIENCE_SECONDS = 1.0
+_POLL_SECONDS = 0.1
+_RETRY_SECONDS = 0.1
+_FLUSH_SECONDS = 0.25
+_polling = threading.local()
+
+
+def in_poll_thread() -> bool:
+    """Whether this thread is the one that delivers reports: waiting for a report here would never end."""
+    return getattr(_polling, "active", False)
+
+
+class ProducerClient:
+    """An idempotent `acks=all` producer; every method may be called from any thread.
+
+    Its own daemon thread polls, so delivery reports come without anybody's help. `produce` is the
+    client's C function itself: (topic, value, key, partition, callback, None, timestamp_ms, headers).
+    It raises BufferError when the buffer is full and `ClientException` otherwise.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._last_error: ClientError | None = None
+        self._served = 0
+        self._room = threading.Condition()
+        self._stopped = threading.Event()
+        config = client_config(
+            settings,
+            "producer",
+            acks="all",
+            enable_idempotence=True,
+            partitioner="murmur2_random",
+            linger_ms=settings.send_linger * 1_000,
+            queue_buffering_max_messages=settings.send_buffer,
+            queue_buffering_max_kbytes=262_144,
+            message_timeout_ms=milliseconds(settings.send_timeout),
+            # copies with headers of messages at a topic's limit must pass; the broker judges the rest
+            message_max_bytes=10 * 1024 * 1024,
+            topic_metadata_propagation_max_ms=5_000,
+            compression_type=settings.compression,
+            error_cb=self._on_error,
+        )
+        try:
+            self._raw = RawProducer(config)
+        except KafkaException as error:
+            raise errors.ConfigError(f"the producer's configuration is refused: {error.args[0].str()}") from error
+        self.produce = self._raw.produce
+        self._thread = threading.Thread(target=self._poll, name=f"elsa-producer-{settings.name}", daemon=True)
+        self._thread.start()
+
+    def _poll(self) -> None:
+        _polling.active = True
+        while not self._stopped.is_set():
+            try:
+                served = self._raw.poll(_POLL_SECONDS)
+            except Exception:  # a callback's failure must not end the thread that all Deliveries hang on
+                log.exception("a delivery report failed")
+                served = 1
+            if served:
+                with self._room:
+                    self._served += served
+                    self._room.notify_all()
+
+    def _on_error(self, error: ClientError) -> None:
+        self._last_error = error
+        log.debug("the producer reports: %s", error.str(), extra={"event": "producer_error", "code": error.name()})
+
+    @property
+    def served(self) -> int:
+        """How many reports have been delivered: take it before trying, pass it to `wait_for_room`."""
+        return self._served
+
+    def wait_for_room(self, served: int, timeout: float) -> bool:
+        """Wait until a report has made room since `served` was read; False when none did in time."""
+        with self._room:
+            return self._room.wait_for(lambda: self._served != served, timeout)
+
+    def pending(self) -> int:
+        """How many messages wait for their report."""
+        return len(self._raw)
+
+    def flush(self, timeout: float) -> int:
+        """Send at once and wait; returns how many messages still wait for their report."""
+        start = SYSTEM.monotonic()
+        while True:
+            left = start + timeout - SYSTEM.monotonic()
+            # in short turns, because a signal is only looked at between them
+            remaining = self._raw.flush(min(max(left, 0.0), _FLUSH_SECONDS))
+            if not remaining or left <= _FLUSH_SECONDS:
+                return remaining
+
+    def purge(self) -> None:
+        """Give up everything that is not confirmed: their reports say so."""
+        self._raw.purge()
+        self._raw.flush(1.0)
+
+    def stop(self) -> None:
+        """End the polling thread; what is still pending stays without a report (purge first)."""
+        self._stopped.set()
+        if threading.current_thread() is not self._thread:
+            self._thread.join(_POLL_SECONDS * 20)
+
+    def abandon(self) -> None:
+        """Forget a client inherited through fork: freeing it would wait for threads that don't exist here."""
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._raw))
+
+    def wait_ready(self, timeout: float) -> None:
+        """Wait until a broker has answered; raises BrokerUnavailable or AuthenticationFailed."""
+        try:
+            self._raw.list_topics(timeout=timeout)
+        except KafkaException as error:
+            raise self._unreachable(error) from error
+
+    def partition_count(self, topic: str, timeout: float, patience: float = PATIENCE_SECONDS) -> int:
+        """How many partitions the topic has; raises UnknownTopic, BrokerUnavailable, AuthorizationFailed."""
+        start = SYSTEM.monotonic()
+        while True:
+            left = start + timeout - SYSTEM.monotonic()
+            try:
+                found = self._raw.list_topics(topic, timeout=max(left, 0.01)).topics[topic]
+            except KafkaException as error:
+                raise self._unreachable(error) from error
+            if found.error is None and found.partitions:
+                return len(found.partitions)
+            waited = SYSTEM.monotonic() - start
+            wrong = found.error or ClientError(ClientError.LEADER_NOT_AVAILABLE)
+            over = waited > (patience if is_unknown_topic(wrong) else timeout)
+            if over or (not is_unknown_topic(wrong) and wrong.code() != ClientError.LEADER_NOT_AVAILABLE):
+                raise translate(wrong, topic=topic, operation="WRITE and DESCRIBE")
+            self._stopped.wait(_RETRY_SECONDS)
+
+    def _unreachable(self, error: KafkaException) -> errors.ElsaError:
+        """The error of a metadata call, or what the client reported meanwhile, which says more."""
+        translated = translate(error, brokers=self._settings.brokers)
+        if self._last_error is not None and isinstance(translated, errors.BrokerUnavailable):
+            cause: Any = translate(self._last_error, brokers=self._settings.brokers)
+            if isinstance(cause, errors.AuthenticationFailed):
+                return cause
+        return translated

@@ -1,0 +1,397 @@
+"""Sends messages: the one producer of an App in a process, shared by all its threads; called by App and worker."""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import os
+import threading
+import weakref
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from elsa import headers as header_names
+from elsa.clock import SYSTEM
+from elsa.context import _ACTIVE as ACTIVE
+from elsa.delivery import Delivery, confirmed
+from elsa.errors import (
+    BrokerUnavailable,
+    BufferFull,
+    ElsaError,
+    NotStarted,
+    UnknownPartition,
+    UnknownTopic,
+)
+from elsa.kafka.errors import ClientException, is_fatal, is_unknown_topic, translate
+from elsa.kafka.producer import ProducerClient, in_poll_thread
+from elsa.observer import Observer
+from elsa.partitioners import choose, murmur2, resolve
+from elsa.records import records
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from elsa.config import Settings
+    from elsa.kafka.errors import ClientError
+    from elsa.message import RecordMetadata
+    from elsa.partitioners import Partitioner
+    from elsa.records import Form, Payload
+
+    Rule = str | Callable[[bytes | None, int], int]
+
+__all__ = ["Delivery", "Producer"]
+
+log = logging.getLogger("elsa.producer")
+
+#: how long a script's last sends may take at exit
+EXIT_SECONDS = 10.0
+#: how long the first send to a topic asks for its metadata
+METADATA_SECONDS = 5.0
+#: how long sends go unchecked into the buffer after no broker has answered
+UNCHECKED_SECONDS = 30.0
+_ANY = -1
+
+
+class Producer:
+    """One idempotent `acks=all` producer, made at the first send; every method may be called from any thread.
+
+    A thread of its own delivers the reports. Messages of one key keep their order, also through retries.
+    After a fork the child makes its own client; after `close` everything raises NotStarted.
+
+    ```python
+    producer = Producer(Settings(brokers="localhost:9092"))
+    producer.send("orders", b"v", key="k").result(timeout=10)
+    producer.close()
+    ```
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        observer: Observer | None = None,
+        *,
+        connect: Callable[[Settings], ProducerClient] = ProducerClient,
+    ) -> None:
+        self._settings = settings
+        self._observer = observer or Observer()
+        # a plain Observer hears nothing: then nothing is told per message
+        listens = type(self._observer).sent is not Observer.sent
+        self.sent: Callable[[str, str, float, str | None], None] | None = self._observer.sent if listens else None
+        self._connect = connect
+        self._rule = _python_rule(settings.partitioner)
+        self._closed = False
+        self._reset()
+        _producers.add(self)
+
+    def _reset(self) -> None:
+        #: guards `_client` and `_produce`
+        self._lock = threading.Lock()
+        #: held while `close` runs
+        self._closing = threading.Lock()
+        self._client: ProducerClient | None = None
+        self._last: ProducerClient | None = None
+        self._produce: Callable[..., None] = self._first
+        #: topic -> (partitions, when they were counted); topics without an entry are looked up first
+        self._topics: dict[str, tuple[int, float]] = {}
+        #: those that need no look-up and no rule applied here (`_topics` unless the App has a rule of its own)
+        self._simple = self._topics if self._rule is None else {}
+        #: topic -> until when it goes unchecked, after no broker answered
+        self._unchecked: dict[str, float] = {}
+
+    def send(
+        self,
+        topic: str,
+        value: Payload | None,
+        *,
+        key: Payload | None = None,
+        headers: object = (),
+        partition: int | None = None,
+        timestamp: float | None = None,
+        partitioner: Rule | None = None,
+        id: str | None = None,  # noqa: A002 - the option's public name
+        block: bool | float = True,
+    ) -> Delivery:
+        """Send one message and return at once; the Delivery says what became of it.
+
+        `value` None is a tombstone. `partition` wins over `partitioner` (a name or `(key, n) -> int`),
+        `timestamp` is in seconds since the epoch, `id` becomes the header `elsa-id`. When the buffer is full,
+        `block=True` waits for room up to `send_timeout`, a number that many seconds, False not at all.
+
+        Raises UnknownTopic, UnknownPartition, MessageTooLarge, BufferFull, NotStarted before anything is sent.
+        The first send to a topic looks it up (about a millisecond). While no broker answers, messages wait
+        in the buffer up to `send_timeout`.
+        """
+        target = _ANY
+        if partition is not None or partitioner is not None or topic not in self._simple:
+            target = self._target(topic, key, partition, partitioner, strict=False)
+        pairs = None
+        if headers or id is not None:
+            pairs = header_names.pairs(headers)
+            if id is not None:
+                pairs.append((header_names.ID, id.encode()))
+        delivery = Delivery(topic, self)
+        trace = self._observer.trace_send
+        if trace is not None:
+            pairs, end = trace(topic, pairs or [])
+            delivery.add_done_callback(partial(_end_span, end))
+        milliseconds = 0 if timestamp is None else round(timestamp * 1_000)
+        try:
+            self._produce(topic, value, key, target, delivery, None, milliseconds, pairs)
+        except (BufferError, ClientException):
+            self._insist((topic, value, key, target, delivery, None, milliseconds, pairs), block)
+        if self._closed:  # it was closed in between, its flush may have missed this one
+            self._settle_late()
+        context = ACTIVE.get()
+        if context is not None:
+            context.track(delivery)
+        return delivery
+
+    def produce(
+        self,
+        topic: str,
+        messages: Form | Iterable[Form],
+        *,
+        partition: int | None = None,
+        partitioner: Rule | None = None,
+        timeout: float | None = None,
+    ) -> list[RecordMetadata]:
+        """Send messages and wait until Kafka has confirmed all of them; their places in the caller's order.
+
+        Takes bytes or str, (key, value), Record, a mapping with key/value/headers, and iterables of these;
+        a Record's own partition wins over `partition`. `timeout` (seconds, default `send_timeout`) is for
+        all together. What is malformed or has nowhere to go raises before anything is sent. When Kafka
+        refuses some, raises ProduceError with `delivered` and `failed` (MessageTooLarge or BufferFull if
+        that is all that went wrong).
+
+        ```python
+        elsa.produce("orders", [("k", b"v"), elsa.Record(b"w", headers={"trace": "1"})])
+        ```
+        """
+        wanted = list(records(messages))
+        start = SYSTEM.monotonic()
+        limit = self._settings.send_timeout if timeout is None else timeout
+        targets = [
+            self._target(topic, record.key, partition if record.partition is None else record.partition, partitioner)
+            for record in wanted
+        ]
+        outcomes: list[Delivery | ElsaError] = []
+        for record, target in zip(wanted, targets, strict=True):
+            try:
+                delivery = self.send(
+                    topic,
+                    record.value,
+                    key=record.key,
+                    headers=record.headers,
+                    timestamp=record.timestamp,
+                    partition=None if target == _ANY else target,
+                    block=max(0.0, start + limit - SYSTEM.monotonic()),
+                )
+                outcomes.append(delivery)
+            except ElsaError as error:
+                outcomes.append(error)
+        for outcome in outcomes:
+            if isinstance(outcome, Delivery) and not outcome.wait(max(0.0, start + limit - SYSTEM.monotonic())):
+                break
+        return confirmed(topic, wanted, outcomes, limit)
+
+    def flush(self, timeout: float | None = None) -> int:
+        """Send what is buffered at once and wait; returns how many messages are still not confirmed."""
+        client = self._client
+        return 0 if client is None else client.flush(self._settings.send_timeout if timeout is None else timeout)
+
+    def close(self, timeout: float = EXIT_SECONDS) -> int:
+        """Flush and end; returns how many messages were given up because Kafka did not confirm them in time.
+
+        Their Deliveries fail. Later sends raise NotStarted. Idempotent.
+        """
+        with self._closing:
+            with self._lock:
+                self._closed = True
+                client, self._client = self._client, None
+                self._produce = self._first
+                self._topics.clear()
+            if client is None:
+                return 0
+            lost = client.flush(timeout)
+            if lost:
+                log.warning(
+                    "%d messages were not confirmed by Kafka within %g s and are given up",
+                    lost,
+                    timeout,
+                    extra={"event": "producer_lost", "app": self._settings.name, "messages": lost},
+                )
+                client.purge()
+            client.stop()
+            self._last = client
+            return lost
+
+    def warm_up(self, topic: str) -> int:
+        """Connect and look the topic up ahead of the first send; returns its number of partitions."""
+        return self._count(topic, max_age=0.0)
+
+    def wait_ready(self, timeout: float = 10.0) -> None:
+        """Wait until a broker answers; raises BrokerUnavailable after `timeout` seconds."""
+        self._open().wait_ready(timeout)
+
+    def refused(self, topic: str, error: ClientError) -> None:
+        """Hear of a refused message (from its Delivery): a topic that is gone is looked up again."""
+        if is_unknown_topic(error):
+            self._topics.pop(topic, None)
+
+    def _open(self) -> ProducerClient:
+        """The client, made when there is none."""
+        client = self._client
+        if client is not None:
+            return client
+        with self._lock:
+            if self._closed:
+                raise NotStarted(f"App {self._settings.name!r} is stopped", hint="start it again, or use another App")
+            if self._client is None:
+                self._client = self._connect(self._settings)
+                self._produce = self._client.produce
+            return self._client
+
+    def _first(self, *message: Any) -> None:
+        """Stand in for the client's `produce` until there is a client."""
+        self._open().produce(*message)
+
+    def _target(
+        self, topic: str, key: Payload | None, partition: int | None, partitioner: Rule | None, *, strict: bool = True
+    ) -> int:
+        """The partition to send to, or -1 to leave it to the client (murmur2); looks the topic up if needed.
+
+        Without `strict`, a topic that no broker could be asked about is left to the client too.
+        """
+        rule = self._rule if partitioner is None else _python_rule(partitioner)
+        if partition is None and rule is None:
+            if topic not in self._topics and (strict or self._unchecked.get(topic, 0.0) < SYSTEM.monotonic()):
+                self._look_up(topic, strict=strict)
+            elif self._closed:
+                self._open()
+            return _ANY
+        if partition is not None:
+            count = self._count(topic)
+            if partition >= count:
+                count = self._count(topic, max_age=0.0)
+            if not 0 <= partition < count:
+                raise UnknownPartition(
+                    f"topic {topic!r} has no partition {partition}, only 0..{count - 1}",
+                    code="_UNKNOWN_PARTITION",
+                    topic=topic,
+                    partition=partition,
+                )
+            return partition
+        assert rule is not None
+        return choose(
+            rule, key.encode() if isinstance(key, str) else key, self._count(topic, self._settings.metadata_refresh)
+        )
+
+    def _look_up(self, topic: str, *, strict: bool) -> None:
+        try:
+            self._count(topic)
+        except BrokerUnavailable:
+            if strict:
+                raise
+            self._unchecked[topic] = SYSTEM.monotonic() + UNCHECKED_SECONDS
+            log.warning(
+                "no broker answers: messages wait in the buffer", extra={"event": "producer_unchecked", "topic": topic}
+            )
+
+    def _count(self, topic: str, max_age: float | None = None) -> int:
+        """The topic's number of partitions, asked for again when it is older than `max_age` seconds."""
+        known = self._topics.get(topic)
+        now = SYSTEM.monotonic()
+        if known is not None and (max_age is None or now - known[1] < max_age):
+            return known[0]
+        client = self._open()
+        try:
+            count = client.partition_count(topic, METADATA_SECONDS)
+        except BrokerUnavailable:
+            if known is None:
+                raise
+            count = known[0]
+        except UnknownTopic:
+            self._topics.pop(topic, None)
+            raise
+        self._topics[topic] = (count, SYSTEM.monotonic())
+        return count
+
+    def _insist(self, message: tuple[Any, ...], block: bool | float) -> None:  # noqa: FBT001 - passed on
+        """Try again what was not taken: wait for room, replace a client that has failed for good, or raise."""
+        limit = self._settings.send_timeout if block is True else float(block)
+        if in_poll_thread():
+            limit = 0.0  # this thread alone makes room
+        start = SYSTEM.monotonic()
+        replaced = False
+        while True:
+            client = self._open()
+            served = client.served
+            try:
+                client.produce(*message)
+            except BufferError as error:
+                left = start + limit - SYSTEM.monotonic()
+                if left <= 0 or not client.wait_for_room(served, left):
+                    raise BufferFull(
+                        f"{client.pending()} messages wait for Kafka, there is no room for one more after {limit:g} s",
+                        reason="the producer's buffer is full",
+                        code="_QUEUE_FULL",
+                        retryable=True,
+                        topic=message[0],
+                        hint="wait for Deliveries, send slower, or raise `send_buffer`",
+                    ) from error
+            except ClientException as error:
+                if replaced or not is_fatal(error):
+                    raise translate(error, topic=message[0], partition=message[3], operation="WRITE") from error
+                self._replace(client)
+                replaced = True
+            else:
+                return
+
+    def _replace(self, failed: ProducerClient) -> None:
+        with self._lock:
+            if self._client is not failed:
+                return
+            self._client, self._produce = None, self._first
+        log.error("the producer failed for good and is made again", extra={"event": "producer_replaced"})
+        failed.purge()
+        failed.stop()
+
+    def _settle_late(self) -> None:
+        with self._closing:
+            if self._last is not None and self._last.flush(1.0):
+                self._last.purge()
+
+    def _after_fork(self) -> None:
+        if self._client is not None:
+            self._client.abandon()
+        self._reset()
+
+
+def _python_rule(partitioner: Rule) -> Partitioner | None:
+    """The rule to apply here; None for murmur2, which the client applies itself."""
+    rule = resolve(partitioner)
+    return None if rule is murmur2 else rule
+
+
+def _end_span(end: Callable[[RecordMetadata | None, BaseException | None], object], delivery: Delivery) -> None:
+    error = delivery.exception(0)
+    end(delivery.result(0) if error is None else None, error)
+
+
+_producers: weakref.WeakSet[Producer] = weakref.WeakSet()
+
+
+def _close_all() -> None:
+    """Give the last sends of a script their time, all producers together."""
+    start = SYSTEM.monotonic()
+    for producer in list(_producers):
+        producer.close(max(0.5, start + EXIT_SECONDS - SYSTEM.monotonic()))
+
+
+def _renew_all() -> None:
+    for producer in list(_producers):
+        producer._after_fork()
+
+
+atexit.register(_close_all)
+os.register_at_fork(after_in_child=_renew_all)

@@ -1,0 +1,89 @@
+"""The table from Kafka's codes to Elsa's errors."""
+
+from __future__ import annotations
+
+import pytest
+from confluent_kafka import KafkaError as Code
+from confluent_kafka import KafkaException
+
+from elsa import errors
+from elsa.kafka.errors import is_fatal, translate
+
+
+@pytest.mark.parametrize(
+    ("code", "kind", "retryable"),
+    [
+        (Code._TRANSPORT, errors.BrokerUnavailable, True),
+        (Code._ALL_BROKERS_DOWN, errors.BrokerUnavailable, True),
+        (Code._TIMED_OUT, errors.BrokerUnavailable, True),
+        (Code._MSG_TIMED_OUT, errors.BrokerUnavailable, True),
+        (Code._AUTHENTICATION, errors.AuthenticationFailed, False),
+        (Code._SSL, errors.AuthenticationFailed, False),
+        (Code.TOPIC_AUTHORIZATION_FAILED, errors.AuthorizationFailed, False),
+        (Code.UNKNOWN_TOPIC_OR_PART, errors.UnknownTopic, False),
+        (Code._UNKNOWN_PARTITION, errors.UnknownPartition, False),
+        (Code.TOPIC_ALREADY_EXISTS, errors.TopicExists, False),
+        (Code.INVALID_PARTITIONS, errors.TopicError, False),
+        (Code.OFFSET_OUT_OF_RANGE, errors.OffsetOutOfRange, False),
+        (Code.MSG_SIZE_TOO_LARGE, errors.MessageTooLarge, False),
+        (Code._QUEUE_FULL, errors.BufferFull, True),
+        (Code.NON_EMPTY_GROUP, errors.GroupNotEmpty, False),
+        (Code.GROUP_ID_NOT_FOUND, errors.UnknownGroup, False),
+        (Code._FATAL, errors.FatalClientError, False),
+        (Code._PURGE_QUEUE, errors.KafkaError, False),
+        (Code.NOT_ENOUGH_REPLICAS, errors.KafkaError, True),
+        (Code.UNKNOWN, errors.KafkaError, False),
+    ],
+)
+def test_every_code_has_its_class(code: int, kind: type[errors.ElsaError], retryable: object) -> None:
+    error = translate(Code(code), topic="orders", partition=1)
+
+    assert kind is type(error)
+    assert retryable is error.retryable
+    assert error.topic == "orders"
+    assert Code(code).name() == error.code  # type: ignore[attr-defined]  # both roots of the table have it
+
+
+def test_a_missing_acl_names_its_resource_and_the_right() -> None:
+    error = translate(Code(Code.TOPIC_AUTHORIZATION_FAILED), topic="orders", operation="WRITE")
+
+    assert "an ACL on topic 'orders' is missing" in str(error)
+    assert "hint: grant WRITE on topic 'orders' to this user" in str(error)
+
+    error = translate(Code(Code.GROUP_AUTHORIZATION_FAILED), group="billing", operation="READ")
+
+    assert "grant READ on group 'billing' to this user" in str(error)
+
+
+def test_the_brokers_own_text_and_the_code_stand_in_the_message() -> None:
+    error = translate(KafkaException(Code(Code.TOPIC_ALREADY_EXISTS, "Topic 'orders' is taken.")), topic="orders")
+
+    assert str(error) == "topic 'orders' exists already: Topic 'orders' is taken. (TOPIC_ALREADY_EXISTS)"
+
+
+def test_no_broker_names_the_address() -> None:
+    error = translate(Code(Code._TRANSPORT), brokers="kafka:9092")
+
+    assert str(error).startswith("no Kafka broker answered at kafka:9092: ")
+    assert isinstance(error, ConnectionError)
+
+
+def test_a_fatal_error_is_fatal_whatever_its_code() -> None:
+    error = Code(Code.OUT_OF_ORDER_SEQUENCE_NUMBER, "broken", fatal=True)
+
+    assert is_fatal(KafkaException(error))
+    assert errors.FatalClientError is type(translate(error))
+    assert not is_fatal(Code(Code.UNKNOWN))
+    assert not is_fatal(ValueError())
+
+
+def test_an_elsa_error_comes_back_as_it_is() -> None:
+    error = errors.UnknownTopic("gone")
+
+    assert error is translate(error)
+
+
+def test_what_is_no_client_error_keeps_its_text() -> None:
+    error = translate(RuntimeError("odd"), topic="orders")
+
+    assert (str(error), error.code, error.topic) == ("odd", "RuntimeError", "orders")  # type: ignore[attr-defined]  # a KafkaError
