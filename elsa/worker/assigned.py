@@ -31,6 +31,7 @@ class Assigned:
     __slots__ = (
         "_slices",
         "backoff",
+        "began",
         "binding",
         "bytes",
         "committed",
@@ -56,6 +57,8 @@ class Assigned:
         self.limit = limit
         self.worker: PartitionWorker | None = None
         self.tracker = Tracker(base)
+        #: where this assignment began, once that is known
+        self.began = base
         #: what the broker has confirmed, -1 when nothing was ever committed
         self.committed = base
         #: received and not handed to the worker yet
@@ -98,6 +101,8 @@ class Assigned:
         self.overflow_bytes -= size
         self.bytes += size
         self.tracker.deliver([raw.offset() for raw in raws])
+        if self.began < 0:
+            self.began = raws[0].offset()
         worker.put(raws)
         return count, size
 
@@ -164,7 +169,7 @@ class Assigned:
             low_watermark=low,
             in_progress=self.tracker.unfinished,
             buffered=len(self.overflow),
-            uncommitted=max(0, self.tracker.base - max(self.committed, 0)) if self.tracker.base >= 0 else 0,
+            uncommitted=max(0, self.tracker.base - (self.committed if self.committed >= 0 else self.began)),
             head_attempts=worker.head_attempts if worker is not None else 0,
             oldest_timestamp=self._slices[0][1] if self._slices else None,
             paused=paused,

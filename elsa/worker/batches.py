@@ -95,8 +95,12 @@ def run_batch(site: Any, raws: Sequence[Any]) -> SliceResult:
         if span is None:
             outcome = batch.invoker.interpret(batch.run(), batch.raws, batch.attempt)
         else:
-            with span(batch.context.messages, batch.attempt):
-                outcome = batch.invoker.interpret(batch.run(), batch.raws, batch.attempt)
+            with span(batch.context.messages, batch.attempt) as scope:
+                try:
+                    outcome = batch.invoker.interpret(batch.run(), batch.raws, batch.attempt)
+                except Exception as error:  # border, as below: the span learns the outcome, too
+                    outcome = batch.failed(error)
+                scope.outcome(outcome.kind.value, outcome.error)
     except Exception as error:  # border: whatever user code raises is the batch's outcome, never ours
         outcome = batch.failed(error)
     except BaseException as error:  # SystemExit, MemoryError: no failure of the messages
@@ -114,8 +118,12 @@ async def run_batch_async(site: Any, raws: Sequence[Any]) -> SliceResult:
         if span is None:
             outcome = batch.invoker.interpret(await batch.run(), batch.raws, batch.attempt)
         else:
-            with span(batch.context.messages, batch.attempt):
-                outcome = batch.invoker.interpret(await batch.run(), batch.raws, batch.attempt)
+            with span(batch.context.messages, batch.attempt) as scope:
+                try:
+                    outcome = batch.invoker.interpret(await batch.run(), batch.raws, batch.attempt)
+                except Exception as error:  # border, as below: the span learns the outcome, too
+                    outcome = batch.failed(error)
+                scope.outcome(outcome.kind.value, outcome.error)
     except asyncio.CancelledError as error:
         outcome = ABANDONED if site.closed else batch.failed(RuntimeError(f"cancelled from inside: {error}"))
     except Exception as error:  # border: whatever user code raises is the batch's outcome, never ours

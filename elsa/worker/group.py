@@ -62,8 +62,6 @@ POLL_SECONDS = 0.1
 GATED_SECONDS = 0.005
 #: crashes of a partition worker at one offset after which the partition is halted
 MOST_CRASHES = 10
-#: seconds between reports of the same trouble with the cluster
-REPORT_SECONDS = 60.0
 
 
 @dataclass(slots=True)
@@ -122,7 +120,6 @@ class GroupManager:
         self._stop: Stop | None = None
         self._quiet = False
         self._trouble: BaseException | None = None
-        self._reported: dict[str, float] = {}
         self._next_chores = 0.0
         self.consumer: GroupConsumer
         self._thread = threading.Thread(target=self._main, name=f"elsa-group-{self.name}", daemon=True)
@@ -391,10 +388,7 @@ class GroupManager:
     def report(self, code: str, text: str) -> None:
         """Say the same trouble once a minute, count it always."""
         self._observer.error(code, text)
-        now = self._clock.monotonic()
-        if now - self._reported.get(code, -REPORT_SECONDS) >= REPORT_SECONDS:
-            self._reported[code] = now
-            log.warning("kafka: %s", text, extra={"event": "kafka_error", "group": self.name, "code": code})
+        log.warning("kafka: %s", text, extra={"event": "kafka_error", "group": self.name, "code": code, "limit": code})
 
     # -- flow control --------------------------------------------------------------------------------
 

@@ -258,17 +258,21 @@ class PartitionWorker:
         """Run messages in this thread."""
         self.running = (raws[0], threading.get_ident())
         self.observer.started(len(raws))
-        if self.batch is not None:
-            return batches.run_batch(self, raws)
-        return delivery.run_threads(self, raws)
+        try:
+            return batches.run_batch(self, raws) if self.batch is not None else delivery.run_threads(self, raws)
+        finally:
+            self.observer.ended(len(raws))
 
     async def run_async(self, raws: Sequence[Any]) -> SliceResult:
         """Run messages on the event loop."""
         self.running = (raws[0], threading.get_ident())
         self.observer.started(len(raws))
-        if self.batch is not None:
-            return await batches.run_batch_async(self, raws)
-        return await delivery.run_loop(self, raws)
+        try:
+            if self.batch is not None:
+                return await batches.run_batch_async(self, raws)
+            return await delivery.run_loop(self, raws)
+        finally:
+            self.observer.ended(len(raws))
 
     def run_singly(self, offsets: Sequence[int], attempts: int) -> None:
         """Run these members of a failed batch one at a time, at their last attempt."""
@@ -287,7 +291,7 @@ class PartitionWorker:
             self._queue.clear()
         self.post(Crashed(self, error))
 
-    def settle(self, raws: Sequence[Any], result: SliceResult | None) -> bool:
+    def settle(self, result: SliceResult | None) -> bool:
         """Take over what a slice came to; True when the executor should run the lane again."""
         self.running = None
         if result is None:
@@ -312,7 +316,6 @@ class PartitionWorker:
         for raw, context, _ in result.sending:
             self._await_sends(raw, context)
         self.observer.finished(result.durations, counts)
-        self.observer.ended(len(raws))
         return self._release(back, park)
 
     def _release(self, back: list[Any], park: float | None) -> bool:

@@ -28,7 +28,6 @@ log = logging.getLogger("elsa.worker")
 BUSY_SECONDS = 1.0
 #: how long partitions may have no owner before their group's member leaves and joins anew
 UNOWNED_SECONDS = 5.0
-REPORT_SECONDS = 60.0
 
 
 class Watcher:
@@ -42,7 +41,6 @@ class Watcher:
         self._ended = threading.Event()
         self._created: set[str] = set()
         self._unowned_since: dict[str, float] = {}
-        self._reported = -REPORT_SECONDS
         self._thread = threading.Thread(target=self._run, name="elsa-watcher", daemon=True)
 
     def start(self) -> None:
@@ -59,19 +57,20 @@ class Watcher:
                 is_settled = self._look()
             except ElsaError as error:
                 is_settled = False
-                self._report(error)
+                log.warning(
+                    "kafka: %s; waiting for it",
+                    str(error).splitlines()[0],
+                    extra={
+                        "event": "kafka_error",
+                        "brokers": self._app.settings.brokers,
+                        "limit": type(error).__name__,
+                    },
+                )
+            except Exception:  # border: without its look at the cluster a worker would miss topics in silence
+                is_settled = False
+                log.exception("the look at the cluster failed", extra={"event": "watcher_failed", "limit": "watcher"})
             pause = self._app.settings.metadata_refresh
             self._ended.wait(pause if is_settled else min(BUSY_SECONDS, pause))
-
-    def _report(self, error: ElsaError) -> None:
-        now = self._clock.monotonic()
-        if now - self._reported >= REPORT_SECONDS:
-            self._reported = now
-            log.warning(
-                "kafka: %s; waiting for it",
-                str(error).splitlines()[0],
-                extra={"event": "kafka_error", "brokers": self._app.settings.brokers},
-            )
 
     def _look(self) -> bool:
         """One look at the cluster; whether everything is as it should be."""

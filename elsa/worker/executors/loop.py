@@ -6,7 +6,7 @@ import asyncio
 import importlib.util
 import threading
 from collections import deque
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from elsa.worker.partition import PartitionWorker
@@ -89,7 +89,6 @@ class LoopExecutor:
             await _breathe()
 
     async def _slice(self, worker: PartitionWorker, task: asyncio.Task[None]) -> bool:
-        raws: list[Any] = []
         result = None
         worker.cancel_running = lambda: self._loop.loop.call_soon_threadsafe(task.cancel)
         try:
@@ -106,7 +105,7 @@ class LoopExecutor:
         # a cancellation has done its work by now (or came too late to have any)
         while task.cancelling():
             task.uncancel()
-        return worker.settle(raws, result)
+        return worker.settle(result)
 
     def stop(self, timeout: float) -> bool:  # noqa: ARG002 - the loop behind it is stopped with its own limit
         return True

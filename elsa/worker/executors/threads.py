@@ -83,7 +83,7 @@ class ThreadExecutor:
 
 def run_lane(worker: PartitionWorker, again: Callable[[PartitionWorker], None]) -> None:
     """One slice of a lane in this thread; `again(worker)` queues it behind the others if there is more."""
-    raws, result = [], None
+    result = None
     try:
         step = worker.lifecycle()
         if step is not None:
@@ -92,5 +92,5 @@ def run_lane(worker: PartitionWorker, again: Callable[[PartitionWorker], None]) 
         result = worker.run(raws) if raws else None
     except BaseException as error:
         worker.crashed(error)
-    if worker.settle(raws, result):
+    if worker.settle(result):
         again(worker)
