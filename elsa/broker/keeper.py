@@ -114,8 +114,8 @@ class Keeper:
         if not self._remove:
             for process in self._processes.values():
                 process.terminate()
-            for process in self._processes.values():
-                with contextlib.suppress(subprocess.TimeoutExpired):
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                for process in self._processes.values():
                     process.wait(GRACE_SECONDS)
         for process in self._processes.values():
             process.kill()

@@ -6,7 +6,7 @@ import socket
 
 import pytest
 
-from elsa.broker import EmbeddedKafka
+from elsa.broker import EmbeddedKafka, cluster, ports
 from elsa.errors import PortInUse
 from elsa.kafka import probe
 
@@ -19,6 +19,21 @@ def test_two_brokers_run_side_by_side() -> None:
 
         assert one.root != other.root
         assert [probe.list_topics(kafka.bootstrap) for kafka in (one, other)] == [["mine"], []]
+
+
+def test_a_free_port_that_is_taken_before_kafka_listens_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        taken = server.getsockname()[1]
+        answers = [[taken]]
+
+        def free_ports(count: int, *, taken: frozenset[int] = frozenset()) -> list[int]:
+            return answers.pop() if answers else ports.free_ports(count, taken=taken)
+
+        monkeypatch.setattr(cluster, "free_ports", free_ports)
+
+        with EmbeddedKafka(ephemeral=True) as kafka:
+            assert kafka.bootstrap != f"127.0.0.1:{taken}"
+            assert probe.list_topics(kafka.bootstrap) == []
 
 
 def test_a_given_port_is_used_and_cannot_be_had_twice() -> None:
