@@ -12,19 +12,23 @@ from __future__ import annotations
 import itertools
 import sys
 
+import elsa
 from elsa.demo.dataset import read_flights
 from elsa.demo.flights import app
+from elsa.demo.results import FLIGHTS
 
 __all__ = ["app", "publish"]
 
+FIRST_FLIGHTS = 1_000
 
-def publish(count: int) -> int:
+
+def publish(client: elsa.App, count: int) -> int:
     """Publish the first `count` flights, keyed by aircraft, and say how many Kafka has confirmed."""
     flights = itertools.islice(read_flights(), count)
-    return len(app.registry["delays"].send_many(flights, key=lambda flight: flight.key))
+    deliveries = [client.send(FLIGHTS, flight, key=flight.key) for flight in flights]
+    return len([delivery.result(60) for delivery in deliveries])
 
 
 if __name__ == "__main__":
-    with_count = sys.argv[1:] or ["1000"]
-    print(f"{publish(int(with_count[0])):,} flights published")
+    print(f"{publish(app, int(sys.argv[1]) if len(sys.argv) > 1 else FIRST_FLIGHTS):,} flights published")
     app.stop()
