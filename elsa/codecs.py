@@ -8,6 +8,7 @@ import typing
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import msgspec
+import msgspec.inspect
 
 from elsa.errors import DeclarationError, DecodeError, EncodeError
 from elsa.message import Message
@@ -49,6 +50,7 @@ class JsonCodec:
             return typing.cast("Callable[[bytes], Any]", annotation.model_validate_json)
         if _mentions_pydantic(annotation):
             return typing.cast("Callable[[bytes], Any]", _type_adapter(annotation).validate_json)
+        _refuse_custom(msgspec.inspect.type_info(annotation))
         return msgspec.json.Decoder(annotation).decode
 
 
@@ -64,6 +66,7 @@ class MsgpackCodec:
         return self.decoder(annotation)(data)
 
     def decoder(self, annotation: Any) -> Callable[[bytes], Any]:
+        _refuse_custom(msgspec.inspect.type_info(annotation))
         return msgspec.msgpack.Decoder(annotation).decode
 
 
@@ -161,6 +164,16 @@ def _split_optional(annotation: Any) -> tuple[bool, Any]:
         if len(rest) < len(args):
             return True, rest[0] if len(rest) == 1 else typing.Union[rest]  # noqa: UP007 - built at run time
     return False, annotation
+
+
+def _refuse_custom(info: Any) -> None:
+    """Msgspec takes any class and fails on the first message: say it when the handler is declared."""
+    if isinstance(info, msgspec.inspect.CustomType):
+        raise TypeError(f"{info.cls.__qualname__} is no type that can be decoded")
+    inner = [getattr(info, name, None) for name in ("item_type", "key_type", "value_type")]
+    for one in (*inner, *getattr(info, "types", ()), *getattr(info, "item_types", ())):
+        if one is not None:
+            _refuse_custom(one)
 
 
 def _is_pydantic(annotation: Any) -> bool:

@@ -1,0 +1,36 @@
+"""Names of topics that Elsa makes."""
+
+from __future__ import annotations
+
+import pytest
+
+from elsa.names import MAX_LENGTH, dead_letter_topic, is_internal, legal, task_topic
+
+
+def test_illegal_characters_are_escaped() -> None:
+    assert legal("orders/eu:1") == "orders-eu-1"
+
+
+def test_long_names_are_hashed_and_keep_their_suffix() -> None:
+    first, second = dead_letter_topic("t" * 240, "g" * 40, "app"), dead_letter_topic("t" * 240, "g" * 41, "app")
+
+    assert len(first) <= MAX_LENGTH
+    assert first.endswith(".dlq")
+    assert first != second
+
+
+def test_a_standalone_handlers_dead_letters_go_to_the_apps_topic() -> None:
+    assert dead_letter_topic("orders", None, "shop") == "orders.shop.dlq"
+
+
+@pytest.mark.parametrize(
+    "topic",
+    ["__consumer_offsets", "orders.billing.dlq", "orders.billing.retry", "shop.tasks", "shop.control", "a.delay.64"],
+)
+def test_topics_of_elsa_and_kafka_are_internal(topic: str) -> None:
+    assert is_internal(topic)
+
+
+@pytest.mark.parametrize("topic", ["orders", "tasks", "dlq", "orders.delay.x", "my_control", task_topic("a") + "2"])
+def test_other_topics_are_not_internal(topic: str) -> None:
+    assert not is_internal(topic)

@@ -1,0 +1,96 @@
+"""Options are checked when a handler is declared."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+import pytest
+
+from elsa.errors import DeclarationError, UnsupportedOption
+from elsa.options import check, check_topics
+from elsa.policies.retry import NEVER, Retry
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"ordering": "key"},
+        {"ordering": "none"},
+        {"executor": "process"},
+        {"delivery": "at_most_once"},
+        {"transactional": True},
+        {"idempotent_by": "id"},
+        {"rate": "100/s"},
+        {"expires": 5},
+        {"on_exhausted": "stop"},
+        {"max_tasks_per_child": 5},
+    ],
+)
+def test_options_of_later_versions_are_refused_with_a_hint(given: dict[str, Any]) -> None:
+    with pytest.raises(UnsupportedOption, match=r"available yet[\s\S]*hint:"):
+        check("handler h", "g", given)
+
+
+def test_retry_by_topic_is_refused() -> None:
+    with pytest.raises(UnsupportedOption, match="where"):
+        Retry(where="topic")
+
+
+def test_the_only_value_of_a_later_option_is_accepted() -> None:
+    options = check("handler h", "g", {"ordering": "partition", "delivery": "at_least_once", "transactional": False})
+
+    assert options.ordering == "partition"
+
+
+def test_an_unknown_option_names_the_near_one() -> None:
+    with pytest.raises(DeclarationError, match=r"unknown option 'concurency'\n  hint: did you mean 'concurrency'"):
+        check("handler h", "g", {"concurency": 3})
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"concurrency": 0},
+        {"concurrency": True},
+        {"batch": -1},
+        {"batch_wait": "1"},
+        {"timeout": -1},
+        {"start": "newest"},
+        {"start": -3},
+        {"start": datetime(2026, 1, 1)},  # noqa: DTZ001 - the missing zone is the point
+        {"start": {0: "latest", 1: "x"}},
+        {"on_out_of_range": "none"},
+        {"retry": 5},
+        {"partitions": [0]},
+        {"codec": "yaml"},
+        {"max_in_flight": 0},
+        {"executor": "gevent"},
+        {"on_exhausted": "drop"},
+    ],
+)
+def test_wrong_values_are_refused(given: dict[str, Any]) -> None:
+    with pytest.raises(DeclarationError):
+        check("handler h", "g", given)
+
+
+def test_partitions_belong_to_standalone_handlers() -> None:
+    assert check("handler h", None, {"partitions": 1}).partitions == (1,)
+
+
+def test_no_retry_means_one_attempt() -> None:
+    assert check("h", "g", {"retry": None}).retry is NEVER
+    assert check("h", "g", {"retry": False}).retry is NEVER
+    assert check("h", "g", {}).retry == Retry()
+
+
+@pytest.mark.parametrize("topics", ["", [], ["a", "a"], "bad topic", "^[", ["ok", "x" * 250], [3]])
+def test_wrong_topics_are_refused(topics: Any) -> None:
+    with pytest.raises(DeclarationError):
+        check_topics("handler h", topics)
+
+
+def test_topics_may_be_a_name_a_list_or_a_regex() -> None:
+    assert check_topics("h", "orders") == ("orders",)
+    assert check_topics("h", ["a", "b"]) == ("a", "b")
+    assert check_topics("h", r"^orders\..*") == (r"^orders\..*",)

@@ -1,0 +1,55 @@
+"""Which handler serves a topic."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+import elsa
+from elsa.registry import route, select
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@pytest.fixture
+def app() -> Iterator[elsa.App]:
+    app = elsa.App("unit-registry")
+    app.handler("^orders.*", name="pattern")(lambda body: None)
+    app.handler(["orders-eu", "orders-us"], name="exact")(lambda body: None)
+    app.handler("orders-eu", name="alone", group=None)(lambda body: None)
+    yield app
+    app.stop()
+
+
+def test_a_name_wins_over_a_regex(app: elsa.App) -> None:
+    bindings = app.registry.groups()["unit-registry"]
+
+    assert [b.name for t in ("orders-eu", "orders-xx") if (b := route(bindings, t))] == ["exact", "pattern"]
+    assert route(bindings, "payments") is None
+
+
+def test_a_regex_never_matches_an_internal_topic(app: elsa.App) -> None:
+    bindings = app.registry.groups()["unit-registry"]
+
+    assert route(bindings, "orders-eu.billing.dlq") is None
+
+
+def test_standalone_handlers_stand_apart(app: elsa.App) -> None:
+    assert [b.name for b in app.registry.standalone()] == ["alone"]
+    assert [b.topic for b in app.registry.bindings()] == ["^orders.*", "orders-eu", "orders-us", "orders-eu"]
+
+
+def test_topics_can_be_selected_and_excluded(app: elsa.App) -> None:
+    bindings = app.registry.bindings()
+
+    assert [b.topic for b in select(bindings, ["orders-us"], [])] == ["orders-us"]
+    assert [b.topic for b in select(bindings, [], ["orders-eu", "^orders.*"])] == ["orders-us"]
+
+
+def test_handlers_are_found_by_name(app: elsa.App) -> None:
+    assert app.registry["exact"].topics == ("orders-eu", "orders-us")
+    assert app.registry.get("nobody") is None
+    assert len(app.registry) == 3
+    assert {handler.name for handler in app.registry} == {"pattern", "exact", "alone"}
