@@ -1,0 +1,45 @@
+"""Runs a Supervisor over stand-in worker processes; prints every event as a line of JSON and exits with its code."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import sys
+import termios
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from elsa.worker.spec import WorkerSpec
+from elsa.worker.supervisor import Supervisor
+
+if TYPE_CHECKING:
+    from elsa.worker.events import Event
+
+PLAN = json.loads(sys.argv[1])
+
+
+def show(event: Event) -> None:
+    line = {"kind": event.kind, "text": event.text, "at": time.monotonic(), **event.facts}
+    print(json.dumps(line, default=str), flush=True)
+
+
+if "terminal" in sys.argv:
+    # it becomes the controlling one of this session, as in a shell
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+supervisor = Supervisor(
+    WorkerSpec(target="shop:app", max_messages=PLAN["supervisor"].pop("max_messages", None)),
+    on_event=show,
+    command=[sys.executable, str(Path(__file__).with_name("stand_in.py")), json.dumps(PLAN["children"])],
+    **PLAN["supervisor"],
+)
+supervisor.start()
+if PLAN.get("endpoint"):
+    from elsa.worker.endpoint import Endpoint
+
+    endpoint = Endpoint(supervisor, host="127.0.0.1", port=0).start()
+    print(json.dumps({"kind": "url", "url": endpoint.url, "at": time.monotonic()}), flush=True)
+code = supervisor.run()
+foreign = sorted({name.partition(".")[0] for name in sys.modules} & {"confluent_kafka", "shop", "rich", "click"})
+print(json.dumps({"kind": "over", "foreign": foreign, "at": time.monotonic()}), flush=True)
+sys.exit(code)

@@ -1,0 +1,147 @@
+"""A worker process without Kafka: speaks the control protocol and behaves as the test says.
+
+Its only argument is JSON: `folder`, and `lives`, by index the behaviours of its first, second, ... process (the last
+one repeats). What it sees goes into `journal` in the folder.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import signal
+import sys
+import time
+from pathlib import Path
+
+from elsa.worker.control import ControlChannel
+
+PLAN = json.loads(sys.argv[1])
+FOLDER = Path(PLAN["folder"])
+
+
+class StandIn:
+    def __init__(self) -> None:
+        channel = ControlChannel.from_environment()
+        assert channel is not None
+        self.channel = channel
+        self.inbox: queue.SimpleQueue[dict[str, object]] = queue.SimpleQueue()
+        self.channel.start(self.inbox.put, lambda: self.inbox.put({"type": "end"}))
+        self.spec = self.inbox.get(timeout=30)
+        self.index = int(str(self.spec["index"]))
+        self.life = sum(1 for line in journal() if line["event"] == "spec" and line["index"] == self.index)
+        lives = PLAN["lives"].get(str(self.index), ["serve"])
+        self.behaviour = lives[min(self.life, len(lives) - 1)]
+        self.note("spec", spec=self.spec)
+
+    def note(self, event: str, **facts: object) -> None:
+        line = {"event": event, "index": self.index, "life": self.life, "pid": os.getpid(), "at": time.monotonic()}
+        with (FOLDER / "journal").open("a") as file:
+            file.write(json.dumps({**line, **facts}) + "\n")
+
+    def run(self) -> None:
+        signal.signal(signal.SIGINT, lambda *_: self.note("INT"))
+        signal.signal(signal.SIGHUP, lambda *_: self.note("HUP"))
+        signal.signal(signal.SIGUSR1, lambda *_: self.note("USR1"))
+        signal.signal(signal.SIGTERM, lambda *_: self.inbox.put({"type": "TERM"}))
+        getattr(self, self.behaviour)()
+
+    def greet(self, **settings: object) -> None:
+        banner = {"app": "stand-in", "brokers": "nowhere:1", "handlers": []}
+        self.channel.send({"type": "hello", "pid": os.getpid(), "banner": banner, "settings": settings})
+
+    def leave(self, code: int) -> None:
+        self.channel.close(5)
+        sys.exit(code)
+
+    def serve(self) -> None:
+        self.greet(**PLAN.get("settings", {}))
+        slot = self.spec["slot"]
+        self.channel.send({"type": "ready", "slot": 40 + self.index if slot is None else slot})
+        self.channel.send({"type": "positions", "positions": {"prices": {str(self.index): self.life}}})
+        self.obey()
+
+    def obey(self) -> None:
+        while True:
+            # a signal's handler runs only when this thread does
+            try:
+                message = self.inbox.get(timeout=0.05)
+            except queue.Empty:
+                continue
+            self.note("message", message=message)
+            kind = message["type"]
+            if kind in ("stop", "TERM", "end", "now"):
+                self.channel.send({"type": "finished", "reason": "stopped"})
+                self.leave(6 if kind == "now" else 0)
+            elif kind == "scrape":
+                value = 10 * (self.life + 1)
+                family = ["jobs_total", "counter", "Jobs.", [["jobs_total", [], value]]]
+                snapshot = [["_life", "", f"{os.getpid()}", []], family]
+                self.channel.send({"type": "samples", "id": message["id"], "snapshot": snapshot})
+            elif kind == "status":
+                self.channel.send({"type": "status", "id": message["id"], "status": {"life": self.life}})
+
+    def mute(self) -> None:
+        """Serves, and answers no question."""
+        self.greet()
+        self.channel.send({"type": "ready", "slot": self.index})
+        while self.inbox.get()["type"] != "stop":
+            pass
+        self.leave(0)
+
+    def refuse(self) -> None:
+        self.greet()
+        self.channel.send({"type": "ready", "slot": self.index})
+        while True:
+            message = self.inbox.get()
+            self.note("message", message=message)
+            if message["type"] == "stop":
+                call = {"handler": "shop.bill", "topic": "orders", "partition": 3, "offset": 17}
+                self.channel.send({"type": "blocked", "calls": [call]})
+
+    def crash(self) -> None:
+        self.greet()
+        self.channel.send({"type": "ready", "slot": self.index})
+        self.leave(1)
+
+    def crash_at_stop(self) -> None:
+        self.greet()
+        self.channel.send({"type": "ready", "slot": self.index})
+        while self.inbox.get()["type"] != "stop":
+            pass
+        self.leave(9)
+
+    def fail(self) -> None:
+        self.channel.send({"type": "failed", "code": 3, "error": "no module named 'shop'"})
+        self.leave(3)
+
+    def fail_late(self) -> None:
+        self.greet()
+        self.channel.send({"type": "ready", "slot": self.index})
+        error = "orders[3]: offset 5 is out of range"
+        self.channel.send({"type": "failed", "code": 5, "error": error, "fatal": True})
+        self.leave(5)
+
+    def die(self) -> None:
+        os._exit(11)
+
+    def burst(self) -> None:
+        self.greet()
+        self.channel.send({"type": "ready", "slot": self.index})
+        self.channel.send({"type": "finished", "reason": "burst"})
+        self.leave(0)
+
+    def hang(self) -> None:
+        """Never greets, as in an import that hangs; TERM ends it as it ends Python at that time."""
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        while True:
+            signal.pause()
+
+
+def journal() -> list[dict[str, object]]:
+    path = FOLDER / "journal"
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+if __name__ == "__main__":
+    StandIn().run()
