@@ -1,0 +1,121 @@
+"""One assigned partition as its group manager sees it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from elsa.message import TopicPartition
+from elsa.observer import HandlerObserver
+from elsa.worker import assigned as module
+from elsa.worker.assigned import Assigned
+
+
+class Worker:
+    """Takes what it is given."""
+
+    parked = False
+    head_attempts = 0
+
+    def __init__(self) -> None:
+        self.offsets: list[int] = []
+
+    def put(self, raws: Any) -> None:
+        self.offsets += [raw.offset() for raw in raws]
+
+
+@pytest.fixture
+def assigned() -> Assigned:
+    binding: Any = type("Binding", (), {"name": "h"})()
+    made = Assigned(TopicPartition("t", 0), binding, HandlerObserver(), base=0, limit=4)
+    made.worker = Worker()  # type: ignore[assignment]  # a stand-in
+    return made
+
+
+def receive(assigned: Assigned, raw: Any, *offsets: int) -> None:
+    raws = [raw(offset, b"1234567890") for offset in offsets]
+    assigned.receive(raws, sum(map(len, raws)))
+
+
+def test_only_as_many_as_the_limit_are_handed_over(assigned: Assigned, raw: Any) -> None:
+    receive(assigned, raw, *range(10))
+
+    assert assigned.admit(100, 10**6) == (4, 40)
+    assert assigned.admit(100, 10**6) == (0, 0)
+    assert assigned.worker.offsets == [0, 1, 2, 3]  # type: ignore[union-attr]  # a stand-in
+    assert assigned.in_hand == 10
+
+
+def test_finished_messages_make_room_and_give_their_bytes_back(assigned: Assigned, raw: Any) -> None:
+    receive(assigned, raw, *range(10))
+    assigned.admit(100, 10**6)
+
+    assert assigned.finish([0, 1]) == pytest.approx(20)
+    assert assigned.admit(100, 10**6) == (2, 20)
+    assert assigned.tracker.base == 2
+
+
+def test_nothing_is_admitted_over_the_byte_limit_or_while_held(assigned: Assigned, raw: Any) -> None:
+    receive(assigned, raw, *range(4))
+    assigned.held = "restarting"
+    assert assigned.admit(100, 10**6)[0] == 0
+    assigned.held = None
+    assigned.admit(1, 10**6)
+
+    assert assigned.admit(100, 5)[0] == 0
+    assert assigned.admit(100, 50)[0] == 3
+
+
+def test_pausing_follows_counters_and_lasts_a_while(assigned: Assigned, raw: Any) -> None:
+    receive(assigned, raw, *range(module.OVERFLOW_MESSAGES + 1))
+    assert assigned.wants_pause()
+    assigned.paused_at = 10.0
+    assert not assigned.wants_resume(20.0)
+    assigned.restart()
+
+    assert not assigned.wants_resume(10.5)
+    assert assigned.wants_resume(11.0)
+
+
+def test_the_logs_end_counts_when_nothing_is_in_hand(assigned: Assigned, raw: Any) -> None:
+    receive(assigned, raw, 0, 1)
+    assigned.end = 5
+    assert not assigned.reach_end()
+    assigned.end = None
+    assigned.admit(10, 10**6)
+    assigned.end = 5
+    assert not assigned.reach_end()
+    assigned.finish([0, 1])
+
+    assert assigned.reach_end()
+    assert assigned.tracker.base == 5
+
+
+def test_a_restart_forgets_what_is_in_hand_and_keeps_the_base(assigned: Assigned, raw: Any) -> None:
+    receive(assigned, raw, *range(6))
+    assigned.admit(100, 10**6)
+    assigned.finish([0])
+
+    assert assigned.restart() == pytest.approx(30)
+    assert (assigned.tracker.base, assigned.in_hand, assigned.bytes) == (1, 0, 0)
+
+
+def test_the_snapshot_tells_the_oldest_unfinished_messages_time(assigned: Assigned, raw: Any) -> None:
+    assigned.receive([raw(0, timestamp=5000), raw(1, timestamp=6000)], 4)
+    assigned.admit(10, 10**6)
+    assigned.receive([raw(2, timestamp=9000)], 2)
+    assigned.finish([0, 1])
+    snapshot = assigned.snapshot("g", 0, 3)
+
+    assert snapshot.oldest_timestamp == 9.0
+    assert (snapshot.position, snapshot.high_watermark, snapshot.in_progress, snapshot.buffered) == (2, 3, 0, 1)
+    assert (snapshot.paused, snapshot.uncommitted) == (None, 2)
+
+
+def test_a_paused_partition_says_why(assigned: Assigned) -> None:
+    assigned.paused_at = 1.0
+    assert assigned.snapshot("g", 0, 0).paused == "backpressure"
+    assigned.held = "halted"
+
+    assert assigned.snapshot("g", 0, 0).paused == "halted"
