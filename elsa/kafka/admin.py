@@ -1,0 +1,314 @@
+"""One confluent_kafka AdminClient with Elsa's values and errors; used by elsa.topics, elsa.groups and elsa.fetcher."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import os
+import threading
+import weakref
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, TopicCollection
+from confluent_kafka import IsolationLevel as Isolation
+from confluent_kafka import TopicPartition as RawPartition
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin._config import AlterConfigOpType, ConfigEntry, ConfigResource
+from confluent_kafka.admin._listoffsets import OffsetSpec
+from confluent_kafka.cimpl import NewPartitions, NewTopic
+
+from elsa.errors import AuthenticationFailed, BrokerUnavailable, ConfigError, ElsaError
+from elsa.kafka.config import client_config
+from elsa.kafka.errors import ClientError, translate
+from elsa.message import TopicPartition
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from datetime import datetime
+
+    from elsa.config import Settings
+
+#: default limit of every call, seconds
+TIMEOUT_SECONDS = 5.0
+Place = Literal["earliest", "latest"]
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionInfo:
+    """One partition of a topic: ids of its leader (None while it has none), its replicas and those in sync."""
+
+    partition: int
+    leader: int | None
+    replicas: tuple[int, ...]
+    isr: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class MemberInfo:
+    """One member of a consumer group and what is assigned to it."""
+
+    member: str
+    client: str
+    host: str
+    instance: str | None
+    partitions: tuple[TopicPartition, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class GroupInfo:
+    """A consumer group as its coordinator knows it; `protocol` is classic or consumer."""
+
+    name: str
+    state: str
+    protocol: str
+    assignor: str
+    coordinator: str
+    members: tuple[MemberInfo, ...]
+
+
+class Admin:
+    """Every method may be called from any thread; each takes at most `timeout` seconds and raises Elsa's errors.
+
+    The client is made at the first call, and again in a forked child.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._lock = threading.Lock()
+        self._raw: AdminClient | None = None
+        self._last_error: ClientError | None = None
+        _admins.add(self)
+
+    def _client(self) -> AdminClient:
+        with self._lock:
+            if self._raw is None:
+                config = client_config(self._settings, "admin", error_cb=self._on_error)
+                try:
+                    self._raw = AdminClient(config)
+                except KafkaException as error:
+                    raise ConfigError(f"the admin client's configuration is refused: {error.args[0].str()}") from error
+            return self._raw
+
+    def _on_error(self, error: ClientError) -> None:
+        self._last_error = error
+
+    def _after_fork(self) -> None:
+        self._lock = threading.Lock()
+        _abandoned.append(self._raw)
+        self._raw = None
+
+    def _wait(self, future: Any, timeout: float, **facts: Any) -> Any:
+        try:
+            # the client gives up by itself after `timeout`; a moment more, so that its own reason comes first
+            return future.result(timeout + 1)
+        except KafkaException as error:
+            raise self._translated(error, **facts) from error
+        except concurrent.futures.TimeoutError as error:
+            raise BrokerUnavailable(
+                f"no Kafka broker answered at {self._settings.brokers} within {timeout:g} s", code="_TIMED_OUT"
+            ) from error
+
+    def _translated(self, error: KafkaException, **facts: Any) -> ElsaError:
+        translated = translate(error, brokers=self._settings.brokers, **facts)
+        if isinstance(translated, BrokerUnavailable):
+            self._client().poll(0)  # hands over what the client itself has to say
+            if self._last_error is not None:
+                cause = translate(self._last_error, brokers=self._settings.brokers)
+                if isinstance(cause, AuthenticationFailed):
+                    return cause
+        return translated
+
+    # -- topics ------------------------------------------------------------------------------------
+
+    def partition_counts(self, timeout: float = TIMEOUT_SECONDS) -> dict[str, int]:
+        """Every topic with its number of partitions."""
+        try:
+            found = self._client().list_topics(timeout=timeout).topics
+        except KafkaException as error:
+            raise self._translated(error, operation="DESCRIBE") from error
+        return {name: len(topic.partitions) for name, topic in found.items()}
+
+    def partitions(self, topic: str, timeout: float = TIMEOUT_SECONDS) -> list[PartitionInfo]:
+        """The topic's partitions, in order; raises UnknownTopic. Never creates a topic."""
+        if not topic:
+            raise translate(ClientError(ClientError.TOPIC_EXCEPTION, "the name is empty"), topic=topic)
+        futures = self._client().describe_topics(TopicCollection([topic]), request_timeout=timeout)
+        described = self._wait(futures[topic], timeout, topic=topic, operation="DESCRIBE")
+        infos = [
+            PartitionInfo(
+                each.id,
+                each.leader.id if each.leader is not None and each.leader.id >= 0 else None,
+                tuple(node.id for node in each.replicas),
+                tuple(node.id for node in each.isr),
+            )
+            for each in described.partitions
+        ]
+        return sorted(infos, key=lambda info: info.partition)
+
+    def create_topic(
+        self, topic: str, partitions: int, replicas: int, config: Mapping[str, str], timeout: float
+    ) -> None:
+        """Create a topic (-1 replicas: the broker's default); raises TopicExists, TopicError."""
+        try:
+            new = NewTopic(topic, num_partitions=partitions, replication_factor=replicas, config=dict(config))
+            futures = self._client().create_topics([new], operation_timeout=timeout, request_timeout=timeout)
+        except KafkaException as error:
+            raise self._translated(error, topic=topic) from error
+        self._wait(futures[topic], timeout, topic=topic, operation="CREATE")
+
+    def delete_topic(self, topic: str, timeout: float) -> None:
+        """Delete a topic; raises UnknownTopic."""
+        futures = self._client().delete_topics([topic], operation_timeout=timeout, request_timeout=timeout)
+        self._wait(futures[topic], timeout, topic=topic, operation="DELETE")
+
+    def add_partitions(self, topic: str, total: int, timeout: float) -> None:
+        """Raise the topic's number of partitions to `total`; raises TopicError when it has as many."""
+        futures = self._client().create_partitions(
+            [NewPartitions(topic, total)], operation_timeout=timeout, request_timeout=timeout
+        )
+        self._wait(futures[topic], timeout, topic=topic, operation="ALTER")
+
+    def topic_config(self, topic: str, timeout: float = TIMEOUT_SECONDS) -> dict[str, str]:
+        """Every setting of a topic, defaults included; secret ones are empty."""
+        resource = ConfigResource(ConfigResource.Type.TOPIC, topic)
+        futures = self._client().describe_configs([resource], request_timeout=timeout)
+        entries = self._wait(futures[resource], timeout, topic=topic, operation="DESCRIBE_CONFIGS")
+        return {name: "" if entry.value is None else str(entry.value) for name, entry in sorted(entries.items())}
+
+    def alter_topic_config(
+        self, topic: str, config: Mapping[str, str | None], timeout: float = TIMEOUT_SECONDS
+    ) -> None:
+        """Set the given settings and leave the others; None goes back to the default."""
+        entries = [
+            ConfigEntry(
+                name,
+                value if value is not None else "",
+                incremental_operation=AlterConfigOpType.SET if value is not None else AlterConfigOpType.DELETE,
+            )
+            for name, value in config.items()
+        ]
+        resource = ConfigResource(ConfigResource.Type.TOPIC, topic, incremental_configs=entries)
+        futures = self._client().incremental_alter_configs([resource], request_timeout=timeout)
+        self._wait(futures[resource], timeout, topic=topic, operation="ALTER_CONFIGS")
+
+    def delete_records(self, topic: str, before: Mapping[int, int], timeout: float) -> dict[int, int]:
+        """Delete what lies below the offsets; returns each partition's first remaining offset."""
+        wanted = [RawPartition(topic, partition, offset) for partition, offset in before.items()]
+        futures = self._client().delete_records(wanted, operation_timeout=timeout, request_timeout=timeout)
+        facts = {"topic": topic, "operation": "DELETE"}
+        return {
+            raw.partition: self._wait(
+                future, timeout, partition=raw.partition, offset=raw.offset, **facts
+            ).low_watermark
+            for raw, future in futures.items()
+        }
+
+    # -- offsets -----------------------------------------------------------------------------------
+
+    def offsets(
+        self, partitions: Iterable[TopicPartition], place: Place | datetime, timeout: float = TIMEOUT_SECONDS
+    ) -> dict[TopicPartition, int]:
+        """The first offset, the end, or the first offset at or after a time, of many partitions in one request.
+
+        The end is the last stable offset: what a reader of committed messages can reach. A time after the
+        last message gives -1.
+        """
+        if place == "earliest":
+            spec = OffsetSpec.earliest()  # type: ignore[no-untyped-call]  # a gap in the client's stubs
+        elif place == "latest":
+            spec = OffsetSpec.latest()  # type: ignore[no-untyped-call]  # as above
+        else:
+            spec = OffsetSpec.for_timestamp(round(place.timestamp() * 1_000))
+        wanted = {RawPartition(topic, partition): spec for topic, partition in partitions}
+        if not wanted:
+            return {}
+        futures = self._client().list_offsets(wanted, isolation_level=Isolation.READ_COMMITTED, request_timeout=timeout)
+        return {
+            TopicPartition(raw.topic, raw.partition): self._wait(
+                future, timeout, topic=raw.topic, partition=raw.partition, operation="DESCRIBE"
+            ).offset
+            for raw, future in futures.items()
+        }
+
+    # -- groups ------------------------------------------------------------------------------------
+
+    def list_groups(self, timeout: float = TIMEOUT_SECONDS) -> list[tuple[str, str, str]]:
+        """(name, state, protocol) of every consumer group."""
+        found = self._wait(self._client().list_consumer_groups(request_timeout=timeout), timeout, operation="DESCRIBE")
+        if not found.valid and found.errors:
+            raise self._translated(found.errors[0])
+        return sorted((group.group_id, _word(group.state), _word(group.type)) for group in found.valid)
+
+    def group(self, name: str, timeout: float = TIMEOUT_SECONDS) -> GroupInfo:
+        """What the coordinator knows of a group; raises UnknownGroup."""
+        futures = self._client().describe_consumer_groups([name], request_timeout=timeout)
+        found = self._wait(futures[name], timeout, group=name, operation="DESCRIBE")
+        if _word(found.state) == "dead":
+            raise translate(ClientError(ClientError.GROUP_ID_NOT_FOUND), group=name)
+        node = found.coordinator
+        return GroupInfo(
+            name,
+            _word(found.state),
+            _word(found.type),
+            found.partition_assignor or "",
+            f"{node.host}:{node.port}" if node is not None else "",
+            tuple(_member(member) for member in found.members),
+        )
+
+    def committed(self, group: str, timeout: float = TIMEOUT_SECONDS) -> dict[TopicPartition, int]:
+        """The group's committed offsets; empty when it has none (or does not exist)."""
+        request = ConsumerGroupTopicPartitions(group)
+        futures = self._client().list_consumer_group_offsets([request], request_timeout=timeout)
+        found = self._wait(futures[group], timeout, group=group, operation="DESCRIBE")
+        return {
+            TopicPartition(raw.topic, raw.partition): raw.offset
+            for raw in found.topic_partitions
+            if raw.error is None and raw.offset >= 0
+        }
+
+    def alter_committed(
+        self, group: str, offsets: Mapping[TopicPartition, int], timeout: float = TIMEOUT_SECONDS
+    ) -> None:
+        """Set committed offsets of a group without members; raises GroupNotEmpty."""
+        wanted = [RawPartition(topic, partition, offset) for (topic, partition), offset in offsets.items()]
+        futures = self._client().alter_consumer_group_offsets(
+            [ConsumerGroupTopicPartitions(group, wanted)], request_timeout=timeout
+        )
+        done = self._wait(futures[group], timeout, group=group, operation="READ")
+        for raw in done.topic_partitions:
+            if raw.error is not None:
+                raise translate(raw.error, group=group, topic=raw.topic, partition=raw.partition, operation="READ")
+
+    def delete_group(self, name: str, timeout: float = TIMEOUT_SECONDS) -> None:
+        """Delete a group with its offsets; raises UnknownGroup, GroupNotEmpty."""
+        futures = self._client().delete_consumer_groups([name], request_timeout=timeout)
+        self._wait(futures[name], timeout, group=name, operation="DELETE")
+
+
+def _member(member: Any) -> MemberInfo:
+    assigned: Sequence[Any] = member.assignment.topic_partitions if member.assignment is not None else ()
+    return MemberInfo(
+        member.member_id,
+        member.client_id,
+        member.host,
+        member.group_instance_id or None,
+        tuple(sorted(TopicPartition(raw.topic, raw.partition) for raw in assigned)),
+    )
+
+
+def _word(value: Any) -> str:
+    """A client enum's name in small letters (`STABLE` -> stable)."""
+    return "unknown" if value is None else str(value.name).lower()
+
+
+#: clients inherited through fork: kept alive, because freeing one waits for threads that don't exist here
+_abandoned: list[Any] = []
+_admins: weakref.WeakSet[Admin] = weakref.WeakSet()
+
+
+def _renew_all() -> None:
+    for admin in list(_admins):
+        admin._after_fork()
+
+
+os.register_at_fork(after_in_child=_renew_all)

@@ -1,0 +1,122 @@
+"""Reads partitions without a consumer group: one confluent_kafka Consumer that is assigned and never commits.
+
+Made and closed by elsa.fetcher, one for each fetch, stream or follow.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from confluent_kafka import KafkaException
+from confluent_kafka import TopicPartition as RawPartition
+from confluent_kafka.cimpl import Consumer
+
+from elsa.errors import AuthenticationFailed, ConfigError, ElsaError
+from elsa.kafka.config import client_config
+from elsa.kafka.consumer import to_message
+from elsa.kafka.errors import ClientError, translate
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from types import TracebackType
+    from typing import Self
+
+    from elsa.config import Settings
+    from elsa.message import Message
+
+#: most messages that one turn takes from the client
+SLICE = 500
+
+
+@dataclass(frozen=True, slots=True)
+class EndOfPartition:
+    """The reader stands at `offset`, the end of the partition: past transaction markers and compacted tails."""
+
+    topic: str
+    partition: int
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class OutOfRange:
+    """What was to be read at `offset` is not in the log any more."""
+
+    topic: str
+    partition: int
+    offset: int
+
+
+class Reader:
+    """Reads the partitions it is given; one thread at a time. Close it, or use it in `with`.
+
+    It reads committed messages only and leaves no consumer group behind: the client wants a group id, but
+    without a subscription or a commit the broker never hears of it.
+    """
+
+    def __init__(self, settings: Settings, *, prefetch_kilobytes: int = 16_384, wait_milliseconds: int = 500) -> None:
+        self._settings = settings
+        self._fatal: ElsaError | None = None
+        config = client_config(
+            settings,
+            "consumer",
+            group_id=f"{settings.name}-reader",
+            enable_auto_commit=False,
+            enable_auto_offset_store=False,
+            enable_partition_eof=True,
+            auto_offset_reset="error",
+            isolation_level="read_committed",
+            queued_max_messages_kbytes=prefetch_kilobytes,
+            fetch_wait_max_ms=wait_milliseconds,
+            error_cb=self._on_error,
+        )
+        try:
+            self._raw = Consumer(config)
+        except KafkaException as error:
+            raise ConfigError(f"the consumer's configuration is refused: {error.args[0].str()}") from error
+
+    def _on_error(self, error: ClientError) -> None:
+        translated = translate(error, brokers=self._settings.brokers)
+        if error.fatal() or isinstance(translated, AuthenticationFailed):
+            self._fatal = translated
+
+    def assign(self, topic: str, offsets: Mapping[int, int]) -> None:
+        """Read these partitions from these offsets, and no others."""
+        self._raw.assign([RawPartition(topic, partition, offset) for partition, offset in offsets.items()])
+
+    def add(self, topic: str, offsets: Mapping[int, int]) -> None:
+        """Read these partitions too."""
+        self._raw.incremental_assign([RawPartition(topic, partition, offset) for partition, offset in offsets.items()])
+
+    def read(self, timeout: float, limit: int = SLICE) -> list[Message | EndOfPartition | OutOfRange]:
+        """What has arrived, waiting at most `timeout` seconds for the first; raises what can't heal."""
+        # polling first: `consume` with a timeout waits all of it unless `limit` messages arrive
+        first = self._raw.poll(timeout)
+        if self._fatal is not None:
+            raise self._fatal
+        if first is None:
+            return []
+        return [self._event(raw) for raw in (first, *(self._raw.consume(limit - 1, 0) if limit > 1 else ()))]
+
+    def _event(self, raw: Any) -> Message | EndOfPartition | OutOfRange:
+        error = raw.error()
+        if error is None:
+            return to_message(raw)
+        code = error.code()
+        if code == ClientError._PARTITION_EOF:
+            return EndOfPartition(raw.topic(), raw.partition(), raw.offset())
+        if code in (ClientError._AUTO_OFFSET_RESET, ClientError.OFFSET_OUT_OF_RANGE):
+            return OutOfRange(raw.topic(), raw.partition(), raw.offset())
+        raise translate(error, topic=raw.topic(), partition=raw.partition(), offset=raw.offset(), operation="READ")
+
+    def close(self) -> None:
+        """End the client; idempotent."""
+        self._raw.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
