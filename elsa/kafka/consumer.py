@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from confluent_kafka import (
     OFFSET_BEGINNING,
     OFFSET_END,
-    TIMESTAMP_APPEND_TIME,
+    TIMESTAMP_LOG_APPEND_TIME,
     TIMESTAMP_CREATE_TIME,
     KafkaException,
     TopicPartition,
@@ -36,7 +36,7 @@ log = logging.getLogger("elsa.kafka")
 
 #: most messages that one slice takes from librdkafka
 SLICE = 500
-_TIMESTAMP_TYPES = {TIMESTAMP_CREATE_TIME: "create", TIMESTAMP_APPEND_TIME: "append"}
+_TIMESTAMP_TYPES = {TIMESTAMP_CREATE_TIME: "create", TIMESTAMP_LOG_APPEND_TIME: "append"}
 
 #: error codes of a commit after which this assignment's offsets are not ours to commit any more
 FENCED = {
