@@ -148,6 +148,6 @@ class Watcher:
         found = self._app.groups.describe(group)
         if found.state.lower() != "stable":
             return None
-        owned = {TopicPartition(*p) for member in found.members for p in member.assignments}
+        owned = {TopicPartition(*p) for member in found.members for p in member.partitions}
         wanted = {TopicPartition(t, p) for t in subscribed for p in range(topics.get(t, 0))}
         return len(wanted - owned)
