@@ -105,7 +105,10 @@ class App:
         frame = sys._getframe(1).f_locals
 
         def declare(target: Any) -> Handler[Any, Any]:
-            return self._declare(Handler, target, topic, group=group, name=name, localns=frame, **options)
+            made: Handler[Any, Any] = self._declare(
+                Handler, target, topic, group=group, name=name, localns=frame, **options
+            )
+            return made
 
         return declare
 
@@ -131,7 +134,10 @@ class App:
 
         def declare(function: Any) -> Task[Any, Any]:
             where = topic or task_topic(self.name)
-            return self._declare(Task, function, where, group=group, name=name, localns=frame, **options)
+            made: Task[Any, Any] = self._declare(
+                Task, function, where, group=group, name=name, localns=frame, **options
+            )
+            return made
 
         return declare if target is None else declare(target)
 

@@ -366,6 +366,9 @@ class GroupManager:
             self._out_of_range(TopicPartition(raw.topic(), raw.partition()))
         elif kind == Event.FATAL:
             raise FatalClientError(f"the Kafka client of {self.name} is beyond repair: {raw.error().str()}")
+        elif kind == Event.WAITING:
+            # the watcher knows whether the topic is just being made, and says what to do if not
+            self._observer.error(raw.error().name(), raw.error().str())
         else:
             self.report(raw.error().name(), raw.error().str())
 
