@@ -116,8 +116,9 @@ class Root(click.Group):
 
 def report(error: BaseException) -> None:
     """Tell a person what went wrong: `error:` in red, the text, and the notes that were added on its way."""
-    click.secho("error: ", fg="red", bold=True, err=True, nl=False)
-    click.echo("\n".join([str(error), *getattr(error, "__notes__", ())]), err=True)
+    from elsa.cli import output
+
+    output.fail("\n".join([str(error), *getattr(error, "__notes__", ())]))
 
 
 def set_debugging(ctx: click.Context, _parameter: click.Parameter, value: bool) -> None:
@@ -125,6 +126,13 @@ def set_debugging(ctx: click.Context, _parameter: click.Parameter, value: bool) 
     root = ctx.find_root().command
     if value and isinstance(root, Root):
         root.is_debugging = True
+
+
+def is_debugging() -> bool:
+    """Whether `--debug` or ELSA_DEBUG asks for tracebacks and the Kafka client's own log lines."""
+    context = click.get_current_context(silent=True)
+    root = context.find_root().command if context else None
+    return isinstance(root, Root) and root.is_debugging
 
 
 def _forget_stdout() -> None:

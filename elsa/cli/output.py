@@ -14,6 +14,11 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 
+_WIDEST = 10_000
+#: of place, time, key and value
+_COLOURS = ("cyan", "bright_black", "green", None)
+
+
 def is_terminal() -> bool:
     """Whether a person reads stdout."""
     return sys.stdout.isatty()
@@ -24,11 +29,11 @@ def can_ask() -> bool:
     return sys.stdin.isatty()
 
 
-def console(*, stderr: bool = False) -> Console:
+def console(*, stderr: bool = False, width: int | None = None) -> Console:
     """A rich console; it honours NO_COLOR by itself."""
     from rich.console import Console
 
-    return Console(stderr=stderr, highlight=False, markup=False, emoji=False)
+    return Console(stderr=stderr, width=width, highlight=False, markup=False, emoji=False)
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, numbers: Sequence[str] = ()) -> None:
@@ -43,10 +48,12 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, numbers: Seq
 
     shown = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
     for column in columns:
-        shown.add_column(column, justify="right" if column in numbers else "left", overflow="fold")
+        shown.add_column(column, justify="right" if column in numbers else "left", no_wrap=True)
     for row in texts:
         shown.add_row(*(Text(cell) for cell in row))
-    console().print(shown)
+    # a name that is cut or folded can not be copied: what is too wide is left to the terminal to break
+    screen = console(width=_WIDEST)
+    console(width=screen.measure(shown).maximum).print(shown)
 
 
 def _plain_table(columns: Sequence[str], rows: Sequence[Sequence[str]], numbers: Sequence[str]) -> None:
@@ -73,9 +80,24 @@ def document(value: Any) -> None:
     click.echo(json.dumps(value, ensure_ascii=False, indent=2 if is_terminal() else None))
 
 
-def line(value: Any) -> None:
+def line(value: Any, *, flush: bool = True) -> None:
     """One JSON value on a line of its own."""
-    click.echo(json.dumps(value, ensure_ascii=False, separators=(",", ":")))
+    sys.stdout.write(json.dumps(value, ensure_ascii=False, separators=(",", ":")) + "\n")
+    if flush:
+        sys.stdout.flush()
+
+
+def columns(cells: Sequence[str]) -> None:
+    """The line of a message: coloured for a person, with tabs between the cells in a pipe."""
+    if is_terminal():
+        click.echo("  ".join(click.style(cell, fg=colour) for cell, colour in zip(cells, _COLOURS, strict=True)))
+    else:
+        sys.stdout.write("\t".join(cells) + "\n")
+
+
+def raw(content: bytes) -> None:
+    """Bytes as they are."""
+    sys.stdout.buffer.write(content)
 
 
 def say(text: str) -> None:
@@ -92,6 +114,20 @@ def warn(text: str) -> None:
     """Something that a person should look at, on stderr."""
     click.secho("warning: ", fg="yellow", bold=True, err=True, nl=False)
     click.echo(text, err=True)
+
+
+def fail(text: str) -> None:
+    """What went wrong, on stderr."""
+    click.secho("error: ", fg="red", bold=True, err=True, nl=False)
+    click.echo(text, err=True)
+
+
+def finding(level: str, what: str, text: str, hint: str) -> None:
+    """One line of a check, and what to do about it."""
+    sign, colour = {"ok": ("ok", "green"), "warning": ("warning", "yellow"), "error": ("error", "red")}[level]
+    click.echo(
+        f"{click.style(f'{sign:<7}', fg=colour, bold=True)}  {what}: {text}" + (f"\n{'':9}{hint}" if hint else "")
+    )
 
 
 def confirmed(question: str, *, yes: bool) -> bool:

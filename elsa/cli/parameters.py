@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from elsa.cli import set_debugging
+from elsa.cli import is_debugging, set_debugging
 from elsa.clock import SYSTEM
 from elsa.units import seconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from elsa.app import App
     from elsa.config import Loaded, Settings
 
 F = TypeVar("F", bound="Callable[..., Any]")
@@ -40,15 +42,17 @@ def common(*, app: bool = True, brokers: bool = True, json: bool = False) -> Cal
     return decorate
 
 
-def loaded_of(app: str | None, brokers: str | None) -> Loaded:
-    """The settings of the named app, else of the environment and files; `brokers` wins over both."""
+def loaded_of(app: str | App | None, brokers: str | None) -> Loaded:
+    """The settings of the (named) app, else of the environment and files; `brokers` wins over both."""
     from elsa.config import load, override
-
-    if app is None:
-        return load({} if brokers is None else {"brokers": brokers})
     from elsa.loading import load_app
 
-    return override(load_app(app).loaded, brokers=brokers)
+    # librdkafka's own lines repeat what the error says; --debug and the worker show them
+    if not is_debugging():
+        logging.getLogger("elsa").addHandler(logging.NullHandler())
+    if app is None:
+        return load({} if brokers is None else {"brokers": brokers})
+    return override((load_app(app) if isinstance(app, str) else app).loaded, brokers=brokers)
 
 
 def settings_of(app: str | None, brokers: str | None) -> Settings:

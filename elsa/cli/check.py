@@ -1,0 +1,83 @@
+"""`elsa check`: looks at brokers, topics and settings before a deploy does."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+import click
+
+from elsa import exits
+from elsa.cli import output
+from elsa.cli.parameters import common, examples, loaded_of
+from elsa.errors import AuthorizationFailed, ConfigError, DeclarationError, KafkaError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from elsa.app import App
+    from elsa.checks import Finding
+    from elsa.config import Settings
+
+
+@click.command(
+    "check",
+    short_help="Check brokers, topics and settings before a deploy.",
+    epilog=examples("elsa check", "elsa check shop:app", "elsa check shop:app --strict --json"),
+)
+@click.argument("target", required=False, metavar="[APP]")
+@click.option("--strict", is_flag=True, help="Warnings count as errors.")
+@common(json=True)
+def command(*, target: str | None, strict: bool, app: str | None, brokers: str | None, as_json: bool) -> int:
+    """Check that the brokers answer, that the topics of APP exist with enough partitions, and the settings.
+
+    Without APP only brokers and settings are looked at. Ends with 8 when something is wrong.
+    """
+    found = []
+    for finding in _findings(target or app, brokers):
+        found.append(finding)
+        if not as_json:
+            output.finding(finding.level, finding.what, finding.text, finding.hint)
+    bad = {"error", "warning"} if strict else {"error"}
+    is_wrong = any(finding.level in bad for finding in found)
+    if as_json:
+        output.document({"ok": not is_wrong, "findings": [dataclasses.asdict(finding) for finding in found]})
+    return exits.CHECK_FAILED if is_wrong else exits.OK
+
+
+def _findings(target: str | None, brokers: str | None) -> Iterator[Finding]:
+    from elsa import checks
+    from elsa.loading import load_app
+
+    try:
+        app = load_app(target) if target else None
+        settings = loaded_of(app, brokers).settings
+    except (ConfigError, DeclarationError) as error:
+        notes = getattr(error, "__notes__", ())
+        yield checks.Finding(
+            "error",
+            "declarations" if isinstance(error, DeclarationError) else "settings",
+            "\n".join([str(error), *notes]),
+        )
+        return
+    yield from checks.of_settings(settings)
+    yield from _of_cluster(settings, app)
+
+
+def _of_cluster(settings: Settings, app: App | None) -> Iterator[Finding]:
+    from elsa import checks
+    from elsa.kafka.cluster import broker_config
+    from elsa.topics import Topics
+
+    try:
+        partitions = Topics(settings).list(internal=True)
+        yield checks.Finding("ok", "brokers", f"{settings.brokers} answers and has {len(partitions)} topics")
+        try:
+            yield from checks.of_broker(settings, broker_config(settings))
+        except AuthorizationFailed as error:
+            yield checks.Finding("warning", "group protocol", f"the broker's settings may not be read: {error}")
+    except (ConfigError, KafkaError) as error:
+        yield checks.Finding("error", "brokers", str(error))
+        return
+    if app is not None:
+        yield from checks.of_app(app, partitions)

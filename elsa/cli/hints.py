@@ -1,0 +1,43 @@
+"""Adds near names to errors about topics and groups that do not exist."""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+from typing import TYPE_CHECKING
+
+from elsa.errors import ElsaError, UnknownGroup, UnknownTopic
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from elsa.config import Settings
+
+
+@contextlib.contextmanager
+def near_names(settings: Settings, *names: str) -> Iterator[None]:
+    """An UnknownTopic or UnknownGroup about one of `names` gains a note with what there is instead."""
+    try:
+        yield
+    except (UnknownTopic, UnknownGroup) as error:
+        is_topic = isinstance(error, UnknownTopic)
+        with contextlib.suppress(ElsaError):  # a hint that can not be had must not hide the error itself
+            there = _topics(settings) if is_topic else _groups(settings)
+            near = [close for name in names for close in difflib.get_close_matches(name, there, 1)]
+            if near:
+                error.add_note(f"  hint: did you mean {', '.join(map(repr, near))}?")
+            else:
+                error.add_note(f"  hint: `elsa {'topics' if is_topic else 'groups'} list` shows what there is")
+        raise
+
+
+def _topics(settings: Settings) -> list[str]:
+    from elsa.topics import Topics
+
+    return list(Topics(settings).list(internal=True))
+
+
+def _groups(settings: Settings) -> list[str]:
+    from elsa.groups import Groups
+
+    return [group.name for group in Groups(settings).list()]

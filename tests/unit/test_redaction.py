@@ -1,0 +1,33 @@
+"""Which Kafka keys hold secrets, and what is shown of brokers."""
+
+from __future__ import annotations
+
+import pytest
+
+from elsa.redaction import HIDDEN, is_secret, redact_brokers, redact_kafka
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "sasl.password",
+        "ssl.key.password",
+        "ssl.key.pem",
+        "ssl.keystore.password",
+        "sasl.oauthbearer.client.secret",
+        "sasl.oauthbearer.config",
+        "sasl.jaas.config",
+        "SASL.PASSWORD",
+    ],
+)
+def test_keys_that_hold_secrets_are_hidden(key: str) -> None:
+    assert redact_kafka({key: "x"}) == {key: HIDDEN}
+
+
+@pytest.mark.parametrize("key", ["sasl.username", "ssl.ca.location", "ssl.key.location", "security.protocol", "debug"])
+def test_other_keys_are_shown(key: str) -> None:
+    assert not is_secret(key)
+
+
+def test_brokers_without_credentials_are_shown_as_they_are() -> None:
+    assert redact_brokers("one:9092,two:9092") == "one:9092,two:9092"
