@@ -50,6 +50,7 @@ class ShownView(abc.ABC):
 
     def fetching(self) -> contextlib.AbstractContextManager[Progress | None]:
         """Around the start of Kafka: where the one-time fetch is reported to."""
+        output.say("starting Kafka")
         return _fetch_progress(is_quiet=False)
 
     def note(self, text: str) -> None:
@@ -253,10 +254,9 @@ def _suggestions(stage: Stage, snapshot: Snapshot) -> list[str]:
 
 def _summary(snapshot: Snapshot) -> str:
     standing = snapshot.standing
-    text = (
-        f"{snapshot.confirmed:,} flights published, {standing.flights:,} counted in {snapshot.seconds:.1f} s, "
-        f"{standing.repeats:,} of them delivered again and not counted twice"
-    )
+    text = f"{snapshot.confirmed:,} flights published, {standing.flights:,} counted in {snapshot.seconds:.1f} s"
+    if standing.repeats:
+        text += f", {standing.repeats:,} delivered again and not counted twice"
     if snapshot.is_complete:
         return f"{text}; nothing was lost"
     return f"{text}; stopped before the rest was counted"

@@ -15,7 +15,7 @@ import msgspec
 import elsa
 from elsa.demo.dataset import Flight
 from elsa.demo.results import FLIGHTS, RESULTS, RESULTS_CONFIG, Aircraft
-from elsa.errors import TopicExists, UnknownTopic
+from elsa.errors import UnknownTopic
 
 app = elsa.App("flights")
 
@@ -23,12 +23,10 @@ app = elsa.App("flights")
 @app.on_startup
 def create_results() -> None:
     """Make the results topic where nobody has yet, with as many partitions as the flights have."""
-    if not app.topics.exists(RESULTS):
+    if app.settings.creates_topics and not app.topics.exists(RESULTS):
         partitions = app.topics.list().get(FLIGHTS) or app.settings.default_partitions
-        try:
-            app.topics.create(RESULTS, partitions=partitions, config=RESULTS_CONFIG)
-        except TopicExists:
-            return  # another worker process was faster
+        # another worker process may be faster
+        app.topics.create(RESULTS, partitions=partitions, config=RESULTS_CONFIG, exist_ok=True)
 
 
 @app.handler(FLIGHTS, name="delays")

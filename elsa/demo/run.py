@@ -106,14 +106,12 @@ def run(plan: Plan, view: View) -> Snapshot:
     """
     with contextlib.ExitStack() as stack:
         bootstrap, is_mock, folder = stack.enter_context(_kafka(view))
-        stack.enter_context(_own_settings(bootstrap, folder))
+        stack.enter_context(_own_settings(bootstrap, folder, is_mock=is_mock))
         app = App("flights-demo")
         stack.callback(app.stop, _STOP_SECONDS)
         board = Board()
         _follow(app, board)
-        if not is_mock:
-            app.topics.create(FLIGHTS, partitions=PARTITIONS)
-            app.topics.create(RESULTS, partitions=PARTITIONS, config=RESULTS_CONFIG)
+        _create_topics(app, is_mock=is_mock)
         app.start()
         port = free_ports(1)[0]
         worker = WorkerCommand("elsa.demo.flights:app", processes=plan.processes, metrics_port=port, folder=folder)
@@ -195,8 +193,18 @@ class _Performance:
             self._lag_due = now + _LAG_SECONDS
             # a moment without an answer is no reason to end the show
             with contextlib.suppress(ElsaError):
-                self._lag = sum(part.lag or 0 for part in self._app.groups.lag(GROUP))
+                self._lag = sum(part.lag for part in self._app.groups.lag(GROUP))
         return self._lag
+
+
+def _create_topics(app: App, *, is_mock: bool) -> None:
+    if is_mock:
+        # it has no admin API, and makes a topic when one is first asked for
+        for topic in (FLIGHTS, RESULTS):
+            app.producer.warm_up(topic)
+        return
+    app.topics.create(FLIGHTS, partitions=PARTITIONS)
+    app.topics.create(RESULTS, partitions=PARTITIONS, config=RESULTS_CONFIG)
 
 
 def _follow(app: App, board: Board) -> None:
@@ -222,10 +230,14 @@ def _kafka(view: View) -> Iterator[tuple[str, bool, Path]]:
 
 
 @contextlib.contextmanager
-def _own_settings(bootstrap: str, folder: Path) -> Iterator[None]:
+def _own_settings(bootstrap: str, folder: Path, *, is_mock: bool) -> Iterator[None]:
     """Keep the user's own `ELSA_*` variables and files out of the demo, here and in the worker."""
     saved = {name: os.environ.pop(name) for name in list(os.environ) if name.startswith("ELSA_")}
-    mine = {"ELSA_BROKERS": bootstrap, "ELSA_RUNTIME_DIR": str(folder / "run")}
+    mine = {
+        "ELSA_BROKERS": bootstrap,
+        "ELSA_RUNTIME_DIR": str(folder / "run"),
+        "ELSA_CREATE_TOPICS": "false" if is_mock else "true",
+    }
     os.environ.update(mine)
     try:
         with contextlib.chdir(folder):

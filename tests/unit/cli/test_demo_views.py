@@ -43,7 +43,7 @@ def test_lines_tell_what_runs_what_is_counted_and_what_it_came_to(capsys: pytest
         "counted 1,000 of 1,000 flights" in shown
     )
     assert "UA United Air Lines    1,000     1.1 min  55.6%       50.0%      10.0%" in shown
-    assert "5 of them delivered again and not counted twice; nothing was lost" in shown
+    assert "1,000 counted in 11.0 s, 5 delivered again and not counted twice; nothing was lost" in shown
 
 
 def test_lines_come_once_a_second(capsys: pytest.CaptureFixture[str]) -> None:

@@ -76,9 +76,13 @@ def test_the_users_own_settings_stay_out_and_come_back(tmp_path: Path, monkeypat
     monkeypatch.setenv("ELSA_BROKERS", "production:9092")
     monkeypatch.setenv("ELSA_KAFKA__SECURITY__PROTOCOL", "SSL")
     before = Path.cwd()
-    with run._own_settings("127.0.0.1:1", tmp_path):
+    with run._own_settings("127.0.0.1:1", tmp_path, is_mock=False):
         inside = {name: value for name, value in os.environ.items() if name.startswith("ELSA_")}
-        assert inside == {"ELSA_BROKERS": "127.0.0.1:1", "ELSA_RUNTIME_DIR": str(tmp_path / "run")}
+        assert inside == {
+            "ELSA_BROKERS": "127.0.0.1:1",
+            "ELSA_RUNTIME_DIR": str(tmp_path / "run"),
+            "ELSA_CREATE_TOPICS": "true",
+        }
         assert Path.cwd() == tmp_path
 
     assert os.environ["ELSA_BROKERS"] == "production:9092"
