@@ -238,7 +238,7 @@ class GroupManager:
             self.positions = {str(p): a.tracker.base for p, a in self.assignment.owned.items() if a.tracker.base >= 0}
 
     def _caught_up(self) -> bool:
-        if not self.is_ready or self.assignment.ending:
+        if not self.is_ready or self.assignment.ending or self.membership.wants_rejoin:
             return False
         return all(
             a.held in ("rejected", "halted")
@@ -269,7 +269,7 @@ class GroupManager:
             elif kind is Crashed:
                 self._crashed(item.worker, item.error)
             elif kind is Topology:
-                self.membership.topology(item.topics)
+                self.membership.topology(item.topics, item.created)
             elif kind is Unowned:
                 self.membership.unowned(item.partitions)
             elif kind is Ask:

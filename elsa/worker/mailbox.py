@@ -53,9 +53,10 @@ class Crashed:
 
 @dataclass(frozen=True, slots=True)
 class Topology:
-    """All topics of the cluster with their partition counts."""
+    """All topics of the cluster with their partition counts, and which of them were made just now."""
 
     topics: Mapping[str, int]
+    created: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,7 +49,8 @@ class GroupMembership:
         self._missing: set[str] = set()
         self._is_joined = False
         self._has_left = False
-        self._wants_rejoin = False
+        self.wants_rejoin = False
+        self._was_fenced = False
         self._digest: str | None = None
         #: asks the watcher whether all partitions of our topics have an owner
         self.is_unverified = True
@@ -60,6 +61,7 @@ class GroupMembership:
 
     def make_consumer(self) -> GroupConsumer:
         manager = self._manager
+        self._was_fenced = False
         return GroupConsumer(
             self._settings,
             manager.group,
@@ -110,6 +112,9 @@ class GroupMembership:
 
     def _fenced(self) -> None:
         """Another member has our id: it wins, and this one never comes back with it."""
+        if self._was_fenced:
+            return
+        self._was_fenced = True
         old = self._instance
         self._instance = f"{self._around.instance}-{secrets.token_hex(3)}"
         log.error(
@@ -131,7 +136,7 @@ class GroupMembership:
 
     # -- topics ----------------------------------------------------------------------------------------
 
-    def topology(self, topics: Mapping[str, int]) -> None:
+    def topology(self, topics: Mapping[str, int], created: frozenset[str]) -> None:
         """The cluster's topics: resolve regexes, notice what is missing, what came, what has grown."""
         self._topics = topics
         names = {b.topic for b in self._manager.bindings if not b.is_pattern}
@@ -141,10 +146,10 @@ class GroupMembership:
         wanted = sorted(names)
         if wanted and wanted != self.subscribed:
             self._subscribe(wanted)
-        self._note_missing({t for t in wanted if t not in topics})
+        self._note_missing({t for t in wanted if t not in topics}, created)
         self._compare(wanted)
 
-    def _note_missing(self, missing: set[str]) -> None:
+    def _note_missing(self, missing: set[str], created: frozenset[str]) -> None:
         for topic in sorted(missing - self._missing):
             log.warning(
                 "topic does not exist: waiting for it",
@@ -155,7 +160,7 @@ class GroupMembership:
                     "hint": f"create it: elsa topics create {topic}",
                 },
             )
-        if self._missing - missing:
+        if (self._missing - missing) or created.intersection(self.subscribed):
             # librdkafka would see it with its next refresh; this asks now
             self._manager.consumer.refresh_metadata(1.0)
         self._missing = missing
@@ -173,7 +178,7 @@ class GroupMembership:
             return
         before = slot.digest(group)
         if first and before and before != digest:
-            self._wants_rejoin = True
+            self.wants_rejoin = True
         if before != digest:
             slot.write_digest(group, digest)
 
@@ -183,11 +188,11 @@ class GroupMembership:
             "partitions have no owner: leaving the group and joining anew",
             extra={"event": "partitions_unowned", "group": self._manager.name, "partitions": partitions},
         )
-        self._wants_rejoin = True
+        self.wants_rejoin = True
 
     def chores(self, now: float) -> None:  # noqa: ARG002 - the seam
-        if self._wants_rejoin and self._is_joined:
-            self._wants_rejoin = False
+        if self.wants_rejoin and self._is_joined:
+            self.wants_rejoin = False
             self._leave()
             self._manager.consumer.subscribe(self.subscribed)
             self._is_joined = False
@@ -222,6 +227,7 @@ class StandaloneMembership:
     """Assigns partitions to itself: those of its topic that fall to this process (partition mod processes)."""
 
     is_unverified = False
+    wants_rejoin = False
 
     def __init__(self, manager: GroupManager, around: Surroundings) -> None:
         self._manager = manager
@@ -242,7 +248,7 @@ class StandaloneMembership:
     def join(self) -> None:
         """Partitions come with the list of topics."""
 
-    def topology(self, topics: Mapping[str, int]) -> None:
+    def topology(self, topics: Mapping[str, int], created: frozenset[str]) -> None:  # noqa: ARG002 - the seam
         """Take the partitions that are ours and not taken yet; new ones later, too."""
         around, binding = self._around, self._binding
         names = [t for t in topics if binding.matches(t)]

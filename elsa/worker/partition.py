@@ -88,6 +88,7 @@ class PartitionWorker:
         self._instance: Any = None
         self._is_set_up = False
         self._torn_down = False
+        self._has_run = False
         self._announced = False
         #: what runs now, for the report of a forced stop: (message, thread identity)
         self.running: tuple[Any, int] | None = None
@@ -209,6 +210,7 @@ class PartitionWorker:
     def take(self) -> list[Any]:
         """The next messages to run together; empty when there is nothing (any more)."""
         with self._lock:
+            self._has_run = True
             queue = self._queue
             if self.batch is not None:
                 count = 1 if queue and queue[0].offset() <= self._singly else self.batch
@@ -288,6 +290,8 @@ class PartitionWorker:
                 return
             # nothing behind the message that crashed may run before it does
             self.closed = True
+            # what was never set up is not torn down
+            self._torn_down = self._torn_down or not self._has_run
             self._queue.clear()
         self.post(Crashed(self, error))
 

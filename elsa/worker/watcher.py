@@ -75,19 +75,20 @@ class Watcher:
     def _look(self) -> bool:
         """One look at the cluster; whether everything is as it should be."""
         topics = self._app.topics.list(internal=True)
-        if self._create_missing(topics):
+        created = self._create_missing(topics)
+        if created:
             topics = self._app.topics.list(internal=True)
-        news = Topology(topics)
+        news = Topology(topics, created)
         for manager in self._managers:
             manager.mailbox.put(news)
         missing = any(not b.is_pattern and b.topic not in topics for b in self._bindings)
         return self._verify(topics) and not missing
 
-    def _create_missing(self, topics: Mapping[str, int]) -> bool:
-        """Create the topics that handlers name and that do not exist, where the settings say so."""
+    def _create_missing(self, topics: Mapping[str, int]) -> frozenset[str]:
+        """Create the topics that handlers name and that do not exist, where the settings say so; which."""
         if not self._app.settings.creates_topics:
-            return False
-        created = False
+            return frozenset()
+        created = set()
         for binding in self._bindings:
             if binding.is_pattern or binding.topic in topics or binding.topic in self._created:
                 continue
@@ -108,9 +109,9 @@ class Watcher:
                 log.warning("topic could not be created: %s", error, extra={"topic": binding.topic})
                 continue
             self._created.add(binding.topic)
-            created = True
+            created.add(binding.topic)
             log.info("topic created", extra={"event": "topic_created", "topic": binding.topic})
-        return created
+        return frozenset(created)
 
     def _verify(self, topics: Mapping[str, int]) -> bool:
         """Whether every partition of every group's topics has an owner; tells those that have waited too long."""
