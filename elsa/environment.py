@@ -22,7 +22,7 @@ OTHERS = {
 _TEST = "ELSA_TEST_"
 #: what Kubernetes puts into each pod for a Service named `elsa` or `elsa-something`
 _SERVICE_LINK = re.compile(
-    r"ELSA_(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)|ELSA_(\w+_)?PORT"
+    r"ELSA_(\w+_)?(SERVICE_HOST=.*|SERVICE_PORT(_\w+)?=.*|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?=.*|PORT=\w+://.*)"
 )
 _KAFKA = "ELSA_KAFKA__"
 _FILE = "_FILE"
@@ -50,7 +50,7 @@ def read(env: Mapping[str, str], names: Collection[str]) -> list[tuple[str, obje
                 raise ConfigError(f"{plain} and {variable} are both set", hint="keep one of them")
             content = _content(variable, env[variable])
             found.append(_entry(setting, content, f"file {env[variable]} ({variable})"))
-        elif not _SERVICE_LINK.fullmatch(variable):
+        elif not _SERVICE_LINK.fullmatch(f"{variable}={env[variable]}"):
             raise ConfigError(f"{variable} (environment) is no setting of Elsa", hint=_hint(variable, names))
     return found
 

@@ -14,7 +14,7 @@ from elsa.cli.parameters import Place, common, examples, settings_of
 
 if TYPE_CHECKING:
     from elsa.config import Settings
-    from elsa.groups import Groups, OffsetChange
+    from elsa.groups import GroupDescription, Groups, OffsetChange
 
 
 def _groups(settings: Settings) -> Groups:
@@ -57,19 +57,27 @@ def describe(*, name: str, app: str | None, brokers: str | None, as_json: bool) 
     """Show the state of the group NAME, its members and what is assigned to each."""
     settings = settings_of(app, brokers)
     with near_names(settings, name):
-        found = dataclasses.asdict(_groups(settings).describe(name))
+        found = _groups(settings).describe(name)
     if as_json:
-        output.document(found)
+        output.document(_plain(found))
         return
-    members = found.pop("members")
-    output.table(("", ""), found.items())
+    facts = ("state", "protocol", "assignor", "coordinator")
+    output.table(("group", name), [[fact, getattr(found, fact)] for fact in facts])
     output.say("")
-    columns = list(members[0]) if members else ["member", "host", "partitions"]
-    output.table(columns, [[_cell(member[column]) for column in columns] for member in members])
+    columns = ("member", "instance", "client", "host")
+    rows = [
+        [*(getattr(member, column) for column in columns), ", ".join(map(str, member.partitions)) or "-"]
+        for member in found.members
+    ]
+    output.table((*columns, "partitions"), rows)
 
 
-def _cell(value: Any) -> Any:
-    return ", ".join(map(str, value)) if isinstance(value, list | tuple) else value
+def _plain(group: GroupDescription) -> dict[str, Any]:
+    """The description for JSON: partitions as objects."""
+    plain = dataclasses.asdict(group)
+    for member in plain["members"]:
+        member["partitions"] = [partition._asdict() for partition in member["partitions"]]
+    return plain
 
 
 @command.command("lag", short_help="Show how far behind a group is.")

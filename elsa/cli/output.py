@@ -76,8 +76,8 @@ def _text(cell: Any) -> str:
 
 
 def document(value: Any) -> None:
-    """One JSON document, indented for a person."""
-    click.echo(json.dumps(value, ensure_ascii=False, indent=2 if is_terminal() else None))
+    """One JSON document, indented for a person; what JSON has no form for (a callback among the settings) as text."""
+    click.echo(json.dumps(value, ensure_ascii=False, indent=2 if is_terminal() else None, default=str))
 
 
 def line(value: Any, *, flush: bool = True) -> None:

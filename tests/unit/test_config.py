@@ -146,7 +146,7 @@ def test_an_unknown_variable_is_refused_with_a_near_name() -> None:
     ],
 )
 def test_variables_of_the_command_line_tests_and_kubernetes_are_no_settings(variable: str) -> None:
-    assert Settings() == loaded({variable: "anything"})
+    assert Settings() == loaded({variable: "tcp://10.0.0.1:9090"})
 
 
 def test_an_empty_variable_counts_as_absent() -> None:

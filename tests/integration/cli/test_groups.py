@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from elsa import exits
+from elsa import App, exits
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from elsa.testing.kafka import Groups, Topics
     from tests.integration.cli.conftest import Elsa
 
@@ -144,6 +147,42 @@ def test_a_group_is_deleted_only_after_yes(elsa: Elsa, billing: str) -> None:
 
     assert (refused.code, done.code) == (exits.USAGE, exits.OK)
     assert elsa("groups", "describe", billing).code == exits.NOT_FOUND
+
+
+@pytest.fixture
+def served(elsa: Elsa, group: Groups, filled: str) -> Iterator[str]:
+    """A group with one member that has read `filled` to its end."""
+    name = group()
+    app = App(name, brokers=elsa.brokers, runtime_dir=str(elsa.folder))
+    handled = threading.Semaphore(0)
+
+    @app.handler(filled, group=name)
+    def bill(order: bytes) -> None:
+        handled.release()
+
+    with app:
+        assert all(handled.acquire(timeout=60) for _ in range(4))
+        yield name
+
+
+def test_members_are_shown_with_their_partitions(elsa: Elsa, served: str, filled: str) -> None:
+    found = json.loads(elsa("groups", "describe", served, "--json").out)
+    shown = elsa("groups", "describe", served).out
+
+    (member,) = found["members"]
+    assert found["state"].lower() == "stable"
+    assert member["partitions"] == [{"topic": filled, "partition": 0}, {"topic": filled, "partition": 1}]
+    assert f"{filled}[0], {filled}[1]" in shown
+    assert member["host"] in shown
+
+
+@pytest.mark.parametrize("verb", [["reset", "--to", "earliest"], ["delete"]])
+def test_a_group_that_is_at_work_is_left_alone(verb: list[str], elsa: Elsa, served: str) -> None:
+    ran = elsa("groups", verb[0], served, *verb[1:], "--yes")
+
+    assert ran.code == exits.FAILED
+    assert f"group '{served}' still has 1 members" in ran.err
+    assert "stop its workers first" in ran.err
 
 
 def test_brokers_that_do_not_answer_are_named(elsa: Elsa) -> None:
