@@ -94,6 +94,12 @@ def test_what_exceeds_the_client_is_refused_by_send(producer: Producer, topic: A
         producer.send(name, b"x" * 11_000_000)
 
 
+@pytest.fixture
+def short_look_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("elsa.producer.METADATA_SECONDS", 0.5)
+
+
+@pytest.mark.usefixtures("short_look_up")
 def test_nobody_answering_is_said_by_produce_and_by_the_delivery(unreachable: Settings) -> None:
     producer = Producer(unreachable)
     with pytest.raises(BrokerUnavailable, match=r"127.0.0.1:1"):
@@ -104,6 +110,7 @@ def test_nobody_answering_is_said_by_produce_and_by_the_delivery(unreachable: Se
     assert producer.close() == 0
 
 
+@pytest.mark.usefixtures("short_look_up")
 def test_closing_while_nobody_answers_fails_the_deliveries(
     unreachable: Settings, caplog: pytest.LogCaptureFixture
 ) -> None:
