@@ -74,10 +74,12 @@ class Acknowledger:
         }
 
     def answered(
-        self, owned: Mapping[TopicPartition, Assigned], offsets: Mapping[TopicPartition, int], *, ok: bool, fenced: bool
+        self, owned: Mapping[TopicPartition, Assigned], offsets: Mapping[TopicPartition, int], *, ok: bool
     ) -> None:
-        """The broker answered. A failed commit is tried again at the next tick, a fenced one never: the
-        assignment it belongs to is over, and the rebalance that says so is on its way.
+        """The broker answered. What it refused is tried again at the next tick, if it is still ours then.
+
+        That holds for a stale generation, too: a cooperative rebalance leaves partitions with us, and their
+        offsets are committed under the next generation. Those that we lose are forgotten.
         """
         self.in_flight = False
         for partition, offset in offsets.items():
@@ -86,5 +88,5 @@ class Acknowledger:
                 continue
             if ok:
                 assigned.committed = max(assigned.committed, offset)
-            elif not fenced:
+            else:
                 self._dirty.add(partition)

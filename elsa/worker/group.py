@@ -121,6 +121,9 @@ class GroupManager:
         self._quiet = False
         self._trouble: BaseException | None = None
         self._next_chores = 0.0
+        #: what the watcher saw last; a client that was rebuilt begins with it
+        self._topology: Topology | None = None
+        self._has_client = False
         self.consumer: GroupConsumer
         self._thread = threading.Thread(target=self._main, name=f"elsa-group-{self.name}", daemon=True)
 
@@ -184,6 +187,9 @@ class GroupManager:
         self.consumer = self.membership.make_consumer()
         try:
             self.membership.join()
+            self._has_client = True
+            if self._topology is not None:
+                self.membership.topology(self._topology.topics, self._topology.created)
             while self._stop is None:
                 self.turn()
                 if self.is_ready:
@@ -191,6 +197,7 @@ class GroupManager:
             self._drain(self._stop)
         finally:
             self.is_ready = False
+            self._has_client = False
             self.consumer.close()
 
     def turn(self) -> None:
@@ -235,7 +242,9 @@ class GroupManager:
         self.membership.chores(now)
         self.is_caught_up = self._caught_up()
         if self.group is None:
-            self.positions = {str(p): a.tracker.base for p, a in self.assignment.owned.items() if a.tracker.base >= 0}
+            # those of before a rebuild count until their partition is assigned again
+            now_at = {str(p): a.tracker.base for p, a in self.assignment.owned.items() if a.tracker.base >= 0}
+            self.positions = {**self.positions, **now_at}
 
     def _caught_up(self) -> bool:
         if not self.is_ready or self.assignment.ending or self.membership.wants_rejoin:
@@ -269,7 +278,9 @@ class GroupManager:
             elif kind is Crashed:
                 self._crashed(item.worker, item.error)
             elif kind is Topology:
-                self.membership.topology(item.topics, item.created)
+                self._topology = item
+                if self._has_client:
+                    self.membership.topology(item.topics, item.created)
             elif kind is Unowned:
                 self.membership.unowned(item.partitions)
             elif kind is Ask:
@@ -358,7 +369,8 @@ class GroupManager:
         kind = classify(raw)
         if kind == Event.END_OF_PARTITION:
             assigned = self.assignment.owned.get(TopicPartition(raw.topic(), raw.partition()))
-            if assigned is not None:
+            # of a partition that is held nothing was delivered: its end says nothing about what is done
+            if assigned is not None and assigned.held is None:
                 assigned.end = raw.offset()
                 if assigned.reach_end():
                     self._acknowledger.finished(assigned, 0)
@@ -428,16 +440,17 @@ class GroupManager:
             try:
                 self.consumer.commit(offsets)
             except Exception as error:  # a commit that cannot even be queued is one that failed
-                self._acknowledger.answered(self.assignment.owned, offsets, ok=False, fenced=False)
+                self._acknowledger.answered(self.assignment.owned, offsets, ok=False)
                 self.report("commit", f"the commit could not be sent: {error}")
 
     def committed(self, error: ElsaError | None, fenced: bool, offsets: dict[TopicPartition, int]) -> None:  # noqa: FBT001 - callback
         """The broker answered a commit."""
         seconds = self._clock.monotonic() - self._acknowledger.started
-        self._acknowledger.answered(self.assignment.owned, offsets, ok=error is None, fenced=fenced)
+        self._acknowledger.answered(self.assignment.owned, offsets, ok=error is None)
         self._observer.committed("ok" if error is None else "error", seconds, offsets)
         if error is not None:
-            self.report("commit", f"the commit failed and {'is given up' if fenced else 'will be repeated'}: {error}")
+            when = "after the rebalance" if fenced else "in a moment"
+            self.report("commit", f"the commit was refused and will be repeated {when}: {error}")
 
     def _commit_now(self, partitions: Sequence[TopicPartition]) -> None:
         if self.group is None:
@@ -446,8 +459,8 @@ class GroupManager:
         if not offsets:
             return
         began = self._clock.monotonic()
-        error, fenced = self.consumer.commit_now(offsets)
-        self._acknowledger.answered(self.assignment.owned, offsets, ok=error is None, fenced=fenced)
+        error, _ = self.consumer.commit_now(offsets)
+        self._acknowledger.answered(self.assignment.owned, offsets, ok=error is None)
         self._observer.committed("ok" if error is None else "error", self._clock.monotonic() - began, offsets)
         if error is not None:
             self.report("commit", f"the last commit before giving partitions up failed: {error}")

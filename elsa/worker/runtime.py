@@ -147,7 +147,12 @@ class Runtime:
 
     def positions(self) -> dict[str, dict[str, int]]:
         """Where standalone handlers are: handler -> `topic[partition]` -> next offset."""
-        return {manager.name: manager.positions for manager in self.managers if manager.group is None}
+        found: dict[str, dict[str, int]] = {}
+        for manager in self.managers:
+            if manager.group is None:
+                # a handler of several topics has a manager for each
+                found.setdefault(manager.name, {}).update(manager.positions)
+        return found
 
     def snapshots(self) -> list[PartitionSnapshot]:
         """Every assigned partition, asked of the threads that own them."""
