@@ -26,7 +26,7 @@ def near_names(settings: Settings, *names: str) -> Iterator[None]:
             near = [close for name in names for close in difflib.get_close_matches(name, there, 1)]
             if near:
                 error.add_note(f"  hint: did you mean {', '.join(map(repr, near))}?")
-            else:
+            elif error.hint is None:
                 error.add_note(f"  hint: `elsa {'topics' if is_topic else 'groups'} list` shows what there is")
         raise
 

@@ -27,12 +27,14 @@ pytestmark = pytest.mark.broker
 
 #: 2026-01-31T08:00Z and two hours after it
 EIGHT, TEN = 1769846400, 1769853600
+#: Kafka deletes messages that are older than a week, by their own timestamps
+KEPT = {"retention.ms": "-1"}
 
 
 @pytest.fixture
 def filled(elsa: Elsa, topic: Topics) -> str:
     """Two partitions; 0 holds `a` (08:00), `b` and `c` (10:00), 1 holds `d` (10:00)."""
-    name = topic(partitions=2)
+    name = topic(partitions=2, config=KEPT)
     lines = [
         {"value": "a", "key": "ann", "partition": 0, "timestamp": EIGHT},
         {"value": "b", "key": "bo", "partition": 0, "timestamp": TEN},

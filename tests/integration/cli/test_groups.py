@@ -20,12 +20,14 @@ pytestmark = pytest.mark.broker
 
 #: 2026-01-31T08:00Z and two hours after it
 EIGHT, TEN = 1769846400, 1769853600
+#: Kafka deletes messages that are older than a week, by their own timestamps
+KEPT = {"retention.ms": "-1"}
 
 
 @pytest.fixture
 def filled(elsa: Elsa, topic: Topics) -> str:
     """Two partitions; 0 holds three messages (08:00, 10:00, 10:00), 1 holds one (10:00)."""
-    name = topic(partitions=2)
+    name = topic(partitions=2, config=KEPT)
     places = [(0, EIGHT), (0, TEN), (0, TEN), (1, TEN)]
     lines = [json.dumps({"value": "x", "partition": partition, "timestamp": time}) for partition, time in places]
     elsa("produce", name, "--json-lines", stdin="\n".join(lines))
