@@ -38,6 +38,17 @@ log = logging.getLogger("elsa.kafka")
 SLICE = 500
 _TIMESTAMP_TYPES = {TIMESTAMP_CREATE_TIME: "create", TIMESTAMP_LOG_APPEND_TIME: "append"}
 
+#: Defaults that the user's `kafka` settings may replace.
+_TUNING: dict[str, Any] = {
+    # what librdkafka holds back is thrown away by a pause, and rebalances queue behind it: keep it small
+    "queued.max.messages.kbytes": 16_384,
+    "queued.min.messages": 5_000,
+    "max.partition.fetch.bytes": 262_144,
+    "fetch.queue.backoff.ms": 5,
+    # After a rebalance the kept partitions are fetched again only when the running request has come back.
+    "fetch.wait.max.ms": 100,
+}
+
 #: error codes of a commit after which this assignment's offsets are not ours to commit any more
 FENCED = {
     Code.ILLEGAL_GENERATION,
@@ -103,16 +114,12 @@ class GroupConsumer:
             "isolation.level": "read_committed",
             "max.poll.interval.ms": int(settings.max_poll_interval * 1000),
             "topic.metadata.refresh.interval.ms": int(settings.metadata_refresh * 1000),
-            # What librdkafka holds back is thrown away by a pause, and rebalances queue behind it: keep it small.
-            "queued.max.messages.kbytes": 16_384,
-            "queued.min.messages": 5_000,
-            "max.partition.fetch.bytes": 262_144,
-            "fetch.queue.backoff.ms": 5,
             "error_cb": self._error,
             "stats_cb": self._stats,
             "statistics.interval.ms": 15_000,
             "on_commit": self._committed,
         }
+        owned |= {key: value for key, value in _TUNING.items() if key not in settings.kafka}
         if group is not None and settings.group_protocol == "consumer":
             owned["group.protocol"] = "consumer"
         elif group is not None:
