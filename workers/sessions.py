@@ -46,11 +46,12 @@ class Visit(msgspec.Struct):
 
 
 @app.on_startup
-def create_open() -> None:
-    """Make the topic of the state, with as many partitions as the views have."""
-    if app.settings.creates_topics and not app.topics.exists("visits.open"):
+def create_topics() -> None:
+    """Make the topics that are only written to, the state's with as many partitions as the views have."""
+    if app.settings.creates_topics:
         partitions = app.topics.list().get("views") or app.settings.default_partitions
         # another worker process may be faster
+        app.topics.create("visits", partitions=partitions, exist_ok=True)
         app.topics.create("visits.open", partitions=partitions, config={"cleanup.policy": "compact"}, exist_ok=True)
 
 
