@@ -448,9 +448,11 @@ class GroupManager:
         seconds = self._clock.monotonic() - self._acknowledger.started
         self._acknowledger.answered(self.assignment.owned, offsets, ok=error is None)
         self._observer.committed("ok" if error is None else "error", seconds, offsets)
-        if error is not None:
-            when = "after the rebalance" if fenced else "in a moment"
-            self.report("commit", f"the commit was refused and will be repeated {when}: {error}")
+        if fenced:
+            # every rebalance may cross a commit that was under way
+            log.info("a commit met a rebalance and will be repeated", extra={"group": self.name})
+        elif error is not None:
+            self.report("commit", f"the commit was refused and will be repeated: {error}")
 
     def _commit_now(self, partitions: Sequence[TopicPartition]) -> None:
         if self.group is None:
