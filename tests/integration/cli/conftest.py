@@ -47,7 +47,11 @@ class Elsa:
         return Ran(done.exit_code, done.stdout, done.stderr)
 
     def start(
-        self, *arguments: str, env: dict[str, str] | None = None, stdout: int = subprocess.PIPE
+        self,
+        *arguments: str,
+        env: dict[str, str] | None = None,
+        stdout: int = subprocess.PIPE,
+        stderr: int = subprocess.PIPE,
     ) -> subprocess.Popen[bytes]:
         process = subprocess.Popen(
             [sys.executable, "-m", "elsa", *arguments],
@@ -55,7 +59,7 @@ class Elsa:
             cwd=self.folder,
             stdin=subprocess.PIPE,
             stdout=stdout,
-            stderr=subprocess.PIPE,
+            stderr=stderr,
         )
         self.started.append(process)
         return process

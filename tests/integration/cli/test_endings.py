@@ -73,10 +73,14 @@ def test_ctrl_c_while_lines_are_typed_reports_what_was_sent(elsa: Elsa, topic: T
     assert b"Traceback" not in process.stderr.read()
 
 
-def on_a_terminal(elsa: Elsa, *arguments: str, **env: str) -> bytes:
-    """What a command prints to a terminal."""
+def on_a_terminal(elsa: Elsa, *arguments: str, stream: str = "stdout", **env: str) -> bytes:
+    """What a command prints to a terminal, which is its `stream` alone."""
     ours, theirs = os.openpty()
-    process = elsa.start(*arguments, stdout=theirs, env=env)
+    process = (
+        elsa.start(*arguments, env=env, stdout=theirs)
+        if stream == "stdout"
+        else elsa.start(*arguments, env=env, stderr=theirs)
+    )
     os.close(theirs)
     chunks = []
     with contextlib.suppress(OSError):  # that is how Linux says that the other end is closed
@@ -100,3 +104,13 @@ def test_a_terminal_gets_colour_unless_no_color_is_set(command: str, elsa: Elsa,
     assert name.encode() in plain
     assert b"\x1b[3" in coloured or b"\x1b[1m" in coloured
     assert b"\x1b[3" not in plain
+
+
+def test_a_person_sees_how_far_a_file_has_been_sent(elsa: Elsa, topic: Topics) -> None:
+    name = topic()
+    (elsa.folder / "lines").write_text("x\n" * 3000)
+
+    shown = on_a_terminal(elsa, "produce", name, "--from-file", "lines", stream="stderr", TERM="xterm")
+
+    assert b"delivered" in shown
+    assert b"0:00:0" in shown
