@@ -14,7 +14,7 @@ from elsa.errors import ElsaError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from elsa.message import Headers, Message
+    from elsa.message import Headers, Message, TopicPartition
 
 
 class PendingSend(Protocol):
@@ -41,6 +41,9 @@ class Site(Protocol):
 
     @property
     def app(self) -> Any: ...
+
+    @property
+    def partition(self) -> TopicPartition: ...
 
     @property
     def handler_name(self) -> str: ...
@@ -91,7 +94,9 @@ class Context:
 
     @property
     def message(self) -> Message:
-        """The message (of a batch: the first)."""
+        """The message (of a batch: the first); raises NoContext in `setup`, where there is none yet."""
+        if not self._raw:
+            raise NoContext("there is no message in setup, only ctx.topic and ctx.partition")
         return self.messages[0]
 
     @property
@@ -121,11 +126,11 @@ class Context:
 
     @property
     def topic(self) -> str:
-        return self.message.topic
+        return self.message.topic if self._raw else self._site.partition.topic
 
     @property
     def partition(self) -> int:
-        return self.message.partition
+        return self.message.partition if self._raw else self._site.partition.partition
 
     @property
     def offset(self) -> int:

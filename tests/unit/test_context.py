@@ -1,0 +1,64 @@
+"""What a handler can know while a message runs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from elsa.context import Context, NoContext
+from elsa.message import Message, TopicPartition
+
+
+class Site:
+    """Where the calls of these tests run."""
+
+    partition = TopicPartition("orders", 3)
+    handler_name = "shop.bill"
+    group = "billing"
+    generation = 7
+    is_stopping = False
+
+    def __init__(self) -> None:
+        self.app: Any = type("App", (), {"name": "shop", "send": lambda _, topic, value, **options: (topic, value)})()
+        self.acked: list[Message] = []
+
+    def ack(self, messages: Any) -> None:
+        self.acked += messages
+
+
+def message(offset: int) -> Message:
+    return Message("orders", 3, offset, b"k", b"v", (("a", b"1"), ("a", b"2")), 5.0)
+
+
+def test_the_context_tells_where_the_message_is() -> None:
+    ctx = Context(Site(), (message(4),), lambda raw: raw, 2)
+
+    assert (ctx.topic, ctx.partition, ctx.offset, ctx.key, ctx.timestamp) == ("orders", 3, 4, b"k", 5.0)
+    assert (ctx.connection, ctx.handler, ctx.group, ctx.generation, ctx.attempt) == (
+        "shop",
+        "shop.bill",
+        "billing",
+        7,
+        2,
+    )
+    assert ctx.headers == (("a", b"1"), ("a", b"2"))
+    assert ctx.message.header("a") == b"2"
+    assert ctx.send("invoices", b"x") == ("invoices", b"x")
+
+
+def test_in_setup_there_is_a_partition_and_no_message() -> None:
+    ctx = Context(Site(), (), lambda raw: raw, 1)
+
+    assert (ctx.topic, ctx.partition, ctx.messages) == ("orders", 3, [])
+    with pytest.raises(NoContext, match="no message in setup"):
+        _ = ctx.offset
+
+
+def test_ack_finishes_the_calls_messages_or_the_named_ones() -> None:
+    site = Site()
+    ctx = Context(site, (message(1), message(2)), lambda raw: raw, 1)
+    ctx.ack(ctx.messages[1])
+    ctx.ack()
+
+    assert [m.offset for m in site.acked] == [2, 1, 2]
