@@ -17,9 +17,10 @@ from confluent_kafka.admin._config import AlterConfigOpType, ConfigEntry, Config
 from confluent_kafka.admin._listoffsets import OffsetSpec
 from confluent_kafka.cimpl import NewPartitions, NewTopic
 
-from elsa.errors import AuthenticationFailed, BrokerUnavailable, ConfigError, ElsaError
+from elsa.clock import SYSTEM
+from elsa.errors import BrokerUnavailable, ConfigError, ElsaError, KafkaError
 from elsa.kafka.config import client_config
-from elsa.kafka.errors import ClientError, translate
+from elsa.kafka.errors import ClientError, Reports, translate
 from elsa.message import TopicPartition
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 #: default limit of every call, seconds
 TIMEOUT_SECONDS = 5.0
+_RETRY_SECONDS = 0.05
 Place = Literal["earliest", "latest"]
 
 
@@ -75,22 +77,20 @@ class Admin:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._lock = threading.Lock()
+        self._pause = threading.Event()
         self._raw: AdminClient | None = None
-        self._last_error: ClientError | None = None
+        self._reports = Reports(settings.brokers)
         _admins.add(self)
 
     def _client(self) -> AdminClient:
         with self._lock:
             if self._raw is None:
-                config = client_config(self._settings, "admin", error_cb=self._on_error)
+                config = client_config(self._settings, "admin", error_cb=self._reports.hear)
                 try:
                     self._raw = AdminClient(config)
                 except KafkaException as error:
                     raise ConfigError(f"the admin client's configuration is refused: {error.args[0].str()}") from error
             return self._raw
-
-    def _on_error(self, error: ClientError) -> None:
-        self._last_error = error
 
     def _after_fork(self) -> None:
         self._lock = threading.Lock()
@@ -100,23 +100,19 @@ class Admin:
     def _wait(self, future: Any, timeout: float, **facts: Any) -> Any:
         try:
             # the client gives up by itself after `timeout`; a moment more, so that its own reason comes first
-            return future.result(timeout + 1)
+            result = future.result(timeout + 1)
         except KafkaException as error:
             raise self._translated(error, **facts) from error
         except concurrent.futures.TimeoutError as error:
             raise BrokerUnavailable(
                 f"no Kafka broker answered at {self._settings.brokers} within {timeout:g} s", code="_TIMED_OUT"
             ) from error
+        self._reports.forget()
+        return result
 
     def _translated(self, error: KafkaException, **facts: Any) -> ElsaError:
-        translated = translate(error, brokers=self._settings.brokers, **facts)
-        if isinstance(translated, BrokerUnavailable):
-            self._client().poll(0)  # hands over what the client itself has to say
-            if self._last_error is not None:
-                cause = translate(self._last_error, brokers=self._settings.brokers)
-                if isinstance(cause, AuthenticationFailed):
-                    return cause
-        return translated
+        self._client().poll(0)  # hands over what the client itself has to say
+        return self._reports.translate(error, **facts)
 
     # -- topics ------------------------------------------------------------------------------------
 
@@ -126,6 +122,7 @@ class Admin:
             found = self._client().list_topics(timeout=timeout).topics
         except KafkaException as error:
             raise self._translated(error, operation="DESCRIBE") from error
+        self._reports.forget()
         return {name: len(topic.partitions) for name, topic in found.items()}
 
     def partitions(self, topic: str, timeout: float = TIMEOUT_SECONDS) -> list[PartitionInfo]:
@@ -220,9 +217,22 @@ class Admin:
         else:
             spec = OffsetSpec.for_timestamp(round(place.timestamp() * 1_000))
         wanted = {RawPartition(topic, partition): spec for topic, partition in partitions}
-        if not wanted:
-            return {}
-        futures = self._client().list_offsets(wanted, isolation_level=Isolation.READ_COMMITTED, request_timeout=timeout)
+        start = SYSTEM.monotonic()
+        while wanted:
+            try:
+                return self._list_offsets(wanted, max(0.1, start + timeout - SYSTEM.monotonic()))
+            except KafkaError as error:
+                # a leader that was just chosen refuses for a moment, and the client does not ask again by itself
+                is_moving = error.retryable and not isinstance(error, BrokerUnavailable)
+                if not is_moving or SYSTEM.monotonic() - start > timeout:
+                    raise
+            self._pause.wait(_RETRY_SECONDS)
+        return {}
+
+    def _list_offsets(self, wanted: Mapping[RawPartition, OffsetSpec], timeout: float) -> dict[TopicPartition, int]:
+        futures = self._client().list_offsets(
+            dict(wanted), isolation_level=Isolation.READ_COMMITTED, request_timeout=timeout
+        )
         return {
             TopicPartition(raw.topic, raw.partition): self._wait(
                 future, timeout, topic=raw.topic, partition=raw.partition, operation="DESCRIBE"

@@ -9,7 +9,7 @@ from confluent_kafka import KafkaException as ClientException
 
 from elsa import errors
 
-__all__ = ["ClientError", "ClientException", "is_fatal", "is_unknown_topic", "name_of", "translate"]
+__all__ = ["ClientError", "ClientException", "Reports", "is_fatal", "is_unknown_topic", "translate"]
 
 _UNREACHABLE = frozenset(
     {
@@ -200,9 +200,36 @@ def translate(error: ClientError | ClientException | BaseException, **facts: Any
     )
 
 
-def name_of(error: ClientError) -> str:
-    """Kafka's name of the error, as metrics and headers carry it."""
-    return error.name()
+class Reports:
+    """What a client reports by itself: it says more than the call that failed meanwhile. For any thread.
+
+    A call ends with "no answer"; only the client's own report says that the port is closed, the host unknown
+    or the password wrong.
+    """
+
+    def __init__(self, brokers: str) -> None:
+        self._brokers = brokers
+        self._refusal: ClientError | None = None
+        self._reason: ClientError | None = None
+
+    def hear(self, error: ClientError) -> None:
+        """Take a report (the client's `error_cb`)."""
+        if _TABLE.get(error.code(), (None,))[0] is errors.AuthenticationFailed:
+            self._refusal = error
+        elif error.code() in _UNREACHABLE and error.code() != ClientError._ALL_BROKERS_DOWN:
+            self._reason = error
+
+    def forget(self) -> None:
+        """A call succeeded: what was reported before is history."""
+        self._refusal = self._reason = None
+
+    def translate(self, error: ClientException, **facts: Any) -> errors.ElsaError:
+        """As `translate`, with the client's own reason when nobody answered."""
+        translated = translate(error, brokers=self._brokers, **facts)
+        better = self._refusal or self._reason
+        if better is None or not isinstance(translated, errors.BrokerUnavailable):
+            return translated
+        return translate(better, brokers=self._brokers, **facts)
 
 
 def is_fatal(error: BaseException | ClientError) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import logging
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from confluent_kafka import KafkaException
 from confluent_kafka.cimpl import Producer as RawProducer
@@ -13,7 +13,7 @@ from confluent_kafka.cimpl import Producer as RawProducer
 from elsa import errors
 from elsa.clock import SYSTEM
 from elsa.kafka.config import client_config, milliseconds
-from elsa.kafka.errors import ClientError, is_unknown_topic, translate
+from elsa.kafka.errors import ClientError, Reports, is_unknown_topic, translate
 
 if TYPE_CHECKING:
     from elsa.config import Settings
@@ -43,7 +43,7 @@ class ProducerClient:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._last_error: ClientError | None = None
+        self._reports = Reports(settings.brokers)
         self._served = 0
         self._room = threading.Condition()
         self._stopped = threading.Event()
@@ -85,7 +85,7 @@ class ProducerClient:
                     self._room.notify_all()
 
     def _on_error(self, error: ClientError) -> None:
-        self._last_error = error
+        self._reports.hear(error)
         log.debug("the producer reports: %s", error.str(), extra={"event": "producer_error", "code": error.name()})
 
     @property
@@ -132,7 +132,7 @@ class ProducerClient:
         try:
             self._raw.list_topics(timeout=timeout)
         except KafkaException as error:
-            raise self._unreachable(error) from error
+            raise self._reports.translate(error) from error
 
     def partition_count(self, topic: str, timeout: float, patience: float = PATIENCE_SECONDS) -> int:
         """How many partitions the topic has; raises UnknownTopic, BrokerUnavailable, AuthorizationFailed."""
@@ -142,7 +142,8 @@ class ProducerClient:
             try:
                 found = self._raw.list_topics(topic, timeout=max(left, 0.01)).topics[topic]
             except KafkaException as error:
-                raise self._unreachable(error) from error
+                raise self._reports.translate(error) from error
+            self._reports.forget()
             if found.error is None and found.partitions:
                 return len(found.partitions)
             waited = SYSTEM.monotonic() - start
@@ -151,12 +152,3 @@ class ProducerClient:
             if over or (not is_unknown_topic(wrong) and wrong.code() != ClientError.LEADER_NOT_AVAILABLE):
                 raise translate(wrong, topic=topic, operation="WRITE and DESCRIBE")
             self._stopped.wait(_RETRY_SECONDS)
-
-    def _unreachable(self, error: KafkaException) -> errors.ElsaError:
-        """The error of a metadata call, or what the client reported meanwhile, which says more."""
-        translated = translate(error, brokers=self._settings.brokers)
-        if self._last_error is not None and isinstance(translated, errors.BrokerUnavailable):
-            cause: Any = translate(self._last_error, brokers=self._settings.brokers)
-            if isinstance(cause, errors.AuthenticationFailed):
-                return cause
-        return translated

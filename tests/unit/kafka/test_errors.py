@@ -7,7 +7,7 @@ from confluent_kafka import KafkaError as Code
 from confluent_kafka import KafkaException
 
 from elsa import errors
-from elsa.kafka.errors import is_fatal, translate
+from elsa.kafka.errors import Reports, is_fatal, translate
 
 
 @pytest.mark.parametrize(
@@ -87,3 +87,23 @@ def test_what_is_no_client_error_keeps_its_text() -> None:
     error = translate(RuntimeError("odd"), topic="orders")
 
     assert (str(error), error.code, error.topic) == ("odd", "RuntimeError", "orders")  # type: ignore[attr-defined]  # a KafkaError
+
+
+def test_what_the_client_reports_says_more_than_the_call_that_failed() -> None:
+    reports = Reports("kafka:9092")
+    failed = KafkaException(Code(Code._TRANSPORT, "Failed to get metadata"))
+
+    assert "Failed to get metadata" in str(reports.translate(failed))
+    reports.hear(Code(Code._RESOLVE, "Failed to resolve 'kafka:9092'"))
+    reports.hear(Code(Code._ALL_BROKERS_DOWN, "1/1 brokers are down"))
+
+    assert errors.BrokerUnavailable is type(reports.translate(failed))
+    assert "at kafka:9092: Failed to resolve 'kafka:9092' (_RESOLVE)" in str(reports.translate(failed))
+    reports.hear(Code(Code._AUTHENTICATION, "wrong password"))
+    reports.hear(Code(Code._TRANSPORT, "Disconnected"))
+
+    assert errors.AuthenticationFailed is type(reports.translate(failed))
+    assert errors.UnknownTopic is type(reports.translate(KafkaException(Code(Code._UNKNOWN_TOPIC))))
+    reports.forget()
+
+    assert "Failed to get metadata" in str(reports.translate(failed))
