@@ -60,6 +60,8 @@ log = logging.getLogger("elsa.worker")
 POLL_SECONDS = 0.1
 #: how long messages that wait for room may keep the mailbox from being looked at
 GATED_SECONDS = 0.005
+#: the last commit is tried at least so long, also when the drain took all the time there was
+LAST_COMMIT_SECONDS = 1.0
 #: crashes of a partition worker at one offset after which the partition is halted
 MOST_CRASHES = 10
 
@@ -454,18 +456,24 @@ class GroupManager:
         elif error is not None:
             self.report("commit", f"the commit was refused and will be repeated: {error}")
 
-    def _commit_now(self, partitions: Sequence[TopicPartition]) -> None:
+    def _commit_now(self, partitions: Sequence[TopicPartition]) -> ElsaError | None:
+        """Commit what is finished and wait for the answer; why it was refused."""
         if self.group is None:
-            return
+            return None
         offsets = self._acknowledger.pending(self.assignment.owned, partitions)
         if not offsets:
-            return
+            return None
         began = self._clock.monotonic()
         error, _ = self.consumer.commit_now(offsets)
         self._acknowledger.answered(self.assignment.owned, offsets, ok=error is None)
         self._observer.committed("ok" if error is None else "error", self._clock.monotonic() - began, offsets)
-        if error is not None:
-            self.report("commit", f"the last commit before giving partitions up failed: {error}")
+        return error
+
+    def _commit_patiently(self, deadline: float) -> None:
+        """Commit what is finished; again while a rebalance refuses it, which goes on with each poll."""
+        while self._commit_now(list(self.assignment.owned)) is not None and self._clock.monotonic() < deadline:
+            self.poll(GATED_SECONDS)
+            self._read(self.mailbox.wait(GATED_SECONDS))
 
     # -- partitions come and go ----------------------------------------------------------------------
 
@@ -524,8 +532,8 @@ class GroupManager:
                 deadline = min(deadline, self._stop.deadline)
         self._cancel(ours)
         self._read(self.mailbox.drain())
-        if commit:
-            self._commit_now(ours)
+        if commit and (error := self._commit_now(ours)) is not None:
+            self.report("commit", f"the last commit before giving partitions up failed: {error}")
         self.assignment.remove(ours)
         self._acknowledger.forget(ours)
         if ours:
@@ -640,6 +648,8 @@ class GroupManager:
             self._read(self.mailbox.wait(GATED_SECONDS))
             self._fire(self._clock.monotonic())
             self._commit(self._clock.monotonic())
+        # others that stop at the same time have set off a rebalance
+        self._commit_patiently(max(deadline, self._clock.monotonic() + LAST_COMMIT_SECONDS))
         owned = list(self.assignment.owned)
         ours = self.release(owned, deadline=deadline, commit=True)
         if ours:
