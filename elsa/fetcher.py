@@ -189,7 +189,7 @@ class Fetcher:
                         yield event
                     elif isinstance(event, OutOfRange):
                         where = TopicPartition(topic, event.partition)
-                        reader.add(topic, {event.partition: self._admin.offsets([where], "earliest")[where]})
+                        reader.seek(topic, event.partition, self._admin.offsets([where], "earliest")[where])
                 if partitions is None and SYSTEM.monotonic() - looked > self._settings.metadata_refresh:
                     new = self._added(topic, known)
                     if new:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("elsa.kafka")
 
 #: how long a topic may look absent before it is: metadata of a new one takes a moment to spread
-PATIENCE_SECONDS = 1.0
+PATIENCE_SECONDS = 0.5
 _POLL_SECONDS = 0.1
 _RETRY_SECONDS = 0.1
 _FLUSH_SECONDS = 0.25

@@ -88,6 +88,12 @@ class Reader:
         """Read these partitions too."""
         self._raw.incremental_assign([RawPartition(topic, partition, offset) for partition, offset in offsets.items()])
 
+    def seek(self, topic: str, partition: int, offset: int) -> None:
+        """Go on elsewhere in a partition that is being read."""
+        # librdkafka 2.16 refuses its own seek (_STATE) once an offset was out of range
+        self._raw.incremental_unassign([RawPartition(topic, partition)])
+        self._raw.incremental_assign([RawPartition(topic, partition, offset)])
+
     def read(self, timeout: float, limit: int = SLICE) -> list[Message | EndOfPartition | OutOfRange]:
         """What has arrived, waiting at most `timeout` seconds for the first; raises what can't heal."""
         # polling first: `consume` with a timeout waits all of it unless `limit` messages arrive

@@ -38,6 +38,12 @@ class FakeReader:
     def assign(self, topic: str, offsets: dict[int, int]) -> None:
         self.assigned.append(offsets)
 
+    def seek(self, topic: str, partition: int, offset: int) -> None:
+        self.assigned.append({partition: offset})
+
+    def add(self, topic: str, offsets: dict[int, int]) -> None:
+        self.assigned.append(offsets)
+
     def read(self, timeout: float, limit: int = 500) -> list[Any]:
         return self.script.pop(0)[:limit] if self.script else []
 
@@ -133,3 +139,16 @@ def test_a_fetch_whose_offset_vanishes_is_out_of_range(monkeypatch: pytest.Monke
     reading(monkeypatch, [OutOfRange("orders", 0, 3)])
     with pytest.raises(OffsetOutOfRange, match="was deleted while it was read"):
         fetcher.fetch("orders", offset=3)
+
+
+def test_following_goes_on_behind_what_retention_took(monkeypatch: pytest.MonkeyPatch, fetcher: Fetcher) -> None:
+    reader = reading(monkeypatch, at(4), [OutOfRange("orders", 0, 5), end(9)], at(7))
+    stream: Any = fetcher.follow("orders", start=4)
+    first = next(stream)
+    fetcher._admin.low = 7  # type: ignore[attr-defined]  # the fake's
+
+    assert [first.offset, next(stream).offset] == [4, 7]
+    assert reader.assigned == [{0: 4}, {0: 7}]
+    stream.close()
+
+    assert reader.is_closed
