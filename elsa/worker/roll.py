@@ -40,6 +40,10 @@ class Roll:
         """Whether this process was asked to end so that a successor takes its place."""
         return self._place is place and self._old is child
 
+    def tries(self, child: Child) -> bool:
+        """Whether this is a successor that has not proved itself yet: its failure ends the roll, nothing else."""
+        return self._new is child
+
     def succeeded_by(self, place: Place) -> None:
         """The place's new process has been started."""
         self._old, self._new = None, place.child

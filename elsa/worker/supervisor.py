@@ -9,7 +9,7 @@ import os
 import signal
 import threading
 from collections import Counter
-from logging import ERROR, INFO, WARNING
+from logging import DEBUG, ERROR, INFO, WARNING, getLogger
 from typing import TYPE_CHECKING, Any, Self
 
 from elsa import exits
@@ -34,6 +34,8 @@ KILL_GRACE_SECONDS = 0.5
 NOW_SECONDS = 1.0
 #: an INT from the terminal and a TERM from a process manager within this time are one wish
 SAME_WISH_SECONDS = 0.25
+
+_log = getLogger(__name__)
 
 
 class Supervisor:
@@ -148,7 +150,11 @@ class Supervisor:
                 yield place, place.child
 
     def _tell(self, kind: str, level: int, text: str, **facts: Any) -> None:
-        self._on_event(Event(kind, level, text, facts))
+        try:
+            self._on_event(Event(kind, level, text, facts))
+        except Exception:
+            # the border to whoever shows events: a full disk or a closed terminal must not cost the workers
+            _log.exception("an event could not be shown", extra={"event": "event_failed", "kind": kind})
 
     def _resize(self, processes: int) -> None:
         """Have so many places: more are filled, surplus ones emptied from the top."""
@@ -176,7 +182,7 @@ class Supervisor:
         if self._is_quiet:
             child.channel.send({"type": "quiet"})
         self._board.add(place, child)
-        self._tell("started", INFO, "worker process started", worker=place.index, pid=child.pid)
+        self._tell("started", DEBUG, "worker process started", worker=place.index, pid=child.pid)
 
     def _spawn_failed(self, place: Place, error: OSError) -> None:
         if place.generation == 0:
@@ -203,7 +209,7 @@ class Supervisor:
             child.banner = message.get("banner") or {}
             settings: dict[str, Any] = message.get("settings") or {}
             facts = {"worker": place.index, "pid": child.pid, "settings": settings}
-            self._tell("hello", INFO, "worker process loaded the app", **facts, banner=child.banner)
+            self._tell("hello", DEBUG, "worker process loaded the app", **facts, banner=child.banner)
             self._adopt(settings)
         elif kind == "ready":
             place.slot, place.has_served = message.get("slot"), True
@@ -274,9 +280,13 @@ class Supervisor:
             self._tell("ended_badly", ERROR, "worker process failed while it stopped", **facts, error=child.error)
 
     def _is_fatal(self, place: Place, child: Child) -> bool:
-        if child.failure is not None:
-            return bool(child.failure.get("fatal")) or not place.has_served
-        return not child.has_greeted and place.generation == 1
+        """Whether this end is the supervisor's: a first start failed, or what no restart can heal happened later."""
+        if child.failure is None:
+            return not child.has_greeted and place.generation == 1
+        if not place.has_served:
+            return True
+        is_being_tried = self._roll is not None and self._roll.tries(child)
+        return bool(child.failure.get("fatal")) and child.has_greeted and not is_being_tried
 
     def _replace(self, place: Place, child: Child, facts: Mapping[str, Any]) -> None:
         code = child.process.returncode
