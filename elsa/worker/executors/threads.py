@@ -21,9 +21,9 @@ _PATIENCE = 0.002
 class ThreadExecutor:
     """Up to `limit` threads that take lanes from one queue; threads are made when they are needed.
 
-    `_lanes`, `_idle` and `_threads` are changed under `_lock`. A thread waits on `_wake`; one of the idle ones
-    is the watcher: it waits with a short limit whenever lanes are queued behind busy threads, and takes the
-    oldest when that has waited too long.
+    `_lanes`, `_idle`, `_watching` and `_threads` are changed under `_lock`. A thread waits on `_wake`; one of the
+    idle ones is the watcher: it waits with a short limit whenever lanes are queued behind busy threads, and takes
+    the oldest when that has waited too long. Whoever takes a lane and leaves others sees to it that there is one.
     """
 
     def __init__(self, name: str, limit: int) -> None:
@@ -34,37 +34,46 @@ class ThreadExecutor:
         self._lanes: deque[tuple[float, PartitionWorker]] = deque()
         self._threads: list[threading.Thread] = []
         self._idle = 0
+        self._watching = 0
         self._stopping = False
 
     def submit(self, worker: PartitionWorker) -> None:
         with self._lock:
             self._lanes.append((time.monotonic(), worker))
-            if self._idle:
-                self._wake.notify()
-            elif len(self._threads) < self._limit:
-                thread = threading.Thread(
-                    target=self._work, name=f"elsa-{self._name}-{len(self._threads)}", daemon=True
-                )
-                self._threads.append(thread)
-                thread.start()
+            self._call_somebody()
+
+    def _call_somebody(self) -> None:
+        """Have a free thread look at the queue, a new one when none is free (lock held)."""
+        if self._idle:
+            self._wake.notify()
+        elif len(self._threads) < self._limit and not self._stopping:
+            thread = threading.Thread(target=self._work, name=f"elsa-{self._name}-{len(self._threads)}", daemon=True)
+            self._threads.append(thread)
+            thread.start()
 
     def _next(self) -> PartitionWorker | None:
         """The lane that has waited longest; None at the end."""
         with self._lock:
             self._idle += 1
-            try:
-                while not self._stopping or self._lanes:
-                    if not self._lanes:
-                        self._wake.wait()
-                        continue
-                    busy = len(self._threads) - self._idle
-                    age = time.monotonic() - self._lanes[0][0]
-                    if busy == 0 or age >= _PATIENCE or self._stopping:
-                        return self._lanes.popleft()[1]
-                    self._wake.wait(_PATIENCE - age)
-                return None
-            finally:
-                self._idle -= 1
+            lane = self._wait_for_lane()
+            self._idle -= 1
+            if self._lanes and not self._watching:
+                self._call_somebody()
+            return lane
+
+    def _wait_for_lane(self) -> PartitionWorker | None:
+        while not self._stopping or self._lanes:
+            if not self._lanes:
+                self._wake.wait()
+                continue
+            busy = len(self._threads) - self._idle
+            age = time.monotonic() - self._lanes[0][0]
+            if busy == 0 or age >= _PATIENCE or self._stopping:
+                return self._lanes.popleft()[1]
+            self._watching += 1
+            self._wake.wait(_PATIENCE - age)
+            self._watching -= 1
+        return None
 
     def _work(self) -> None:
         while (worker := self._next()) is not None:

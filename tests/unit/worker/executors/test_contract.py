@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -121,6 +122,22 @@ def test_blocking_threads_do_not_hold_other_lanes_back() -> None:
     assert not blocked[0].done.is_set()
     gate.set()
     assert all(lane.done.wait(5) for lane in blocked)
+    assert pool.stop(5)
+
+
+@pytest.mark.parametrize("pause", [0, 0.0005, 0.001, 0.003])
+def test_every_lane_finds_a_thread_however_the_submits_are_spaced(pause: float) -> None:
+    """A thread that took one lane may not leave the others to nobody."""
+    pool = ThreadExecutor("spaced", 4)
+    gate = threading.Event()
+    entered = [threading.Event() for _ in range(4)]
+    lanes = [Lane([[i]], lambda raws: (entered[raws[0]].set(), gate.wait(5))) for i in range(4)]
+    for lane in lanes:
+        pool.submit(lane)  # type: ignore[arg-type]  # a stand-in
+        time.sleep(pause)
+
+    assert all(event.wait(2) for event in entered)
+    gate.set()
     assert pool.stop(5)
 
 
