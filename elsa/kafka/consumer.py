@@ -206,6 +206,11 @@ class GroupConsumer:
     def seek(self, partition: Partition, offset: int) -> None:
         self._consumer.seek(TopicPartition(*partition, offset))
 
+    def reassign(self, partition: Partition, offset: int) -> None:
+        """Go on at another offset, also where the fetch has stopped on an error (a seek is refused there)."""
+        self._consumer.incremental_unassign([TopicPartition(*partition)])
+        self._consumer.incremental_assign([TopicPartition(*partition, offset)])
+
     def pause(self, partitions: Iterable[Partition]) -> None:
         self._consumer.pause([TopicPartition(*p) for p in partitions])
 

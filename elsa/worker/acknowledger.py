@@ -10,13 +10,18 @@ if TYPE_CHECKING:
     from elsa.message import TopicPartition
     from elsa.worker.assigned import Assigned
 
+#: how long the broker may take for a commit before fast handlers have to wait for it
+PATIENCE_SECONDS = 0.1
+
 
 class Acknowledger:
     """Collects finished work and says what to commit: dirty partitions only, never backwards, one at a time.
 
     A commit is due `interval` seconds after the last, or once `every` messages have finished; a further one
-    waits until the broker has answered. What a kill repeats is therefore at most what was in progress and
-    two times `every`. It touches no client: the group manager commits what `due` returns.
+    waits until the broker has answered. When that takes longer than 0.1 s and twice `every` are finished, no
+    message is admitted until then. What a kill repeats is therefore at most what was in hand and two times
+    `every` (of handlers that finish more than that in 0.1 s: what they finish in 0.1 s), also when the broker
+    is slow. It touches no client: the group manager commits what `due` returns.
     """
 
     def __init__(self, *, interval: float, every: int) -> None:
@@ -24,13 +29,15 @@ class Acknowledger:
         self._every = every
         self._dirty: set[TopicPartition] = set()
         self._finished = 0
+        #: messages whose commit is under way
+        self._confirming = 0
         self._last = 0.0
         self.in_flight = False
         #: when the commit that is in flight began
         self.started = 0.0
 
     def finished(self, assigned: Assigned, messages: int) -> None:
-        """Messages of a partition are done, so its base may have moved."""
+        """The base of a partition has passed this many messages."""
         self._finished += messages
         if assigned.tracker.base > assigned.committed:
             self._dirty.add(assigned.partition)
@@ -38,6 +45,14 @@ class Acknowledger:
     def forget(self, partitions: Iterable[TopicPartition]) -> None:
         """Partitions are not ours any more."""
         self._dirty.difference_update(partitions)
+        if not self._dirty:
+            self._finished = 0
+
+    def is_behind(self, now: float) -> bool:
+        """Whether nothing more may be admitted: much is finished, and its commit takes long."""
+        if not self.in_flight or now - self.started < PATIENCE_SECONDS:
+            return False
+        return self._finished + self._confirming >= 2 * self._every
 
     @property
     def is_dirty(self) -> bool:
@@ -55,11 +70,13 @@ class Acknowledger:
             return {}
         offsets = self.pending(owned)
         self._dirty.clear()
-        self._finished = 0
         self._last = now
         if offsets:
+            self._confirming, self._finished = self._finished, 0
             self.in_flight = True
             self.started = now
+        else:
+            self._finished = 0
         return offsets
 
     def pending(
@@ -82,6 +99,9 @@ class Acknowledger:
         offsets are committed under the next generation. Those that we lose are forgotten.
         """
         self.in_flight = False
+        if not ok:
+            self._finished += self._confirming
+        self._confirming = 0
         for partition, offset in offsets.items():
             assigned = owned.get(partition)
             if assigned is None:

@@ -54,6 +54,8 @@ class Assignment:
         self._post = post
         self._clock = clock
         self._observer = observer
+        #: False while too much is finished and not committed, or nothing more is to be taken
+        self.admits = True
         self._waiting: set[TopicPartition] = set()
         self._observers: dict[tuple[str, str], HandlerObserver] = {}
         #: closed workers that still have something running
@@ -103,7 +105,10 @@ class Assignment:
         size = sum(map(len, raws))
         assigned.observer.received(len(raws), size)
         assigned.receive(raws, size)
-        self._admit(assigned)
+        if self.admits:
+            self._admit(assigned)
+        else:
+            self._waiting.add(assigned.partition)
 
     def _admit(self, assigned: Assigned) -> int:
         count, size = assigned.admit(self._budget.room(), self._app.settings.max_bytes)
@@ -117,6 +122,8 @@ class Assignment:
 
     def admit_waiting(self) -> int:
         """Hand over what waited for room; how many messages."""
+        if not self.admits:
+            return 0
         # a rotating start: when the process's budget is the limit, every partition gets its turn
         partitions = list(self._waiting)
         return sum(self._admit(self.owned[p]) for p in partitions if p in self.owned)
@@ -128,20 +135,17 @@ class Assignment:
     # -- results -------------------------------------------------------------------------------------
 
     def finished(self, assigned: Assigned, offsets: list[int]) -> int:
-        """Offsets are done; by how many messages what is in hand has shrunk."""
-        before = assigned.tracker.unfinished
+        """Offsets are done; how many messages the base has passed by it."""
+        before, passed = assigned.tracker.unfinished, assigned.tracker.passed
         size = assigned.finish(offsets)
-        return self._freed(assigned, before, size)
+        self._budget.give(before - assigned.tracker.unfinished, size)
+        return assigned.tracker.passed - passed
 
-    def held(self, assigned: Assigned, offsets: list[int]) -> int:
+    def held(self, assigned: Assigned, offsets: list[int]) -> None:
+        """Offsets are neither done nor in hand."""
         before = assigned.tracker.unfinished
         size = assigned.hold(offsets)
-        return self._freed(assigned, before, size)
-
-    def _freed(self, assigned: Assigned, before: int, size: float) -> int:
-        count = before - assigned.tracker.unfinished
-        self._budget.give(count, size)
-        return count
+        self._budget.give(before - assigned.tracker.unfinished, size)
 
     # -- ends ----------------------------------------------------------------------------------------
 

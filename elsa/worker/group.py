@@ -209,7 +209,8 @@ class GroupManager:
         self._fire(now)
         self._commit(now)
         assignment = self.assignment
-        if assignment.is_waiting and not self._quiet:
+        assignment.admits = not (self._quiet or self._acknowledger.is_behind(now))
+        if assignment.is_waiting:
             assignment.admit_waiting()
         if now >= self._next_chores:
             self._next_chores = now + POLL_SECONDS
@@ -357,7 +358,7 @@ class GroupManager:
             },
         )
         self._renew(assigned, offset)
-        self.assignment.start(assigned, self.consumer.generation())
+        self.assignment.start(assigned, self.consumer.generation() if self.group is not None else None)
 
     def _renew(self, assigned: Assigned, base: int) -> None:
         self.assignment.close([assigned.partition])
@@ -399,8 +400,8 @@ class GroupManager:
             assigned.held = "halted"
             return
         self._renew(assigned, target)
-        self.assignment.start(assigned, self.consumer.generation())
-        self.consumer.seek(partition, target)
+        self.assignment.start(assigned, self.consumer.generation() if self.group is not None else None)
+        self.consumer.reassign(partition, target)
 
     def report(self, code: str, text: str) -> None:
         """Say the same trouble once a minute, count it always."""

@@ -18,7 +18,7 @@ class Tracker:
     Every operation is O(1) amortised per offset.
     """
 
-    __slots__ = ("_finished", "_held", "_pending", "base", "last", "unfinished")
+    __slots__ = ("_finished", "_held", "_pending", "base", "last", "passed", "unfinished")
 
     def __init__(self, base: int) -> None:
         self.base = base
@@ -26,6 +26,8 @@ class Tracker:
         self.last = base - 1
         #: delivered and neither finished nor held: what counts against `max_in_flight`
         self.unfinished = 0
+        #: how many messages `base` has passed: what a commit would make safe
+        self.passed = 0
         self._pending: deque[int] = deque()
         self._finished: set[int] = set()
         self._held: set[int] = set()
@@ -50,18 +52,29 @@ class Tracker:
         for offset in offsets:
             if pending and pending[0] == offset:
                 pending.popleft()
+                self.passed += 1
+                self.base = offset + 1
                 self.unfinished -= 1
             elif offset >= self.base and offset not in finished:
                 finished.add(offset)
                 self.unfinished -= 1
         while pending and pending[0] in finished:
             finished.remove(pending.popleft())
+            self.passed += 1
         self.base = pending[0] if pending else self.last + 1
 
     def hold(self, offsets: Sequence[int]) -> None:
         """Offsets are neither finished nor in hand: the next finished offset above them finishes them."""
         self._held.update(offsets)
         self.unfinished -= len(offsets)
+        if self._finished:
+            # one above was faster (its sends were confirmed sooner)
+            top = max(self._finished)
+            passed = [offset for offset in offsets if offset < top]
+            if passed:
+                self._held.difference_update(passed)
+                self.unfinished += len(passed)
+                self.finish(passed)
 
     def reach_end(self, offset: int) -> bool:
         """The log ends at `offset`; True when nothing is pending, so that everything below it counts as done.
