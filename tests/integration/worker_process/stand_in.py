@@ -56,9 +56,9 @@ class StandIn:
 
     def serve(self) -> None:
         self.greet(**PLAN.get("settings", {}))
+        self.channel.send({"type": "positions", "positions": {"prices": {str(self.index): self.life}}})
         slot = self.spec["slot"]
         self.channel.send({"type": "ready", "slot": 40 + self.index if slot is None else slot})
-        self.channel.send({"type": "positions", "positions": {"prices": {str(self.index): self.life}}})
         self.obey()
 
     def obey(self) -> None:
@@ -121,6 +121,18 @@ class StandIn:
         error = "orders[3]: offset 5 is out of range"
         self.channel.send({"type": "failed", "code": 5, "error": error, "fatal": True})
         self.leave(5)
+
+    def fail_after_greeting(self) -> None:
+        self.greet()
+        self.channel.send({"type": "failed", "code": 2, "error": "no folder for the slots", "fatal": True})
+        self.leave(2)
+
+    def hang_up(self) -> None:
+        """Closes its end and lives on, as a handler does that closes all descriptors."""
+        self.greet()
+        self.channel.close(5)
+        while True:
+            signal.pause()
 
     def die(self) -> None:
         os._exit(11)

@@ -112,3 +112,10 @@ def test_surplus_processes_are_stopped_when_the_app_wants_fewer(supervise: Super
 
     assert {event["worker"] for event in run.all("ended")} == {1, 2}
     assert run.process.poll() is None
+
+
+def test_a_process_that_can_not_be_told_anything_any_more_is_ended_and_replaced(supervise: Supervise) -> None:
+    run = supervise({"0": ["hang_up", "serve"]}, stop_timeout=0.2)
+    run.wait_for("ready")
+
+    assert run.wait_for("replaced")["code"] == -signal.SIGKILL

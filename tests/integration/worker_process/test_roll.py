@@ -8,6 +8,8 @@ from __future__ import annotations
 import signal
 from typing import Any
 
+import pytest
+
 Supervise = Any
 
 
@@ -26,8 +28,11 @@ def test_processes_are_renewed_one_by_one_and_keep_their_slots(supervise: Superv
     assert not run.journal("HUP")
 
 
-def test_a_successor_that_fails_at_its_start_stops_the_roll_and_keeps_the_others(supervise: Supervise) -> None:
-    run = supervise({"0": ["serve", "fail", "serve"]}, processes=3)
+@pytest.mark.parametrize("failing", ["fail", "die", "fail_after_greeting"])
+def test_a_successor_that_fails_at_its_start_stops_the_roll_and_keeps_the_others(
+    supervise: Supervise, failing: str
+) -> None:
+    run = supervise({"0": ["serve", failing, "serve"]}, processes=3)
     run.wait_for("ready", 3)
     run.signal(signal.SIGHUP)
     failed = run.wait_for("roll_failed")
