@@ -131,8 +131,12 @@ def test_every_lane_finds_a_thread_however_the_submits_are_spaced(pause: float) 
     pool = ThreadExecutor("spaced", 4)
     gate = threading.Event()
     entered = [threading.Event() for _ in range(4)]
-    lanes = [Lane([[i]], lambda raws: (entered[raws[0]].set(), gate.wait(5))) for i in range(4)]
-    for lane in lanes:
+
+    def work(raws: list[int]) -> None:
+        entered[raws[0]].set()
+        gate.wait(5)
+
+    for lane in [Lane([[i]], work) for i in range(4)]:
         pool.submit(lane)  # type: ignore[arg-type]  # a stand-in
         time.sleep(pause)
 
