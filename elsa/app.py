@@ -73,6 +73,7 @@ class App:
         self._async_middleware: list[Any] = []
         self._lock = threading.RLock()
         self._runtime: Any = None
+        self._is_stopping = False
         self._stopped = False
         with _LOCK:
             if self.name in _APPS:
@@ -210,18 +211,23 @@ class App:
 
     # -- clients -----------------------------------------------------------------------------------
 
-    @functools.cached_property
-    def _producer(self) -> Producer:
-        from elsa.producer import Producer  # noqa: PLC0415 - confluent_kafka loads when first used
-
-        return Producer(self.settings, self.observer)
+    #: made at the first use; every send looks here first, so it is an attribute and no property
+    _producer: Producer | None = None
 
     @property
     def producer(self) -> Producer:
         """The one producer of this App in this process."""
-        if self._stopped:
-            raise NotStarted(f"the App {self.name!r} is stopped", hint="make a new App, or send before stop()")
+        producer = self._producer
+        return producer if producer is not None else self._make_producer()
+
+    def _make_producer(self) -> Producer:
         with self._lock:
+            if self._producer is None:
+                if self._stopped:
+                    raise NotStarted(f"the App {self.name!r} is stopped", hint="make a new App, or send before stop()")
+                from elsa.producer import Producer  # noqa: PLC0415 - confluent_kafka loads when first used
+
+                self._producer = Producer(self.settings, self.observer)
             return self._producer
 
     @functools.cached_property
@@ -291,7 +297,7 @@ class App:
     def start(self) -> Self:
         """Run the workers of all declared handlers in this process, in threads; returns at once."""
         with self._lock:
-            if self._stopped:
+            if self._is_stopping:
                 raise NotStarted(f"the App {self.name!r} is stopped", hint="make a new App")
             if self._runtime is None:
                 from elsa.worker.runtime import Runtime  # noqa: PLC0415 - the worker is above the app
@@ -309,17 +315,21 @@ class App:
     def stop(self, timeout: float | None = None) -> None:
         """Drain and stop the workers, flush and close the producer; idempotent, safe before start."""
         with self._lock:
-            if self._stopped:
+            if self._is_stopping:
                 return
-            self._stopped = True
+            self._is_stopping = True
             runtime, self._runtime = self._runtime, None
         limit = self.settings.stop_timeout if timeout is None else timeout
         try:
             if runtime is not None:
+                # handlers that are still running may send: the producer is the last to go
                 runtime.stop(limit)
         finally:
-            if "_producer" in self.__dict__:
-                self._producer.close(limit)
+            with self._lock:
+                self._stopped = True
+                producer = self.__dict__.pop("_producer", None)
+            if producer is not None:
+                producer.close(limit)
             with _LOCK:
                 if _APPS.get(self.name) is self:
                     del _APPS[self.name]

@@ -98,6 +98,24 @@ def encode(value: Any, codec: Codec) -> bytes | None:
         raise EncodeError(f"{type(value).__name__} cannot be encoded: {error}") from error
 
 
+def encoder(codec: Codec) -> Callable[[Any], bytes | None]:
+    """`encode` with the codec bound, and its common case (a value that JSON can hold) first."""
+    if codec is not NAMED["json"]:
+        return lambda value: encode(value, codec)
+    to_json = msgspec.json.Encoder().encode
+
+    def run(value: Any) -> bytes | None:
+        kind = type(value)
+        if kind is bytes or kind is str or value is None:
+            return encode(value, codec)
+        try:
+            return to_json(value)
+        except Exception:  # pydantic models and what cannot be encoded at all: the general form knows
+            return encode(value, codec)
+
+    return run
+
+
 def body_decoder(annotation: Any, codec: Codec, where: str) -> Callable[[bytes | None], Any] | None:
     """A function from a message's value to the body of that annotation; None for `elsa.Message` (undecoded).
 

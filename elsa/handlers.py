@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
 import msgspec
 
 from elsa import headers as header_names
-from elsa.codecs import NAMED, body_decoder, encode, typed_decoder
+from elsa.codecs import NAMED, body_decoder, encode, encoder, typed_decoder
 from elsa.context import Context
 from elsa.errors import BufferFull, DeclarationError, DecodeError, UnsupportedOption
 from elsa.message import Message, Record
@@ -68,6 +68,8 @@ class Handler(Generic[P, R]):
         self.shape = Shape.of(target, where, localns, batch=self.declared.batch is not None)
         self.is_async = self.shape.is_async
         self.decode = self._make_decoder(where)
+        self._encoder = encoder(self.declared.codec)
+        self._topic = None if self.topics[0].startswith("^") else self.topics[0]
         functools.update_wrapper(self, target, updated=())
 
     def _make_decoder(self, where: str) -> Callable[[bytes | None], Any] | None:
@@ -75,7 +77,8 @@ class Handler(Generic[P, R]):
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         if self.is_class:
-            return typing.cast("R", self.target().handle(*args, **kwargs))  # type: ignore[attr-defined]  # checked in Shape
+            handler: Any = self.target  # Shape has seen that it has the method
+            return typing.cast("R", handler().handle(*args, **kwargs))
         return self.target(*args, **kwargs)
 
     def __repr__(self) -> str:
@@ -95,12 +98,16 @@ class Handler(Generic[P, R]):
         """Options of one send: key, headers, partition, id, topic, timestamp; then `.send(...)` or `.asend(...)`."""
         return Call(self, _call_options(self.name, given))
 
-    def send(self, value: Any, **options: Any) -> Delivery:
+    def send(self, value: Any, *, key: str | bytes | None = None, **options: Any) -> Delivery:
         """Send one message to the handler's topic; returns at once, `.result(timeout)` or `await` confirms.
 
-        Options: key, headers, partition, id, topic.
+        Options: key, headers, partition, id, topic, timestamp.
         """
-        return Call(self, _call_options(self.name, options)).send(value)
+        if options:
+            return Call(self, _call_options(self.name, {"key": key, **options})).send(value)
+        app = self.app
+        # the plain case is the hot one: nothing is copied or looked up that need not be
+        return (app._producer or app.producer).send(self._topic or self.topic, self._encoder(value), key=key)
 
     async def asend(self, value: Any, **options: Any) -> RecordMetadata:
         """Send one message and wait for the broker's confirmation without blocking the event loop."""
@@ -114,7 +121,7 @@ class Handler(Generic[P, R]):
         call = _call_options(self.name, options)
         records = [
             Record(
-                encode(value, self.declared.codec),
+                self._encoder(value),
                 key=key(value) if key else call.get("key"),
                 headers=call.get("headers") or (),
                 partition=call.get("partition"),
@@ -126,7 +133,7 @@ class Handler(Generic[P, R]):
     def _encode(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[bytes | None, header_names.Pairs]:
         if len(args) != 1 or kwargs:
             raise TypeError(f"{self.name}.send takes one body and the options key, headers, partition, id, topic")
-        return encode(args[0], self.declared.codec), []
+        return self._encoder(args[0]), []
 
 
 class Task(Handler[P, R]):
@@ -148,14 +155,14 @@ class Task(Handler[P, R]):
         self._signature, self._params = _task_parameters(self.target, where, self.shape)
         return self._decode_call
 
-    def send(self, *args: Any, **kwargs: Any) -> Delivery:  # type: ignore[override]  # a task is sent by its arguments
+    def send(self, *args: Any, **kwargs: Any) -> Delivery:
         """Call the task somewhere else: the arguments are bound to its signature and checked here.
 
         Raises TypeError for arguments that do not fit. Use `.options(key=...)` for the send's own options.
         """
         return Call(self, {}).send(*args, **kwargs)
 
-    async def asend(self, *args: Any, **kwargs: Any) -> RecordMetadata:  # type: ignore[override]  # see send
+    async def asend(self, *args: Any, **kwargs: Any) -> RecordMetadata:
         """Like `send`, and wait for the broker's confirmation without blocking the event loop."""
         return await Call(self, {}).asend(*args, **kwargs)
 
@@ -247,7 +254,9 @@ class Call(Generic[P, R]):
 class Shape:
     """What a user's function looks like: its body parameter, its context parameter, sync or async."""
 
-    def __init__(self, hints: Mapping[str, Any], body: Any, context: str | None, *, is_async: bool, has_body: bool):
+    def __init__(
+        self, hints: Mapping[str, Any], body: Any, context: str | None, *, is_async: bool, has_body: bool
+    ) -> None:
         self.hints = hints
         self.body = body
         self.context = context

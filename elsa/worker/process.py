@@ -8,6 +8,7 @@ answered by the reader's thread, because the main thread may be in the middle of
 from __future__ import annotations
 
 import faulthandler
+import gc
 import logging
 import os
 import queue
@@ -98,6 +99,10 @@ class WorkerProcess:
             {"type": "hello", "pid": os.getpid(), "banner": banner(app, runtime), "settings": _for_supervisor(app)}
         )
         runtime.start()
+        # What is loaded now stays: the collector need not walk through it again with every slice of messages.
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(20_000, 20, 20)
         return runtime
 
     def _observe(self, app: App) -> None:

@@ -85,7 +85,8 @@ class Settlement:
         failed: Callable[[Any, BaseException, int], None],
     ) -> None:
         """`settled(raw)` when all sends of the call are confirmed, `failed(raw, error, attempt)` if one is not."""
-        sends = context.sends or []
+        # a copy: a thread that the handler left behind may go on sending
+        sends = list(context.sends or ())
 
         def decide(error: BaseException | None) -> None:
             if error is None:
@@ -147,7 +148,7 @@ class _Copy:
         headers = dead_letter.headers(message, self._outcome, self._handler, with_traceback=self._reduction == 0)
         value = message.value if self._reduction < 2 else b""
         try:
-            delivery = self._app._producer.send(self.topic, value, key=message.key, headers=headers)
+            delivery = self._app.producer.send(self.topic, value, key=message.key, headers=headers)
         except UnknownTopic:
             self._create_topic()
         except Exception as error:  # border: whatever refuses the copy, the message must not be lost
