@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from elsa.context import _ACTIVE, Context
 from elsa.errors import BatchError, DecodeError
-from elsa.outcome import ABANDONED, Kind, Outcome
-from elsa.worker.delivery import Invoker, SliceResult
+from elsa.outcome import ABANDONED, DONE, Kind, Outcome
+from elsa.worker.delivery import CONFIRMED, Invoker, SliceResult
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -68,21 +68,26 @@ class Batch:
         result = self.result
         result.durations.append(_counter() - self.begin)
         raws = self.raws
-        if outcome.kind is Kind.DONE:
-            if self.context.sends is None:
-                result.done += [raw.offset() for raw in raws]
-            else:
-                result.sending += [(raw, self.context, outcome) for raw in raws]
-        elif outcome.kind in (Kind.DEFERRED, Kind.CONTINUED, Kind.SKIPPED):
-            result.others += [(raw, outcome) for raw in raws]
+        if outcome.kind is Kind.DEFERRED:
+            result.deferred += [(raw, self.context) for raw in raws]
+        elif outcome.kind in CONFIRMED:
+            self._finish(raws, outcome)
         elif outcome.kind is Kind.PARTIAL:
-            result.done += [raw.offset() for raw in raws[: outcome.done]]
+            self._finish(raws[: outcome.done], DONE)
             result.rest = raws[outcome.done :]
         else:
-            result.done += [raw.offset() for raw in raws[: outcome.done]]
+            self._finish(raws[: outcome.done], DONE)
             result.others.append((raws[outcome.done], outcome))
             result.rest = raws[outcome.done + 1 :]
         return result
+
+    def _finish(self, raws: Sequence[Any], outcome: Outcome) -> None:
+        if self.context.sends is not None:
+            self.result.sending += [(raw, self.context, outcome) for raw in raws]
+        elif outcome.kind is Kind.DONE:
+            self.result.done += [raw.offset() for raw in raws]
+        else:
+            self.result.others += [(raw, outcome) for raw in raws]
 
 
 def run_batch(site: Any, raws: Sequence[Any]) -> SliceResult:

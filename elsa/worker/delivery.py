@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 #: a slice of messages ends after this many seconds, so that results are known (and committed) early
 SLICE_SECONDS = 0.02
 
+#: outcomes after which the offset moves on, so that what the call has sent must be confirmed before
+CONFIRMED = (Kind.DONE, Kind.SKIPPED, Kind.CONTINUED)
+
 _counter = time.perf_counter
 
 
@@ -38,6 +41,7 @@ class Site(Protocol):
 
     closed: bool
     attempts: dict[int, int]
+    progress: Sequence[float]
 
     def to_message(self, raw: Any) -> Message: ...
 
@@ -50,7 +54,9 @@ class SliceResult:
     done: list[int] = field(default_factory=list)
     #: every other message that was run, with its outcome
     others: list[tuple[Any, Outcome]] = field(default_factory=list)
-    #: finished messages whose sends are still to be confirmed
+    #: answered with DEFER
+    deferred: list[tuple[Any, Context]] = field(default_factory=list)
+    #: messages whose sends are still to be confirmed before the outcome holds
     sending: list[tuple[Any, Context, Outcome]] = field(default_factory=list)
     #: not run: back to the front of the lane
     rest: Sequence[Any] = ()
@@ -196,6 +202,7 @@ def unknown(raw: Any, binding: Binding) -> Outcome:
 def run_threads(site: Any, raws: Sequence[Any]) -> SliceResult:
     """Run a slice of messages one after the other in this thread."""
     result = SliceResult()
+    site.progress = result.durations
     done, durations = result.done.append, result.durations.append
     only, attempts, to_message = site.router.only, site.attempts, site.to_message
     activate = _ACTIVE.set
@@ -251,6 +258,7 @@ def _spanned(invoker: Invoker, raw: Any, context: Context, attempt: int) -> Outc
 async def run_loop(site: Any, raws: Sequence[Any]) -> SliceResult:
     """Run a slice of messages one after the other on the event loop."""
     result = SliceResult()
+    site.progress = result.durations
     done, durations = result.done.append, result.durations.append
     only, attempts, to_message = site.router.only, site.attempts, site.to_message
     activate = _ACTIVE.set
@@ -315,11 +323,13 @@ async def _spanned_async(invoker: Invoker, raw: Any, context: Context, attempt: 
 
 def _conclude(result: SliceResult, raw: Any, context: Context, outcome: Outcome) -> bool:
     """Note an outcome; whether the slice ends here, because the message goes back to the front of its lane."""
-    if outcome.kind is Kind.DONE:
-        if context.sends is None:
-            result.done.append(raw.offset())
-        else:
-            result.sending.append((raw, context, outcome))
-        return False
-    result.others.append((raw, outcome))
-    return outcome.kind in (Kind.RETRY, Kind.CRASHED, Kind.ABANDONED)
+    if outcome.kind is Kind.DEFERRED:
+        result.deferred.append((raw, context))
+    elif context.sends is not None and outcome.kind in CONFIRMED:
+        result.sending.append((raw, context, outcome))
+    elif outcome.kind is Kind.DONE:
+        result.done.append(raw.offset())
+    else:
+        result.others.append((raw, outcome))
+        return outcome.kind in (Kind.RETRY, Kind.CRASHED, Kind.ABANDONED)
+    return False

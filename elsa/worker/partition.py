@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Any
 from elsa.context import Context
 from elsa.errors import NotAssigned
 from elsa.kafka.consumer import to_message
-from elsa.outcome import Kind, Outcome
+from elsa.outcome import DONE, Kind, Outcome
 from elsa.worker import batches, delivery
+from elsa.worker.delivery import SliceResult
 from elsa.worker.mailbox import Crashed, Ended, Finished, Held, Park
 
 if TYPE_CHECKING:
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from elsa.message import Message, TopicPartition
     from elsa.observer import HandlerObserver
     from elsa.registry import Binding
-    from elsa.worker.delivery import SliceResult
     from elsa.worker.executors import Executor, Executors
     from elsa.worker.settlement import Settlement
 
@@ -68,6 +68,7 @@ class PartitionWorker:
         self.generation = generation
         self.observer = observer
         self.closed = False
+        self._is_mixed = len({task.is_async for task in binding.tasks.values()}) > 1
         self.attempts: dict[int, int] = {}
         self.batch = binding.handler.declared.batch if binding.handler is not None else None
         self.batch_wait = binding.first.declared.batch_wait
@@ -82,7 +83,10 @@ class PartitionWorker:
         self._scheduled = False
         self._parked_until: float | None = None
         self._unsettled = 0
-        self._deferred: dict[int, Any] = {}
+        self._deferred: dict[int, tuple[Any, Context]] = {}
+        self._acked_early: set[int] = set()
+        #: first and last offset of the slice that runs
+        self._slice = (0, -1)
         self._singly: int = -1
         self._limit = 16
         self._instance: Any = None
@@ -90,8 +94,10 @@ class PartitionWorker:
         self._torn_down = False
         self._has_run = False
         self._announced = False
-        #: what runs now, for the report of a forced stop: (message, thread identity)
-        self.running: tuple[Any, int] | None = None
+        #: the slice that runs now and the identity of its thread
+        self._run: tuple[Sequence[Any], int] | None = None
+        #: grows by one with each message of it that is through
+        self.progress: Sequence[float] = ()
         #: tells the executor that the running call is to be cancelled (event loop only)
         self.cancel_running: Callable[[], None] | None = None
 
@@ -109,12 +115,26 @@ class PartitionWorker:
     def is_stopping(self) -> bool:
         return self.closed
 
+    @property
+    def running(self) -> tuple[Any, int] | None:
+        """What runs now, for the report of a forced stop: (message, thread identity); may be asked by any thread."""
+        run = self._run
+        if run is None:
+            return None
+        raws, thread = run
+        return raws[min(len(self.progress), len(raws) - 1)], thread
+
     def ack(self, messages: Sequence[Message]) -> None:
         """Finish deferred messages; from any thread."""
-        offsets = []
+        found = []
         with self._lock:
             for message in messages:
-                if self.closed or self._deferred.pop(message.offset, None) is None:
+                if not self.closed and self._is_running(message.offset):
+                    # faster than its handler: kept until that has returned DEFER
+                    self._acked_early.add(message.offset)
+                    continue
+                deferred = self._deferred.pop(message.offset, None)
+                if self.closed or deferred is None:
                     state = "is not assigned here any more" if self.closed else "is not deferred"
                     raise NotAssigned(
                         f"cannot acknowledge {message.topic}[{message.partition}] offset {message.offset}: it {state}",
@@ -123,8 +143,22 @@ class PartitionWorker:
                         offset=message.offset,
                         hint="it will be delivered again" if self.closed else "return elsa.DEFER first, ack once",
                     )
-                offsets.append(message.offset)
-        self.post(Finished(self, offsets))
+                found.append(deferred)
+        self._finish_deferred(found)
+
+    def _is_running(self, offset: int) -> bool:
+        """Whether a message is in the slice that runs now, and was not acknowledged yet (lock held)."""
+        first, last = self._slice
+        return first <= offset <= last and offset not in self._deferred and offset not in self._acked_early
+
+    def _finish_deferred(self, found: Sequence[tuple[Any, Context]]) -> None:
+        """Deferred messages were acknowledged; those that have sent something still wait for its confirmation."""
+        offsets = [raw.offset() for raw, context in found if context.sends is None]
+        if offsets:
+            self.post(Finished(self, offsets))
+        for raw, context in found:
+            if context.sends is not None:
+                self._await_sends(raw, context, DONE)
 
     # -- the group manager's side ------------------------------------------------------------------
 
@@ -183,10 +217,12 @@ class PartitionWorker:
 
     def _executor(self) -> Executor:
         """Where the lane's head runs; tasks of one topic may be of both kinds."""
-        if self.binding.handler is not None or not self._queue:
+        if not self._is_mixed or not self._queue or not self._is_set_up:
             return self._executors.of(self.binding.first)
-        invoker = self.router.invoker(self._queue[0]) if self._is_set_up else None
-        return self._executors.of(invoker.handler if invoker is not None else self.binding.first)
+        invoker = self.router.invoker(self._queue[0])
+        if invoker is not None:
+            return self._executors.of(invoker.handler)
+        return self._executors.of(next(task for task in self.binding.tasks.values() if not task.is_async))
 
     def _schedule(self) -> None:
         """Hand the lane to its executor if there is something to do and nobody has it (lock held)."""
@@ -200,7 +236,8 @@ class PartitionWorker:
     def _waits_for_batch(self) -> bool:
         """Whether a batch that is not full yet waits for more, at most `batch_wait` from its first message."""
         assert self.batch is not None
-        if self._announced or len(self._queue) >= self.batch or self.batch_wait == 0 or self._singly >= 0:
+        is_single = self._queue[0].offset() <= self._singly
+        if self._announced or len(self._queue) >= self.batch or self.batch_wait == 0 or is_single:
             self._announced = False
             return False
         self._parked_until = self._clock.monotonic() + self.batch_wait
@@ -214,25 +251,26 @@ class PartitionWorker:
             queue = self._queue
             if self.batch is not None:
                 count = 1 if queue and queue[0].offset() <= self._singly else self.batch
-                return [queue.popleft() for _ in range(min(count, len(queue)))]
+                return self._begin([queue.popleft() for _ in range(min(count, len(queue)))])
             count = min(self._limit, len(queue))
-            raws = [queue.popleft() for _ in range(count)]
-        if self.router_is_mixed and len(raws) > 1:
-            raws = self._same_kind(raws)
+            return self._begin([queue.popleft() for _ in range(count)])
+
+    def _begin(self, raws: list[Any]) -> list[Any]:
+        """These messages run next (lock held)."""
+        if raws:
+            self._slice = (raws[0].offset(), raws[-1].offset())
         return raws
 
-    @property
-    def router_is_mixed(self) -> bool:
-        """Whether tasks of both kinds share this topic."""
-        return len({task.is_async for task in self.binding.tasks.values()}) > 1
+    def _is_async(self, raw: Any) -> bool:
+        """Which executor a message of a topic with tasks of both kinds needs; any does for one that nobody wants."""
+        invoker = self.router.invoker(raw)
+        return invoker is not None and invoker.is_async
 
-    def _same_kind(self, raws: list[Any]) -> list[Any]:
-        kinds = [(invoker := self.router.invoker(raw)) is not None and invoker.is_async for raw in raws]
-        count = next((i for i, kind in enumerate(kinds) if kind != kinds[0]), len(raws))
-        with self._lock:
-            if not self.closed:
-                self._queue.extendleft(reversed(raws[count:]))
-        return raws[:count]
+    def _leading(self, raws: Sequence[Any], *, is_async: bool) -> int:
+        """How many messages from the first one on may run on this kind of executor."""
+        if not self._is_mixed:
+            return len(raws)
+        return next((i for i, raw in enumerate(raws) if self._is_async(raw) != is_async), len(raws))
 
     def lifecycle(self) -> Callable[[], Any] | None:
         """What the executor calls (or awaits) before the next slice: a class handler's `setup` or `teardown`."""
@@ -258,7 +296,10 @@ class PartitionWorker:
 
     def run(self, raws: Sequence[Any]) -> SliceResult:
         """Run messages in this thread."""
-        self.running = (raws[0], threading.get_ident())
+        count = self._leading(raws, is_async=False)
+        if count < len(raws):
+            return self._rest_later(self.run(raws[:count]), raws[count:]) if count else SliceResult(rest=raws)
+        self.progress, self._run = (), (raws, threading.get_ident())
         self.observer.started(len(raws))
         try:
             return batches.run_batch(self, raws) if self.batch is not None else delivery.run_threads(self, raws)
@@ -267,7 +308,12 @@ class PartitionWorker:
 
     async def run_async(self, raws: Sequence[Any]) -> SliceResult:
         """Run messages on the event loop."""
-        self.running = (raws[0], threading.get_ident())
+        count = self._leading(raws, is_async=True)
+        if count < len(raws):
+            if not count:
+                return SliceResult(rest=raws)
+            return self._rest_later(await self.run_async(raws[:count]), raws[count:])
+        self.progress, self._run = (), (raws, threading.get_ident())
         self.observer.started(len(raws))
         try:
             if self.batch is not None:
@@ -275,6 +321,11 @@ class PartitionWorker:
             return await delivery.run_loop(self, raws)
         finally:
             self.observer.ended(len(raws))
+
+    @staticmethod
+    def _rest_later(result: SliceResult, raws: Sequence[Any]) -> SliceResult:
+        result.rest = [*result.rest, *raws]
+        return result
 
     def run_singly(self, offsets: Sequence[int], attempts: int) -> None:
         """Run these members of a failed batch one at a time, at their last attempt."""
@@ -297,11 +348,17 @@ class PartitionWorker:
 
     def settle(self, result: SliceResult | None) -> bool:
         """Take over what a slice came to; True when the executor should run the lane again."""
-        self.running = None
+        self._run = None
         if result is None:
             return self._release([], None)
         self._adapt(result.durations)
-        counts: dict[str, int] = {"ok": len(result.done) + len(result.sending)}
+        counts: dict[str, int] = {"ok": len(result.done)}
+        if self.attempts and result.done:
+            for offset in result.done:
+                self.attempts.pop(offset, None)
+        if result.done:
+            # before a crash is reported: what is done must not run again
+            self.post(Finished(self, result.done))
         back: list[Any] = list(result.rest)
         park: float | None = None
         for raw, outcome in result.others:
@@ -312,35 +369,60 @@ class PartitionWorker:
                 park = self._clock.monotonic() + outcome.delay
             else:
                 self._conclude(raw, outcome)
-        if self.attempts and result.done:
-            for offset in result.done:
-                self.attempts.pop(offset, None)
-        if result.done:
-            self.post(Finished(self, result.done))
-        for raw, context, _ in result.sending:
-            self._await_sends(raw, context)
+        for raw, context, outcome in result.sending:
+            counts[outcome.kind.value] = counts.get(outcome.kind.value, 0) + 1
+            self._await_sends(raw, context, outcome)
+        if result.deferred:
+            counts[Kind.DEFERRED.value] = len(result.deferred)
+            self._defer(result.deferred)
         self.observer.finished(result.durations, counts)
         return self._release(back, park)
 
+    def _defer(self, deferred: Sequence[tuple[Any, Context]]) -> None:
+        with self._lock:
+            if self.closed:
+                return
+            acked = [one for one in deferred if one[0].offset() in self._acked_early]
+            self._deferred.update((one[0].offset(), one) for one in deferred if one not in acked)
+        self._finish_deferred(acked)
+
     def _release(self, back: list[Any], park: float | None) -> bool:
         with self._lock:
+            self._slice = (0, -1)
+            self._acked_early.clear()
             if self.closed:
                 if self._instance is not None and not self._torn_down:
                     return True
                 self._scheduled = False
                 self._end_if_idle()
                 return False
-            self._queue.extendleft(reversed(back))
+            self._put_back(back)
             if park is not None:
-                self._parked_until = park
-                self.post(Park(self, park))
+                self._park(park)
             self._scheduled = False
             if not self._queue or self._parked_until is not None:
                 return False
             if self.batch is not None and self._waits_for_batch():
                 return False
             self._scheduled = True
+            if self._is_mixed:
+                self._executor().submit(self)
+                return False
             return True
+
+    def _put_back(self, raws: Sequence[Any]) -> None:
+        """Messages go back to the front of the lane, in order (lock held)."""
+        queue = self._queue
+        if raws and queue and queue[0].offset() < raws[-1].offset():
+            # the call of an earlier one has failed late, by a send that was refused
+            self._queue = deque(sorted([*raws, *queue], key=lambda raw: int(raw.offset())))
+        else:
+            queue.extendleft(reversed(raws))
+
+    def _park(self, until: float) -> None:
+        """Run nothing before a time (lock held)."""
+        self._parked_until = max(until, self._parked_until or until)
+        self.post(Park(self, self._parked_until))
 
     def _adapt(self, durations: Sequence[float]) -> None:
         """Slices of slow handlers are short (their results are known early), those of fast ones long."""
@@ -357,10 +439,6 @@ class PartitionWorker:
         elif outcome.kind is Kind.SKIPPED:
             self.attempts.pop(offset, None)
             self.post(Finished(self, [offset]))
-        elif outcome.kind is Kind.DEFERRED:
-            with self._lock:
-                if not self.closed:
-                    self._deferred[offset] = raw
         elif outcome.kind is Kind.CONTINUED:
             self.post(Held(self, [offset]))
         elif outcome.kind is Kind.CRASHED:
@@ -379,6 +457,11 @@ class PartitionWorker:
         self.post(Finished(self, [raw.offset()]))
         self._end_settling()
 
+    def _settled_held(self, raw: Any) -> None:
+        self.attempts.pop(raw.offset(), None)
+        self.post(Held(self, [raw.offset()]))
+        self._end_settling()
+
     def _end_settling(self) -> None:
         with self._lock:
             self._unsettled -= 1
@@ -388,9 +471,10 @@ class PartitionWorker:
         """A copy could not be written and the partition is not ours any more: the message comes again."""
         self._end_settling()
 
-    def _await_sends(self, raw: Any, context: Context) -> None:
+    def _await_sends(self, raw: Any, context: Context, outcome: Outcome) -> None:
         self._begin_settling()
-        self._settlement.confirm_sends(raw, context, self._settled, self._send_failed)
+        settled = self._settled_held if outcome.kind is Kind.CONTINUED else self._settled
+        self._settlement.confirm_sends(raw, context, settled, self._send_failed)
 
     def _send_failed(self, raw: Any, error: BaseException, attempt: int) -> None:
         """A send made by a finished call was refused, so the call has failed: decide as if it had raised."""
@@ -401,9 +485,8 @@ class PartitionWorker:
             with self._lock:
                 if not self.closed:
                     self.attempts[raw.offset()] = outcome.attempt
-                    self._queue.appendleft(raw)
-                    self._parked_until = self._clock.monotonic() + outcome.delay
-                    self.post(Park(self, self._parked_until))
+                    self._put_back([raw])
+                    self._park(self._clock.monotonic() + outcome.delay)
         else:
             self._conclude(raw, outcome)
         self._end_settling()

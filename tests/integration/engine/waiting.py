@@ -1,0 +1,151 @@
+"""Waits for what the engine does: collected calls, conditions with a deadline, what lies in Kafka."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+import pytest
+
+from elsa.config import load
+from elsa.kafka.consumer import BEGINNING, Event, GroupConsumer, classify, to_message
+from elsa.kafka.probe import Probe
+from elsa.message import TopicPartition
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from elsa.message import Message
+
+T = TypeVar("T")
+
+#: longest wait for something that has to happen
+PATIENCE = 20.0
+
+
+class Seen(Generic[T]):
+    """What handlers have seen, in order; called by handlers in any thread, waited for by the test."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._items: list[T] = []
+
+    def __call__(self, item: T) -> None:
+        with self._changed:
+            self._items.append(item)
+            self._changed.notify_all()
+
+    @property
+    def items(self) -> list[T]:
+        """What was seen so far."""
+        with self._changed:
+            return list(self._items)
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def wait(self, count: int, timeout: float = PATIENCE) -> list[T]:
+        """Wait for at least `count` items and return all of them; fails the test when they don't come."""
+        return self.wait_for(lambda items: len(items) >= count, f"{count} items", timeout)
+
+    def wait_for(self, is_enough: Callable[[list[T]], bool], what: str, timeout: float = PATIENCE) -> list[T]:
+        """Wait until the items satisfy a condition and return them."""
+        with self._changed:
+            if not self._changed.wait_for(lambda: is_enough(self._items), timeout):
+                pytest.fail(f"waited {timeout:g} s for {what}, seen: {self._items[-20:]!r} ({len(self._items)})")
+            return list(self._items)
+
+
+def until(is_so: Callable[[], Any], what: str, timeout: float = PATIENCE) -> Any:
+    """Look until something is true and return it; fails the test after `timeout` seconds."""
+    end = time.monotonic() + timeout
+    while not (found := is_so()):
+        if time.monotonic() > end:
+            pytest.fail(f"waited {timeout:g} s until {what}")
+        time.sleep(0.01)
+    return found
+
+
+def stays(is_so: Callable[[], Any], seconds: float, what: str) -> None:
+    """Fail the test when something stops being true within `seconds`."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if not is_so():
+            pytest.fail(f"{what} did not stay so for {seconds:g} s")
+        time.sleep(0.02)
+
+
+class Log:
+    """Looks into a Kafka: committed offsets, everything that a topic holds."""
+
+    def __init__(self, brokers: str) -> None:
+        self._settings = load({"brokers": brokers, "name": "it-log"}, env={}).settings
+        self._probe = Probe(brokers)
+
+    def partitions(self, topic: str) -> int:
+        """How many partitions a topic has, 0 when there is no such topic."""
+        found = self._probe._client.list_topics(timeout=10).topics.get(topic)
+        return len(found.partitions) if found is not None else 0
+
+    def committed(self, group: str, topic: str, partition: int = 0) -> int | None:
+        """The group's committed offset."""
+        consumer = GroupConsumer(self._settings, group)
+        try:
+            place = TopicPartition(topic, partition)
+            return consumer.committed([place], 10)[place]
+        finally:
+            consumer.close()
+
+    def ends(self, topic: str) -> dict[int, int]:
+        """One past the last offset of each partition."""
+        consumer = GroupConsumer(self._settings, None)
+        try:
+            return {p: consumer.watermarks(TopicPartition(topic, p), 10)[1] for p in range(self.partitions(topic))}
+        finally:
+            consumer.close()
+
+    def commit(self, group: str, topic: str, offset: int, partition: int = 0) -> None:
+        """Commit for a group that has no members."""
+        consumer = GroupConsumer(self._settings, group)
+        try:
+            error, _ = consumer.commit_now({TopicPartition(topic, partition): offset})
+            assert error is None, error
+        finally:
+            consumer.close()
+
+    def read(self, topic: str) -> list[Message]:
+        """Everything that a topic holds now, partition by partition."""
+        consumer = GroupConsumer(self._settings, None)
+        open_ends = {TopicPartition(topic, p) for p in range(self.partitions(topic))}
+        found: list[Message] = []
+        try:
+            consumer.assign(dict.fromkeys(open_ends, BEGINNING))
+            end = time.monotonic() + PATIENCE
+            while open_ends:
+                assert time.monotonic() < end, f"{topic} could not be read to its end"
+                for raw in consumer.poll(0.1):
+                    if raw.error() is None:
+                        found.append(to_message(raw))
+                    elif classify(raw) == Event.END_OF_PARTITION:
+                        open_ends.discard(TopicPartition(raw.topic(), raw.partition()))
+        finally:
+            consumer.close()
+        return sorted(found, key=lambda message: (message.partition, message.offset))
+
+    def wait_for(self, topic: str, count: int, timeout: float = PATIENCE) -> list[Message]:
+        """Wait until a topic holds at least `count` messages and return them."""
+        until(
+            lambda: self.partitions(topic) and sum(self.ends(topic).values()) >= count, f"{topic} has {count}", timeout
+        )
+        return self.read(topic)
+
+    def wait_committed(
+        self, group: str, topic: str, offset: int, partition: int = 0, timeout: float = PATIENCE
+    ) -> None:
+        """Wait until a group has committed exactly this offset."""
+        until(
+            lambda: self.committed(group, topic, partition) == offset,
+            f"{group} has committed {offset} of {topic}[{partition}]",
+            timeout,
+        )
