@@ -23,6 +23,7 @@ from elsa.errors import AppNotFound, BrokerUnavailable, ConfigError, Declaration
 from elsa.loading import load_app
 from elsa.observe import logs
 from elsa.worker.control import ControlChannel
+from elsa.worker.spec import share
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -35,6 +36,8 @@ log = logging.getLogger("elsa.worker")
 #: how often the runtime is looked at before and after it is ready
 _STARTING_SECONDS = 0.02
 _RUNNING_SECONDS = 0.5
+#: how long the banner waits for the partition counts; a cluster that is away must not hold it up
+_BANNER_SECONDS = 0.5
 #: how often positions of standalone handlers are reported
 _POSITIONS_SECONDS = 1.0
 
@@ -63,6 +66,7 @@ class WorkerProcess:
         spec = self._news.get()
         if spec["type"] != "spec":
             return exits.OK
+        # what the App says of logs is known only when it is loaded, and loading may have something to log
         logs.setup(spec.get("log_level") or "info", bool(spec.get("json_logs")))
         try:
             runtime = self._start(spec)
@@ -80,25 +84,35 @@ class WorkerProcess:
     def _start(self, spec: Mapping[str, Any]) -> Runtime:
         app = self._app = load_app(spec.get("target"))
         app.configure(**spec.get("options", {}))
+        settings = app.settings
+        logs.setup(spec.get("log_level") or settings.log_level, _first(spec.get("json_logs"), settings.json_logs))
         self._observe(app)
         from elsa.worker.runtime import Runtime  # noqa: PLC0415 - after the app: its errors come without the engine
 
+        index = spec.get("index", 0)
         runtime = self._runtime = Runtime(
             app,
             topics=spec.get("topics", ()),
             exclude=spec.get("exclude", ()),
-            index=spec.get("index", 0),
-            processes=spec.get("processes", 1),
+            index=index,
+            # the spec's number is a guess when the App sets its own
+            processes=settings.processes,
             preferred_slot=spec.get("slot"),
             burst=bool(spec.get("burst")),
-            max_messages=spec.get("max_messages"),
+            max_messages=share(spec.get("max_messages_total"), settings.processes, index),
             positions=spec.get("positions") or {},
         )
         app._runtime = runtime
-        self._channel.send(
-            {"type": "hello", "pid": os.getpid(), "banner": banner(app, runtime), "settings": _for_supervisor(app)}
-        )
         runtime.start()
+        topics = runtime.topics(_BANNER_SECONDS)
+        self._channel.send(
+            {
+                "type": "hello",
+                "pid": os.getpid(),
+                "banner": banner(app, runtime, topics),
+                "settings": _for_supervisor(app),
+            }
+        )
         # What is loaded now stays: the collector need not walk through it again with every slice of messages.
         gc.collect()
         gc.freeze()
@@ -121,7 +135,7 @@ class WorkerProcess:
         code = exit_code(error)
         if code == exits.FAILED:
             log.error("the worker could not start", exc_info=error)
-        self._channel.send({"type": "failed", "code": code, "error": str(error) or repr(error), "fatal": True})
+        self._channel.send({"type": "failed", "code": code, "error": str(error) or repr(error)})
         self._channel.close(1.0)
         return code
 
@@ -202,6 +216,8 @@ class WorkerProcess:
         self._app.stop(limit)
         if not clean:
             self._give_up("handlers did not return in time")
+        # what was counted since the last scrape must not be lost with this process
+        self._channel.send({"type": "samples", "id": 0, "snapshot": self._samples()})
         if reason is not None:
             self._channel.send({"type": "finished", "reason": reason})
         self._channel.close(1.0)
@@ -235,26 +251,30 @@ def exit_code(error: BaseException) -> int:
     return exits.FAILED
 
 
-def banner(app: App, runtime: Runtime) -> dict[str, Any]:
+def banner(app: App, runtime: Runtime, topics: Mapping[str, int]) -> dict[str, Any]:
     """What the supervisor shows when the first worker process has loaded the App."""
     from elsa import __version__  # noqa: PLC0415 - avoids an import cycle through the root
 
+    handlers = {handler.name: handler for binding in runtime.bindings for handler in binding.handlers()}
     rows = []
-    for binding in runtime.bindings:
-        for handler in binding.handlers():
-            declared = handler.declared
-            rows.append(
-                {
-                    "name": handler.name,
-                    "topics": [binding.topic],
-                    "group": binding.group,
-                    "executor": "event loop" if handler.is_async else "threads",
-                    "concurrency": runtime._executors.concurrency(handler),
-                    "batch": declared.batch,
-                    "retry": declared.retry.describe(),
-                    "ordering": declared.ordering,
-                }
-            )
+    for handler in handlers.values():
+        names = [b.topic for b in runtime.bindings if handler in b.handlers()]
+        matched = {
+            t: count for b in runtime.bindings if handler in b.handlers() for t, count in topics.items() if b.matches(t)
+        }
+        rows.append(
+            {
+                "name": handler.name,
+                "topics": names,
+                "partitions": sum(matched.values()) or None,
+                "group": handler.group,
+                "executor": "event loop" if handler.is_async else "threads",
+                "concurrency": runtime.concurrency(handler),
+                "batch": handler.declared.batch,
+                "retry": handler.declared.retry.describe(),
+                "ordering": handler.declared.ordering,
+            }
+        )
     return {
         "app": app.name,
         "brokers": app.settings.brokers,
@@ -262,6 +282,10 @@ def banner(app: App, runtime: Runtime) -> dict[str, Any]:
         "group_protocol": app.settings.group_protocol,
         "handlers": rows,
     }
+
+
+def _first(*values: Any) -> Any:
+    return next((value for value in values if value is not None), None)
 
 
 def _for_supervisor(app: App) -> dict[str, Any]:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from elsa.app import App
+    from elsa.handlers import Handler
     from elsa.observer import PartitionSnapshot
     from elsa.registry import Binding
     from elsa.worker.slots import Slot
@@ -157,6 +158,14 @@ class Runtime:
     def snapshots(self) -> list[PartitionSnapshot]:
         """Every assigned partition, asked of the threads that own them."""
         return [snapshot for manager in self.managers for snapshot in manager.ask(_ASK_SECONDS)]
+
+    def topics(self, timeout: float) -> Mapping[str, int]:
+        """The cluster's topics as last seen; waits for the first look, empty when that took longer."""
+        return self._watcher.seen(timeout) if self._watcher is not None else {}
+
+    def concurrency(self, handler: Handler[Any, Any]) -> int:
+        """How many messages of a handler may be in progress in this process."""
+        return self._executors.concurrency(handler)
 
     def running(self) -> list[dict[str, Any]]:
         """What handlers work on now, for the report of a forced stop."""

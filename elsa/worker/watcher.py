@@ -39,6 +39,8 @@ class Watcher:
         self._managers = managers
         self._clock = clock
         self._ended = threading.Event()
+        self._has_looked = threading.Event()
+        self._topics: Mapping[str, int] = {}
         self._created: set[str] = set()
         self._unowned_since: dict[str, float] = {}
         self._thread = threading.Thread(target=self._run, name="elsa-watcher", daemon=True)
@@ -50,6 +52,11 @@ class Watcher:
         self._ended.set()
         if self._thread.ident is not None and self._thread is not threading.current_thread():
             self._thread.join(timeout)
+
+    def seen(self, timeout: float) -> Mapping[str, int]:
+        """The topics of the last look; waits so long for the first one."""
+        self._has_looked.wait(timeout)
+        return self._topics
 
     def _run(self) -> None:
         while not self._ended.is_set():
@@ -78,6 +85,8 @@ class Watcher:
         created = self._create_missing(topics)
         if created:
             topics = self._app.topics.list(internal=True)
+        self._topics = topics
+        self._has_looked.set()
         news = Topology(topics, created)
         for manager in self._managers:
             manager.mailbox.put(news)
