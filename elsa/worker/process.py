@@ -85,7 +85,8 @@ class WorkerProcess:
         app = self._app = load_app(spec.get("target"))
         app.configure(**spec.get("options", {}))
         settings = app.settings
-        logs.setup(spec.get("log_level") or settings.log_level, _first(spec.get("json_logs"), settings.json_logs))
+        # the command line's wish is among the options by now
+        logs.setup(settings.log_level, settings.json_logs)
         self._observe(app)
         from elsa.worker.runtime import Runtime  # noqa: PLC0415 - after the app: its errors come without the engine
 
@@ -282,10 +283,6 @@ def banner(app: App, runtime: Runtime, topics: Mapping[str, int]) -> dict[str, A
         "group_protocol": app.settings.group_protocol,
         "handlers": rows,
     }
-
-
-def _first(*values: Any) -> Any:
-    return next((value for value in values if value is not None), None)
 
 
 def _for_supervisor(app: App) -> dict[str, Any]:
