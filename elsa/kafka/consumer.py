@@ -100,7 +100,7 @@ class GroupConsumer:
         self._on_error = on_error
         self._on_statistics = on_statistics
         self.is_cooperative = True
-        self._consumer = Consumer(self._config(settings, group, instance), logger=log)
+        self._consumer = Consumer(self._config(settings, group, instance))
 
     def _config(self, settings: Settings, group: str | None, instance: str | None) -> dict[str, Any]:
         owned: dict[str, Any] = {
