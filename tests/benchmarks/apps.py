@@ -1,0 +1,102 @@
+"""The Elsa side of every benchmark: one App whose handler is chosen by BENCH_SHAPE; run by `elsa worker`.
+
+`python -m tests.benchmarks.apps` runs the same App inside a plain program, and `... apps publish` is its sender.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from pathlib import Path
+
+import msgspec
+from msgspec import Struct
+
+import elsa
+from tests.benchmarks.marks import Journal, Tally
+from tests.benchmarks.streams import body, key_of
+
+
+class Order(Struct):
+    """The body of every message."""
+
+    id: int
+    customer: str
+    amount: float
+    note: str
+
+
+app = elsa.App()
+_shape = os.environ.get("BENCH_SHAPE", "")
+_topic = os.environ.get("BENCH_TOPIC", "bench")
+_count = int(os.environ.get("BENCH_COUNT", "0"))
+_file = Path(os.environ.get("BENCH_FILE", os.devnull))
+_is_embedded = __name__ == "__main__"
+
+if _shape == "count":
+    tally = Tally(_count, _file, beside=None if _is_embedded else os.getppid())
+    mark = tally.mark
+
+    @app.handler(_topic)
+    def count(order: Order) -> None:
+        mark(order.id)
+
+elif _shape == "count-async":
+    tally = Tally(_count, _file, beside=None if _is_embedded else os.getppid())
+    mark = tally.mark
+
+    @app.handler(_topic)
+    async def count_async(order: Order) -> None:
+        mark(order.id)
+
+elif _shape == "journal":
+    journal = Journal(_file)
+
+    @app.handler(_topic)
+    def note(order: Order) -> None:
+        journal.mark(order.id)
+
+elif _shape == "journal-generation":
+    journal = Journal(_file)
+
+    @app.handler(_topic)
+    def note_generation(order: Order, ctx: elsa.Context) -> None:
+        journal.mark(order.id, ctx.generation or 0)
+
+elif _shape == "slow":
+
+    @app.handler(_topic)
+    def slow(order: Order) -> None:  # noqa: ARG001 - it is decoded
+        time.sleep(0.001)
+
+elif _shape == "publish":
+
+    @app.handler(_topic)
+    def receive(order: Order) -> None:
+        raise AssertionError(order)
+
+
+def publish() -> None:
+    """Send typed messages until the broker has confirmed all of them; writes the seconds and the CPU seconds."""
+    decode = msgspec.json.Decoder(Order).decode
+    orders = [decode(body(number)) for number in range(_count)]
+    keys = [str(key_of(number)) for number in range(_count)]
+    send = receive.send
+    send(orders[0], key=keys[0]).result(30)
+    begun, cpu = time.perf_counter(), time.process_time()
+    for order, key in zip(orders, keys, strict=True):
+        send(order, key=key)
+    left = app.producer.flush(120)
+    found = {"seconds": time.perf_counter() - begun, "cpu": time.process_time() - cpu, "left": left}
+    _file.write_text(json.dumps(found))
+    app.stop()
+
+
+if _is_embedded:
+    if sys.argv[1:] == ["publish"]:
+        publish()
+    else:
+        with app:
+            tally.done.wait(120)

@@ -1,0 +1,113 @@
+"""The messages of the benchmarks: topics that wait to be handled, and a steady numbered stream."""
+
+from __future__ import annotations
+
+import functools
+import threading
+import time
+import zlib
+from typing import TYPE_CHECKING, Self
+
+if TYPE_CHECKING:
+    from confluent_kafka import Producer
+
+PARTITIONS = 6
+KEYS = 500
+BODY_BYTES = 200
+
+_FRAME = '{{"id":{:d},"customer":"{}","amount":9.5,"note":"{}"}}'
+
+
+def body(number: int) -> bytes:
+    """200 bytes of JSON that `apps.Order` decodes."""
+    text = _FRAME.format(number, "c" * 40, "")
+    return _FRAME.format(number, "c" * 40, "n" * (BODY_BYTES - len(text))).encode()
+
+
+@functools.cache
+def _keys() -> list[bytes]:
+    return [b"%d" % key for key in range(KEYS)]
+
+
+def key_of(number: int) -> int:
+    """The key of a message, as a number below KEYS."""
+    return zlib.crc32(b"%d" % number) % KEYS
+
+
+def producer(brokers: str, **settings: str | float) -> Producer:
+    """A plain producer that keeps as much as a whole benchmark sends."""
+    from confluent_kafka import Producer
+
+    return Producer({"bootstrap.servers": brokers, "queue.buffering.max.messages": 2_000_000, **settings})
+
+
+def create(brokers: str, topic: str, partitions: int = PARTITIONS) -> None:
+    """Make a topic and wait until it can be used."""
+    from confluent_kafka.admin import AdminClient, NewTopic
+
+    admin = AdminClient({"bootstrap.servers": brokers})
+    admin.create_topics([NewTopic(topic, partitions, 1)], operation_timeout=10)[topic].result()
+    deadline = time.monotonic() + 10
+    while True:
+        described = admin.list_topics(topic, timeout=5).topics[topic]
+        if len(described.partitions) == partitions and all(p.leader >= 0 for p in described.partitions.values()):
+            return
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"{topic} has no leaders yet")
+        time.sleep(0.05)
+
+
+def fill(brokers: str, topic: str, count: int) -> None:
+    """Make a topic with `count` waiting messages, keys spread over its partitions."""
+    create(brokers, topic)
+    # idempotent: a retry must not change the order that the cases check
+    client = producer(brokers, **{"linger.ms": 20, "enable.idempotence": "true"})
+    keys = _keys()
+    for number in range(count):
+        key = key_of(number)
+        client.produce(topic, body(number), keys[key], partition=key % PARTITIONS)
+        if number % 5_000 == 0:
+            client.poll(0)
+    if left := client.flush(120):
+        raise TimeoutError(f"{left} messages were not taken by the broker")
+
+
+class Steady:
+    """Messages 0, 1, 2, ... at a steady pace, message i to partition i mod 6, until the block ends.
+
+    `sent_at[i]` is the monotonic time right before message i was handed to the producer.
+    """
+
+    def __init__(self, brokers: str, topic: str, *, per_second: float) -> None:
+        self.sent_at: list[float] = []
+        self._topic = topic
+        self._pause = 1 / per_second
+        self._producer = producer(brokers, **{"linger.ms": 0})
+        self._ending = threading.Event()
+        self._thread = threading.Thread(target=self._send, name="steady-stream", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """Send no more, and wait until the broker has everything; idempotent."""
+        self._ending.set()
+        self._thread.join()
+        self._producer.flush(10)
+
+    def _send(self) -> None:
+        begun = time.monotonic()
+        number = 0
+        while not self._ending.is_set():
+            value, partition = body(number), number % PARTITIONS
+            self.sent_at.append(time.monotonic())
+            self._producer.produce(self._topic, value, partition=partition)
+            self._producer.poll(0)
+            number += 1
+            left = begun + number * self._pause - time.monotonic()
+            if left > 0:
+                time.sleep(left)
