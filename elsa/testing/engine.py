@@ -1,0 +1,272 @@
+"""The worker's engine without its threads: executors that run when told to, a group manager that is stepped.
+
+Everything that decides is the worker's own code; made and stepped by the harness.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import itertools
+import threading
+from collections import deque
+from typing import TYPE_CHECKING, cast
+
+from elsa.testing.consumer import MemoryConsumer, MemoryMembership
+from elsa.testing.recording import RecordingWorker
+from elsa.worker import hooks
+from elsa.worker.acknowledger import Acknowledger
+from elsa.worker.assignment import Assignment
+from elsa.worker.executors import Executor, Executors
+from elsa.worker.executors.loop import EventLoop, LoopExecutor, _new_loop
+from elsa.worker.executors.threads import run_lane
+from elsa.worker.group import GroupManager
+from elsa.worker.settlement import Settlement
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Sequence
+    from typing import Any
+
+    from elsa.app import App
+    from elsa.clock import Clock
+    from elsa.handlers import Handler
+    from elsa.kafka.consumer import GroupConsumer
+    from elsa.message import TopicPartition
+    from elsa.registry import Binding
+    from elsa.testing.log import MemoryLog
+    from elsa.testing.recording import Journal
+    from elsa.worker.assigned import Assigned
+    from elsa.worker.group import Surroundings
+    from elsa.worker.membership import GroupMembership
+    from elsa.worker.partition import PartitionWorker
+
+_EPOCHS = itertools.count(1)
+#: how often the private loop turns for tasks that handlers left behind, before they are left alone
+_TURNS = 20
+
+
+class InlineExecutor:
+    """Lanes of sync handlers, run by `run` in the caller's thread."""
+
+    def __init__(self) -> None:
+        self._lanes: deque[PartitionWorker] = deque()
+
+    def submit(self, worker: PartitionWorker) -> None:
+        self._lanes.append(worker)
+
+    def run(self) -> bool:
+        """Run what was submitted; whether there was anything."""
+        if not self._lanes:
+            return False
+        run_lane(self._lanes.popleft(), self.submit)
+        return True
+
+    def stop(self, timeout: float) -> bool:  # noqa: ARG002 - the seam
+        return True
+
+
+class PrivateLoop:
+    """An event loop that turns only inside `run`; in a thread of its own when the caller's has a running loop."""
+
+    is_current = True
+
+    def __init__(self) -> None:
+        self.loop = _new_loop()
+
+    def run(self, main: Coroutine[Any, Any, None]) -> None:
+        """Run a coroutine to its end."""
+        if asyncio._get_running_loop() is None:
+            self.loop.run_until_complete(main)
+            return
+        # an async test: its loop stands still meanwhile, as it would for any other call that is not awaited
+        thread = threading.Thread(target=self.loop.run_until_complete, args=(main,), name="elsa-test-loop")
+        thread.start()
+        thread.join()
+
+    def turn(self) -> None:
+        """Let tasks that handlers have started do what they can without waiting."""
+        for _ in range(_TURNS):
+            if not asyncio.all_tasks(self.loop):
+                return
+            self.run(asyncio.sleep(0))
+
+    def close(self) -> None:
+        """Cancel what is left, and close."""
+        if self.loop.is_closed():
+            return
+        self.run(self._end())
+        self.loop.close()
+
+    async def _end(self) -> None:
+        tasks = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await self.loop.shutdown_asyncgens()
+        await self.loop.shutdown_default_executor()
+
+
+class InlineExecutors(Executors):
+    """One lane after the other in the caller's thread: no concurrency, so the same order in each run."""
+
+    def __init__(self, app: App) -> None:
+        super().__init__(app.settings)
+        self._inline = InlineExecutor()
+        self._private: PrivateLoop | None = None
+        self._loops: list[LoopExecutor] = []
+
+    def _make(self, handler: Handler[Any, Any]) -> Executor:
+        if not handler.is_async:
+            return self._inline
+        if self._private is None:
+            self._private = PrivateLoop()
+        executor = LoopExecutor(cast("EventLoop", self._private), self.concurrency(handler))
+        self._loops.append(executor)
+        return executor
+
+    def run(self) -> bool:
+        """Run all lanes that have something to do; whether any had."""
+        found = False
+        while self._inline.run() or self._run_loops():
+            found = True
+        return found
+
+    def _run_loops(self) -> bool:
+        found = False
+        for executor in self._loops:
+            while executor._tasks:
+                found = True
+                assert self._private is not None
+                self._private.run(_ended(executor._tasks))
+        if self._private is not None:
+            self._private.turn()
+        return found
+
+    def wait(self, seconds: float) -> None:
+        """Let the loop turn for a while, for tasks that wait for something real."""
+        if self._private is not None:
+            self._private.run(asyncio.sleep(seconds))
+        else:
+            threading.Event().wait(seconds)
+
+    def stop(self, timeout: float) -> bool:  # noqa: ARG002 - the seam
+        if self._private is not None:
+            self._private.close()
+        return True
+
+
+async def _ended(tasks: set[asyncio.Task[None]]) -> None:
+    await asyncio.wait(set(tasks))
+
+
+class SteppedSettlement(Settlement):
+    """Its pauses are those of the harness's clock."""
+
+    def __init__(self, app: App, clock: Clock) -> None:
+        super().__init__(app)
+        self._clock = clock
+        self._sequence = itertools.count()
+        self._due: list[tuple[float, int, Callable[[], None]]] = []
+
+    def later(self, seconds: float, run: Callable[[], None]) -> None:
+        heapq.heappush(self._due, (self._clock.monotonic() + seconds, next(self._sequence), run))
+
+    @property
+    def next_due(self) -> float | None:
+        return self._due[0][0] if self._due else None
+
+    def fire(self, now: float) -> bool:
+        """Run what is due; whether anything was."""
+        found = False
+        while self._due and self._due[0][0] <= now:
+            heapq.heappop(self._due)[2]()
+            found = True
+        return found
+
+    def give_up(self) -> None:
+        """Try every waiting copy once more; a closed worker's is given up when that fails."""
+        waiting, self._due = self._due, []
+        for _, _, run in sorted(waiting):
+            run()
+
+
+class RecordingAssignment(Assignment):
+    """Its workers tell the journal."""
+
+    journal: Journal
+
+    def start(self, assigned: Assigned, generation: int | None) -> None:
+        assigned.worker = RecordingWorker(
+            assigned.partition,
+            assigned.binding,
+            app=self._app,
+            epoch=next(_EPOCHS),
+            generation=generation,
+            executors=self._executors,
+            settlement=self._settlement,
+            observer=assigned.observer,
+            post=self._post,
+            clock=self._clock,
+            journal=self.journal,
+        )
+
+
+class SteppedManager(GroupManager):
+    """A group manager without its thread: `step` does what there is to do, `deliver` hands out the next message."""
+
+    def __init__(
+        self, group: str | None, bindings: Sequence[Binding], around: Surroundings, log: MemoryLog, journal: Journal
+    ) -> None:
+        super().__init__(group, bindings, around)
+        self.assignment = RecordingAssignment(
+            around.app,
+            group,
+            executors=around.executors,
+            settlement=around.settlement,
+            budget=around.budget,
+            post=self.mailbox.put,
+            clock=around.clock,
+            observer=self._observer,
+        )
+        self.assignment.journal = journal
+        # every finished message is committed at once: a test need not wait for that
+        self._acknowledger = Acknowledger(interval=0.0, every=self._settings.commit_every)
+        self.membership = cast("GroupMembership", MemoryMembership(self))
+        self.memory = MemoryConsumer(log, group, self.committed)
+        self.consumer = cast("GroupConsumer", self.memory)
+        self._has_client = True
+
+    @property
+    def next_due(self) -> float | None:
+        """When the next retry, batch or restart is due (monotonic)."""
+        return self._timers[0][0] if self._timers else None
+
+    def step(self) -> bool:
+        """Read the mailbox, fire timers, commit, admit what waits; whether anything was to be done."""
+        mail = self.mailbox.drain()
+        self._read(mail)
+        now = self._clock.monotonic()
+        due = self.next_due is not None and self.next_due <= now
+        self._fire(now)
+        self._commit(now)
+        return bool(self.assignment.admit_waiting()) or due or bool(mail)
+
+    def deliver(self) -> int:
+        """Give the oldest waiting message (for a batch handler all of its partition) to its worker; how many."""
+        raws = self.memory.take(self._most)
+        self._route(raws)
+        return len(raws)
+
+    def _most(self, partition: TopicPartition) -> int:
+        return self.assignment.owned[partition].binding.first.declared.batch or 1
+
+    def close_workers(self) -> None:
+        """Start nothing new; what runs ends with the next steps."""
+        self.assignment.close(list(self.assignment.owned))
+
+    def end(self) -> None:
+        """Commit, tell the hooks, give the partitions up."""
+        ours = self.release(list(self.assignment.owned), deadline=self._clock.monotonic(), commit=True)
+        if ours:
+            hooks.call(self._app, "revoked", ours)
+        self.consumer.unassign(ours)

@@ -1,0 +1,254 @@
+"""What the harness remembers of a run, and the partition worker that tells it; made by the harness."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from elsa import headers as names
+from elsa.errors import DecodeError, Signal
+from elsa.message import Message
+from elsa.outcome import DEFERRED, DONE, Kind, Outcome
+from elsa.worker.delivery import Invoker, Router
+from elsa.worker.partition import PartitionWorker
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from elsa.context import Context
+    from elsa.handlers import Handler
+    from elsa.worker.delivery import SliceResult
+
+
+@dataclass(frozen=True, slots=True)
+class Handled:
+    """What one delivery of one message came to.
+
+    `outcome` is the label of the metrics: "ok", "retried", "dead", "skipped", "deferred", "continued" or "failed"
+    (the handler ended its process). `attempt` begins at 1, `error` is what the handler raised, `reason` why
+    the message is dead or skipped, `delay` the seconds until the next attempt, `result` what the handler returned.
+    When a batch fails as a whole, its first member stands for it.
+    """
+
+    handler: str
+    message: Message
+    outcome: str
+    attempt: int = 1
+    error: BaseException | None = None
+    reason: str = ""
+    delay: float = 0.0
+    result: Any = None
+
+
+class SentMessage(Message):
+    """A message on one of the harness's topics; `json()` decodes its value."""
+
+    __slots__ = ()
+
+    def json(self) -> Any:
+        """The value as JSON; None for a tombstone. Raises DecodeError when it is something else."""
+        if self.value is None:
+            return None
+        try:
+            return msgspec.json.decode(self.value)
+        except msgspec.DecodeError as error:
+            raise DecodeError(f"{self.topic}[{self.partition}] offset {self.offset} is no JSON: {error}") from error
+
+    def text(self, header: str) -> str | None:
+        """The last header of that name as text."""
+        return names.text(self.headers, header)
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """A message that was given up, with its headers decoded.
+
+    `reason` is exhausted, rejected, decode, unknown or timeout; `message` the copy as it lies on the
+    dead-letter topic, `origin` the source's `topic:partition:offset`.
+    """
+
+    message: SentMessage
+    handler: str
+    reason: str
+    attempt: int
+    origin: str
+    error_type: str | None
+    error_message: str | None
+    traceback: str | None
+
+    @classmethod
+    def of(cls, message: SentMessage) -> DeadLetter | None:
+        """A message read as dead letter; None for any other."""
+        origin, reason = message.text(names.ORIGIN), message.text(names.REASON)
+        if origin is None or reason is None:
+            return None
+        return cls(
+            message,
+            message.text(names.HANDLER) or "",
+            reason,
+            int(message.text(names.ATTEMPT) or 1),
+            origin,
+            message.text(names.ERROR_TYPE),
+            message.text(names.ERROR_MESSAGE),
+            message.text(names.TRACEBACK),
+        )
+
+    @property
+    def source(self) -> str:
+        """The topic it came from."""
+        return self.origin.rsplit(":", 2)[0]
+
+
+class Journal:
+    """What has happened since the harness began, and the errors that its caller has not seen yet."""
+
+    def __init__(self) -> None:
+        self.handled: list[Handled] = []
+        self.results: list[Any] = []
+        self.errors: list[BaseException] = []
+        self._seen: list[BaseException] = []
+
+    def failed(self, error: BaseException) -> None:
+        """Note an error once; signals are what a handler wants, so they are none."""
+        if isinstance(error, Signal) or any(error is one for one in self._seen):
+            return
+        self._seen.append(error)
+        self.errors.append(error)
+
+    def raise_interrupts(self) -> None:
+        """Raise what is no error of a handler (KeyboardInterrupt, pytest's skip and fail), whatever else there is."""
+        for error in self.errors:
+            if not isinstance(error, (Exception, SystemExit)):
+                self.take_errors()
+                raise error
+
+    def take_errors(self) -> list[BaseException]:
+        """The errors since the last call. An error that is raised again later counts again."""
+        errors, self.errors, self._seen = self.errors, [], []
+        return errors
+
+
+class RecordingInvoker(Invoker):
+    """Notes each error and each result on their way through."""
+
+    journal: Journal
+    decided: Outcome
+    #: what the running calls returned, by offset
+    values: dict[int, Any]
+
+    def failed(self, error: BaseException, attempt: int, raw: Any) -> Outcome:
+        self.decided = super().failed(error, attempt, raw)
+        self.journal.failed(error)
+        return self.decided
+
+    def interpret(self, value: Any, raws: Sequence[Any], attempt: int) -> Outcome:
+        outcome = super().interpret(value, raws, attempt)
+        if outcome.kind is Kind.DONE:
+            self.values.update((raw.offset(), outcome.result) for raw in raws)
+            if self.handler.declared.batch is not None:
+                self.journal.results.append(outcome.result)
+        return outcome
+
+
+class RecordingWorker(PartitionWorker):
+    """A partition worker that tells the journal what each message came to; the decisions are not its own."""
+
+    def __init__(self, *args: Any, journal: Journal, **fields: Any) -> None:
+        super().__init__(*args, **fields)
+        self._journal = journal
+        self._raws: dict[int, Any] = {}
+        self._values: dict[int, Any] = {}
+        #: calls that have ended, and are what they are when their sends are confirmed
+        self._sending: dict[int, Handled] = {}
+
+    def lifecycle(self) -> Callable[[], Any] | None:
+        was_set_up = self._is_set_up
+        step = super().lifecycle()
+        if self._is_set_up and not was_set_up:
+            self.router = Router(self.binding, self._invoker)
+        return step
+
+    def _invoker(self, handler: Handler[Any, Any]) -> Invoker:
+        invoker = RecordingInvoker(handler, self._instance, self.observer, self._clock)
+        invoker.journal = self._journal
+        invoker.values = self._values
+        return invoker
+
+    def run(self, raws: Sequence[Any]) -> SliceResult:
+        self._raws = {raw.offset(): raw for raw in raws}
+        return super().run(raws)
+
+    async def run_async(self, raws: Sequence[Any]) -> SliceResult:
+        self._raws = {raw.offset(): raw for raw in raws}
+        return await super().run_async(raws)
+
+    def settle(self, result: SliceResult | None) -> bool:
+        if result is not None:
+            self._record(result)
+        return super().settle(result)
+
+    def _record(self, result: SliceResult) -> None:
+        for offset in result.done:
+            self._note(self._raws[offset], Outcome(Kind.DONE, result=self._values.get(offset)))
+        for raw, outcome in result.others:
+            self._note(raw, outcome)
+        for raw, _ in result.deferred:
+            self._note(raw, DEFERRED)
+        if self.batch is None:
+            finished = [*result.done, *(raw.offset() for raw, _, what in result.sending if what.kind is Kind.DONE)]
+            self._journal.results += [self._values.get(offset) for offset in finished]
+        self._values.clear()
+
+    def _handled(self, raw: Any, outcome: Outcome) -> Handled:
+        invoker = self.router.invoker(raw)
+        return Handled(
+            invoker.handler.name if invoker is not None else self.binding.name,
+            self.to_message(raw),
+            outcome.kind.value,
+            self.attempts.get(raw.offset(), 0) + 1,
+            outcome.error,
+            outcome.reason,
+            outcome.delay,
+            outcome.result,
+        )
+
+    def _note(self, raw: Any, outcome: Outcome) -> None:
+        self._journal.handled.append(self._handled(raw, outcome))
+        if outcome.error is not None:
+            self._journal.failed(outcome.error)
+
+    def _await_sends(self, raw: Any, context: Context, outcome: Outcome) -> None:
+        self._sending[raw.offset()] = self._handled(raw, outcome)
+        super()._await_sends(raw, context, outcome)
+
+    def _confirmed(self, raw: Any) -> None:
+        handled = self._sending.pop(raw.offset(), None)
+        if handled is not None:
+            self._journal.handled.append(handled)
+
+    def _settled(self, raw: Any) -> None:
+        self._confirmed(raw)
+        super()._settled(raw)
+
+    def _settled_held(self, raw: Any) -> None:
+        self._confirmed(raw)
+        super()._settled_held(raw)
+
+    def _send_failed(self, raw: Any, error: BaseException, attempt: int) -> None:
+        self._sending.pop(raw.offset(), None)
+        super()._send_failed(raw, error, attempt)
+        invoker = self.router.invoker(raw)
+        assert isinstance(invoker, RecordingInvoker)
+        self._note(raw, invoker.decided)
+
+    def _finish_deferred(self, found: Sequence[tuple[Any, Context]]) -> None:
+        for raw, context in found:
+            if context.sends is None:
+                self._note(raw, DONE)
+        super()._finish_deferred(found)
+
+    def crashed(self, error: BaseException) -> None:
+        self._journal.failed(error)
+        super().crashed(error)
