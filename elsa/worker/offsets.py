@@ -55,6 +55,10 @@ class Tracker:
                 self.passed += 1
                 self.base = offset + 1
                 self.unfinished -= 1
+                while finished and pending and pending[0] in finished:
+                    self.base = pending.popleft() + 1
+                    finished.remove(self.base - 1)
+                    self.passed += 1
             elif offset >= self.base and offset not in finished:
                 finished.add(offset)
                 self.unfinished -= 1
