@@ -9,9 +9,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 HIDDEN = "***"
-_SECRET = re.compile(r"password|secret|key|token|oauth|credential|sasl\.jaas", re.IGNORECASE)
-#: `ssl.key.location` and its like hold the path of a secret, which helps whoever looks for it
-_PATH = re.compile(r"\.location$", re.IGNORECASE)
+_SECRET = re.compile(r"password|passphrase|secret|key|token|oauth|credential|sasl\.jaas", re.IGNORECASE)
+#: `ssl.key.location` and its like hold the path of a secret, or its address, which helps whoever looks for it
+_PUBLIC = re.compile(r"\.(location|url|id)$", re.IGNORECASE)
 
 
 def is_secret(key: str) -> bool:
@@ -20,7 +20,7 @@ def is_secret(key: str) -> bool:
     >>> is_secret("sasl.password"), is_secret("ssl.ca.location")
     (True, False)
     """
-    return _SECRET.search(key) is not None and _PATH.search(key) is None
+    return _SECRET.search(key) is not None and _PUBLIC.search(key) is None
 
 
 def redact_kafka(kafka: Mapping[str, Any]) -> dict[str, Any]:

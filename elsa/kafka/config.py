@@ -14,6 +14,7 @@ from confluent_kafka import Consumer, KafkaException, Producer
 from elsa.clock import SYSTEM
 from elsa.errors import ConfigError
 from elsa.kafka.properties import COMMON, CONSUMER_ONLY, OWNED, PRODUCER_ONLY
+from elsa.redaction import is_secret
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -52,10 +53,6 @@ _NUMBERS = re.compile(r"\d+")
 #: where librdkafka's own log lines go
 logger = logging.getLogger("elsa.kafka.client")
 logger.addFilter(OncePerMinute())
-
-_SECRET_WORDS = ("password", "passphrase", "secret", "oauthbearer.config", "key.pem", "ssl_key", "token", "credentials")
-_PUBLIC = frozenset({"sasl.oauthbearer.token.endpoint.url", "sasl.oauthbearer.client.credentials.client.id"})
-HIDDEN = "********"
 
 
 def client_config(settings: Settings, kind: Kind, **owned: Any) -> dict[str, Any]:
@@ -132,24 +129,6 @@ def _wrong_key(kafka: Mapping[str, Any], text: str) -> ConfigError:
         known = difflib.get_close_matches(culprit, sorted(CONSUMER_ONLY | PRODUCER_ONLY | COMMON | OWNED.keys()), n=1)
         hint = f"did you mean {known[0]!r}?" if known else "see librdkafka's CONFIGURATION.md for the keys"
     return ConfigError(f"kafka[{culprit!r}] is refused: {text}", hint=hint)
-
-
-def redact(mapping: Mapping[str, Any]) -> dict[str, Any]:
-    """A copy that may be shown: passwords, keys and tokens are hidden.
-
-    >>> redact({"sasl.username": "ann", "sasl.password": "tiger"})
-    {'sasl.username': 'ann', 'sasl.password': '********'}
-    """
-    return {name: HIDDEN if is_secret(name) and value not in (None, "") else value for name, value in mapping.items()}
-
-
-def is_secret(name: str) -> bool:
-    """Whether the value of this key must never be shown.
-
-    >>> is_secret("ssl.key.password"), is_secret("ssl.ca.location")
-    (True, False)
-    """
-    return name not in _PUBLIC and any(word in name for word in _SECRET_WORDS)
 
 
 def milliseconds(seconds: float) -> int:

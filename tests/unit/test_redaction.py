@@ -31,3 +31,22 @@ def test_other_keys_are_shown(key: str) -> None:
 
 def test_brokers_without_credentials_are_shown_as_they_are() -> None:
     assert redact_brokers("one:9092,two:9092") == "one:9092,two:9092"
+
+
+def test_every_kind_of_kafka_secret_is_hidden() -> None:
+    shown = redact_kafka(
+        {
+            "sasl.password": "tiger",
+            "ssl.key.pem": "tiger",
+            "ssl.key.password": "tiger",
+            "sasl.oauthbearer.config": "secret=tiger",
+            "sasl.oauthbearer.client.secret": "tiger",
+            "sasl.oauthbearer.assertion.private.key.passphrase": "tiger",
+            "sasl.username": "ann",
+            "ssl.ca.location": "ca.pem",
+            "sasl.oauthbearer.token.endpoint.url": "https://sso.example",
+        }
+    )
+
+    assert {HIDDEN} == {shown[name] for name in list(shown)[:6]}
+    assert list(shown.values())[6:] == ["ann", "ca.pem", "https://sso.example"]
