@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 import pytest
 
 from elsa.config import load
+from elsa.errors import KafkaError
 from elsa.kafka.consumer import BEGINNING, Event, GroupConsumer, classify, to_message
 from elsa.kafka.probe import Probe
 from elsa.message import TopicPartition
@@ -133,11 +134,16 @@ class Log:
             consumer.close()
         return sorted(found, key=lambda message: (message.partition, message.offset))
 
-    def wait_for(self, topic: str, count: int, timeout: float = PATIENCE) -> list[Message]:
+    def wait_for(self, topic: str, count: int) -> list[Message]:
         """Wait until a topic holds at least `count` messages and return them."""
-        until(
-            lambda: self.partitions(topic) and sum(self.ends(topic).values()) >= count, f"{topic} has {count}", timeout
-        )
+
+        def holds() -> bool:
+            try:
+                return self.partitions(topic) > 0 and sum(self.ends(topic).values()) >= count
+            except KafkaError:  # just being made: its partitions have no leader yet
+                return False
+
+        until(holds, f"{topic} holds {count} messages")
         return self.read(topic)
 
     def wait_committed(
