@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from contextlib import AbstractContextManager
 
-    from elsa.message import Message
+    from elsa.message import Message, TopicPartition
 
 
 class Span(Protocol):
@@ -89,7 +89,7 @@ class GroupObserver:
 
     def lost(self, partitions: Sequence[tuple[str, int]]) -> None: ...
 
-    def committed(self, outcome: str, seconds: float, offsets: Mapping[tuple[str, int], int]) -> None:
+    def committed(self, outcome: str, seconds: float, offsets: Mapping[TopicPartition, int]) -> None:
         """A commit ended; `outcome` is ok or error."""
 
     def polled(self, now: float) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from elsa.codecs import NAMED, Codec, resolve
 from elsa.errors import DeclarationError, UnsupportedOption
-from elsa.policies.retry import NEVER, Retry
+from elsa.policies.retry import DEFAULT, NEVER, Retry
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -43,7 +43,7 @@ class Options:
     partitions: tuple[int, ...] | None = None
     partitions_count: int | None = None
     topic_config: Mapping[str, str] | None = None
-    retry: Retry = Retry()
+    retry: Retry = DEFAULT
     dead_letter: str | None = None
     on_exhausted: str = "dead_letter"
     timeout: float | None = None
@@ -65,7 +65,7 @@ def check(where: str, group: str | None, given: Mapping[str, Any]) -> Options:
             raise DeclarationError(f"{where}: unknown option {name!r}", hint=hint)
     values = {name: value for name, value in given.items() if name in known}
     _check_values(where, values)
-    _check_start(where, group, values)
+    _check_start(where, values)
     values["codec"] = resolve(values.get("codec", "json"))
     if (retry := values.get("retry")) is False or ("retry" in values and retry is None):
         values["retry"] = NEVER
@@ -105,7 +105,7 @@ def _check_values(where: str, values: Mapping[str, Any]) -> None:
         raise DeclarationError(f"{where}: retry={retry!r} is no elsa.Retry", hint="retry=None means: never again")
 
 
-def _check_start(where: str, group: str | None, values: Mapping[str, Any]) -> None:
+def _check_start(where: str, values: Mapping[str, Any]) -> None:
     def fine(start: Any) -> bool:
         if isinstance(start, datetime):
             if start.tzinfo is None:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from elsa.clock import Clock
+    from elsa.message import TopicPartition
     from elsa.observe.exposition import Family
     from elsa.observe.partitions import HandlerKey
     from elsa.observer import PartitionSnapshot
@@ -230,7 +231,7 @@ class _GroupMetrics(GroupObserver):
         with self._lock:
             self._rebalances.add("lost")
 
-    def committed(self, outcome: str, seconds: float, offsets: Mapping[tuple[str, int], int]) -> None:  # noqa: ARG002 - in the snapshot
+    def committed(self, outcome: str, seconds: float, offsets: Mapping[TopicPartition, int]) -> None:  # noqa: ARG002 - in the snapshot
         with self._lock:
             self._commits.add(outcome)
             self._commit_durations.observe(seconds)

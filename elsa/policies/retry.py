@@ -6,7 +6,7 @@ import random
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from elsa.errors import DecodeError, DeclarationError, Reject, RetryLater, Skip, UnsupportedOption
+from elsa.errors import DeclarationError, DecodeError, Reject, RetryLater, Skip, UnsupportedOption
 from elsa.outcome import Kind, Outcome
 
 if TYPE_CHECKING:
@@ -91,4 +91,5 @@ class Retry:
         return f"{self.max_attempts} attempts, {self.base:g} s x {self.factor:g} up to {self.max_delay:g} s{jitter}"
 
 
+DEFAULT = Retry()
 NEVER = Retry(max_attempts=1)

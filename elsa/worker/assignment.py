@@ -170,15 +170,11 @@ class Assignment:
 
     def cancel(self, partitions: Iterable[TopicPartition]) -> list[PartitionWorker]:
         """Interrupt what can be interrupted; the workers that were still running."""
-        running = [
-            assigned.worker
-            for p in partitions
-            if (assigned := self.owned.get(p)) is not None and assigned.worker in self.ending
-        ]
+        wanted = {assigned.worker for p in partitions if (assigned := self.owned.get(p)) is not None}
+        running = [worker for worker in self.ending if worker in wanted]
         for worker in running:
-            assert worker is not None
             worker.cancel()
-        return [worker for worker in running if worker is not None]
+        return running
 
     def remove(self, partitions: Iterable[TopicPartition]) -> None:
         """Forget partitions; later results of their workers are of an old epoch."""

@@ -231,7 +231,7 @@ def run_threads(site: Any, raws: Sequence[Any]) -> SliceResult:
             else:
                 outcome = _spanned(invoker, raw, context, attempt)
         except Exception as error:  # border: whatever user code raises is the message's outcome, never ours
-            outcome = invoker.failed(error, attempt, raw)  # type: ignore[union-attr]  # unknown() does not raise
+            outcome = invoker.failed(error, attempt, raw)
         except BaseException as error:  # SystemExit, MemoryError: no failure of the message
             outcome = Outcome(Kind.CRASHED, error=error, attempt=attempt)
         now = _counter()
@@ -290,7 +290,7 @@ async def run_loop(site: Any, raws: Sequence[Any]) -> SliceResult:
             # Only a revoke or a stop cancels this task; a handler that cancels itself has failed.
             outcome = ABANDONED if site.closed else _cancelled(invoker, error, attempt, raw)
         except Exception as error:  # border: whatever user code raises is the message's outcome, never ours
-            outcome = invoker.failed(error, attempt, raw)  # type: ignore[union-attr]  # unknown() does not raise
+            outcome = invoker.failed(error, attempt, raw)
         except BaseException as error:  # SystemExit, MemoryError: no failure of the message
             outcome = Outcome(Kind.CRASHED, error=error, attempt=attempt)
         now = _counter()

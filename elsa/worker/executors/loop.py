@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import importlib.util
 import threading
 from collections import deque
@@ -88,9 +89,12 @@ class LoopExecutor:
             # handlers that never really wait would otherwise keep the loop from everybody else
             await _breathe()
 
+    def _cancel(self, task: asyncio.Task[None]) -> None:
+        self._loop.loop.call_soon_threadsafe(task.cancel)
+
     async def _slice(self, worker: PartitionWorker, task: asyncio.Task[None]) -> bool:
         result = None
-        worker.cancel_running = lambda: self._loop.loop.call_soon_threadsafe(task.cancel)
+        worker.cancel_running = functools.partial(self._cancel, task)
         try:
             step = worker.lifecycle()
             if step is not None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from prometheus_client import CollectorRegistry, Counter
 
+from elsa.message import TopicPartition
 from elsa.observe import catalogue, metrics
 from elsa.observe.catalogue import CATALOGUE
 from elsa.observe.exposition import from_prometheus
@@ -37,7 +38,7 @@ def tell_everything(observer: PrometheusObserver, partition: Callable[..., Any])
     group.assigned([("orders", 0)])
     group.revoked([("orders", 0)], 0.3)
     group.lost([("orders", 0)])
-    group.committed("ok", 0.004, {("orders", 0): 5})
+    group.committed("ok", 0.004, {TopicPartition("orders", 0): 5})
     group.committed("error", 0.004, {})
     group.polled(1.0)
     group.restarted("partition", "ValueError: boom")

@@ -148,7 +148,12 @@ def test_every_lane_finds_a_thread_however_the_submits_are_spaced(pause: float) 
 def test_a_pool_that_still_runs_says_so_when_it_is_stopped() -> None:
     pool = ThreadExecutor("stuck", 1)
     gate, entered = threading.Event(), threading.Event()
-    lane = Lane([[1]], lambda raws: (entered.set(), gate.wait(5)))
+
+    def work(raws: list[int]) -> None:
+        entered.set()
+        gate.wait(5)
+
+    lane = Lane([[1]], work)
     pool.submit(lane)  # type: ignore[arg-type]  # a stand-in
     assert entered.wait(5)
 
