@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 
 from elsa.config import Settings
-from elsa.errors import BrokerUnavailable, ConfigError, TopicError
+from elsa.errors import BrokerUnavailable, ConfigError, TopicError, UnknownTopic
 from elsa.kafka.admin import Admin
 from elsa.message import TopicPartition
+
+if TYPE_CHECKING:
+    from elsa.kafka.mock import MockCluster
 
 
 @pytest.fixture
@@ -49,3 +54,16 @@ def test_a_forked_child_makes_its_own_client(admin: Admin) -> None:
     admin._after_fork()
 
     assert before is not admin._client()
+
+
+def test_a_cluster_without_a_controller_lists_its_partitions_all_the_same(elsa_mock_kafka: MockCluster) -> None:
+    admin = Admin(Settings(brokers=elsa_mock_kafka.bootstrap))
+    admin._client().list_topics("orders", 5)
+
+    partitions = admin.partitions("orders")
+
+    assert [info.partition for info in partitions] == [0, 1, 2, 3]
+    assert {info.leader for info in partitions} == {1}
+    assert partitions[0].replicas == partitions[0].isr == (1,)
+    with pytest.raises(UnknownTopic, match="topic 'nothing' does not exist"):
+        admin.partitions("nothing")
