@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 import click
 
 from elsa import exits
@@ -37,16 +39,18 @@ def command(
     """Watch a worker on real Kafka and real data: the 336,776 flights that left New York in 2013.
 
     Starts a Kafka, publishes the flights by aircraft, runs `elsa worker` over them and shows what it counts.
-    Ctrl-C ends all of it. The first run fetches Kafka (43 MB), once for all projects.
+    Ctrl-C ends all of it. The first run fetches Kafka (44 MB), once for all projects.
     """
-    from elsa.cli.broker import _interrupted_by_signals
     from elsa.cli.demo_views import choose_view
+    from elsa.cli.interrupts import interrupted_by_signals
     from elsa.demo.run import Plan, run
 
     if fast and context.get_parameter_source("rate") is not click.core.ParameterSource.DEFAULT:
         raise click.UsageError("--fast has no rate: give --rate or --fast, not both")
+    # what goes wrong for good is raised; the rest would tear the table apart
+    logging.getLogger("elsa").addHandler(logging.NullHandler())
     plan = Plan(rate=None if fast else rate, processes=processes, messages=messages, seconds=seconds)
-    with choose_view(as_json=as_json) as view, _interrupted_by_signals():
+    with choose_view(as_json=as_json) as view, interrupted_by_signals():
         try:
             run(plan, view)
         except KeyboardInterrupt:

@@ -7,7 +7,7 @@ import contextlib
 from typing import TYPE_CHECKING, Any, Self
 
 from elsa.cli import output
-from elsa.cli.broker import _fetch_progress
+from elsa.cli.fetching import fetch_progress
 from elsa.demo.results import CARRIERS
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class ShownView(abc.ABC):
     def fetching(self) -> contextlib.AbstractContextManager[Progress | None]:
         """Around the start of Kafka: where the one-time fetch is reported to."""
         output.say("starting Kafka")
-        return _fetch_progress(is_quiet=False)
+        return fetch_progress(is_quiet=False)
 
     def note(self, text: str) -> None:
         """Something that a person should know, on stderr."""

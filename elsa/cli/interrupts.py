@@ -1,0 +1,38 @@
+"""Turns the signals that end a program into KeyboardInterrupt; used by `elsa broker` and `elsa demo`."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+from typing import TYPE_CHECKING
+
+from elsa import exits
+from elsa.clock import SYSTEM
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_SAME_SIGNAL_SECONDS = 1.0
+
+
+@contextlib.contextmanager
+def interrupted_by_signals() -> Iterator[None]:
+    """INT and TERM raise KeyboardInterrupt once; a second one ends the program now, the keeper ends the brokers."""
+    first: float | None = None
+
+    def interrupt(*_: object) -> None:
+        nonlocal first
+        if first is None:
+            first = SYSTEM.monotonic()
+            raise KeyboardInterrupt
+        # Terminal, shell and process manager may each pass on the same ctrl-C.
+        if SYSTEM.monotonic() - first > _SAME_SIGNAL_SECONDS:
+            os._exit(exits.FORCED)
+
+    before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
