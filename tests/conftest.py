@@ -21,6 +21,14 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         require_kafka()
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _own_runtime_dir(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep the slots of the tests' workers out of the user's folder: a default, so that no test sees it as a setting."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_RUNTIME_DIR", str(tmp_path_factory.mktemp("runtime")))
+        yield
+
+
 @pytest.fixture(scope="session")
 def kafka(elsa_kafka: KafkaService) -> KafkaService:
     """The session's real Kafka; never stop it, other tests use it (`kafka_cluster` is for that)."""
