@@ -23,7 +23,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def _own_runtime_dir(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Keep the slots of the tests' workers out of the user's folder: a default, so that no test sees it as a setting."""
+    """Keep the slots of tests' workers out of the user's folder; a default, so that no test sees a setting."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_RUNTIME_DIR", str(tmp_path_factory.mktemp("runtime")))
         yield
