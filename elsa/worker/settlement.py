@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from elsa import names
 from elsa.errors import ElsaError, MessageTooLarge, UnknownTopic
+from elsa.kafka.producer import in_poll_thread
 from elsa.policies import dead_letter
 from elsa.policies.backoff import Backoff
 
@@ -46,7 +47,12 @@ class Settlement:
 
     def dead_letter(self, worker: PartitionWorker, raw: Any, outcome: Outcome, settled: Callable[[Any], None]) -> None:
         """Copy the message to its dead-letter topic; `settled(raw)` once that is confirmed."""
-        _Copy(self, worker, raw, outcome, settled).send()
+        copy = _Copy(self, worker, raw, outcome, settled)
+        if in_poll_thread():
+            # a send was refused; looking the copy's topic up inside a report aborts the process (confluent-kafka 2.16)
+            self.later(0, copy.send)
+        else:
+            copy.send()
 
     def later(self, seconds: float, run: Callable[[], None]) -> None:
         """Run something again after a pause, unless the process stops before."""

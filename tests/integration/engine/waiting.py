@@ -92,9 +92,16 @@ class Log:
     def committed(self, group: str, topic: str, partition: int = 0) -> int | None:
         """The group's committed offset."""
         consumer = GroupConsumer(self._settings, group)
+        place = TopicPartition(topic, partition)
+        end = time.monotonic() + PATIENCE
         try:
-            place = TopicPartition(topic, partition)
-            return consumer.committed([place], 10)[place]
+            while True:
+                try:
+                    return consumer.committed([place], 10)[place]
+                except KafkaError:  # the first question after a broker's start finds no coordinator yet
+                    if time.monotonic() > end:
+                        raise
+                    time.sleep(0.1)
         finally:
             consumer.close()
 
@@ -155,3 +162,21 @@ class Log:
             f"{group} has committed {offset} of {topic}[{partition}]",
             timeout,
         )
+
+
+def delete_records(brokers: str, topic: str, before: int, partition: int = 0) -> None:
+    """Delete a partition's records below an offset, as retention does."""
+    from confluent_kafka import TopicPartition as Line
+
+    client: Any = Probe(brokers)._client
+    for future in client.delete_records([Line(topic, partition, before)]).values():
+        future.result(10)
+
+
+def add_partitions(brokers: str, topic: str, total: int) -> None:
+    """Let a topic grow to `total` partitions."""
+    from confluent_kafka.cimpl import NewPartitions
+
+    client: Any = Probe(brokers)._client
+    for future in client.create_partitions([NewPartitions(topic, total)]).values():
+        future.result(10)
