@@ -68,7 +68,7 @@ elif _shape == "journal-generation":
 elif _shape == "slow":
 
     @app.handler(_topic)
-    def slow(order: Order) -> None:  # noqa: ARG001 - it is decoded
+    def slow(order: Order) -> None:
         time.sleep(0.001)
 
 elif _shape == "publish":

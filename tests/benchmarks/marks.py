@@ -11,7 +11,6 @@ import struct
 import threading
 import time
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tests.benchmarks.measure import process_seconds
@@ -19,6 +18,7 @@ from tests.benchmarks.streams import key_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
 _ENTRY = struct.Struct("=qqqd")
 

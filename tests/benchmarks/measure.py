@@ -86,7 +86,11 @@ def median(values: Iterable[float]) -> float:
 def machine() -> str:
     """Cores, processor, memory and present load of this machine, in one line."""
     model = next(
-        (line.partition(":")[2].strip() for line in (_PROC / "cpuinfo").read_text().splitlines() if "model name" in line),
+        (
+            line.partition(":")[2].strip()
+            for line in (_PROC / "cpuinfo").read_text().splitlines()
+            if "model name" in line
+        ),
         platform.machine(),
     )
     total = int((_PROC / "meminfo").read_text().split()[1]) * 1024 / 2**30
@@ -99,4 +103,6 @@ def versions() -> str:
     from confluent_kafka import libversion
 
     parts = [f"{name} {version(name)}" for name in ("elsa", "confluent-kafka", "msgspec")]
-    return ", ".join([f"Python {sys.version.split()[0]}", *parts, f"librdkafka {libversion()[0]}", "Apache Kafka 4.4.0"])
+    return ", ".join(
+        [f"Python {sys.version.split()[0]}", *parts, f"librdkafka {libversion()[0]}", "Apache Kafka 4.4.0"]
+    )

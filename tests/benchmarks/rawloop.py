@@ -11,7 +11,6 @@ import signal
 import sys
 import time
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer
@@ -21,6 +20,7 @@ from tests.benchmarks.streams import body, key_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from types import FrameType
 
 BROKERS = os.environ["ELSA_BROKERS"]
 GROUP = os.environ["ELSA_NAME"]
@@ -71,9 +71,7 @@ def slow() -> None:
 
 def publish() -> None:
     """produce() of ready bytes with a delivery callback and Elsa's guarantees, until all are confirmed."""
-    client = Producer(
-        {"bootstrap.servers": BROKERS, "acks": "all", "enable.idempotence": True, "linger.ms": 5}
-    )
+    client = Producer({"bootstrap.servers": BROKERS, "acks": "all", "enable.idempotence": True, "linger.ms": 5})
     failed: list[KafkaError] = []
 
     def delivered(error: KafkaError | None, _: Message) -> None:

@@ -39,7 +39,9 @@ class Row:
     @property
     def ratios(self) -> list[float]:
         """Elsa's value by the raw loop's of the same repetition."""
-        return [mine / theirs for mine, theirs in zip(self.elsa, self.raw, strict=True) if theirs] if self.raw else []
+        if len(self.raw) != len(self.elsa):  # one of them has no such case
+            return []
+        return [mine / theirs for mine, theirs in zip(self.elsa, self.raw, strict=True) if theirs]
 
     @property
     def verdict(self) -> bool | None:

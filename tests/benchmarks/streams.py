@@ -9,6 +9,8 @@ import zlib
 from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from confluent_kafka import Producer
 
 PARTITIONS = 6
@@ -34,7 +36,7 @@ def key_of(number: int) -> int:
     return zlib.crc32(b"%d" % number) % KEYS
 
 
-def producer(brokers: str, **settings: str | float) -> Producer:
+def producer(brokers: str, settings: Mapping[str, str | float]) -> Producer:
     """A plain producer that keeps as much as a whole benchmark sends."""
     from confluent_kafka import Producer
 
@@ -43,7 +45,8 @@ def producer(brokers: str, **settings: str | float) -> Producer:
 
 def create(brokers: str, topic: str, partitions: int = PARTITIONS) -> None:
     """Make a topic and wait until it can be used."""
-    from confluent_kafka.admin import AdminClient, NewTopic
+    from confluent_kafka.admin import AdminClient
+    from confluent_kafka.cimpl import NewTopic
 
     admin = AdminClient({"bootstrap.servers": brokers})
     admin.create_topics([NewTopic(topic, partitions, 1)], operation_timeout=10)[topic].result()
@@ -61,7 +64,7 @@ def fill(brokers: str, topic: str, count: int) -> None:
     """Make a topic with `count` waiting messages, keys spread over its partitions."""
     create(brokers, topic)
     # idempotent: a retry must not change the order that the cases check
-    client = producer(brokers, **{"linger.ms": 20, "enable.idempotence": "true"})
+    client = producer(brokers, {"linger.ms": 20, "enable.idempotence": "true"})
     keys = _keys()
     for number in range(count):
         key = key_of(number)
@@ -70,6 +73,18 @@ def fill(brokers: str, topic: str, count: int) -> None:
             client.poll(0)
     if left := client.flush(120):
         raise TimeoutError(f"{left} messages were not taken by the broker")
+
+
+def committed(brokers: str, topic: str, group: str) -> int:
+    """The sum of what a group has committed on a topic that begins at 0."""
+    from confluent_kafka import Consumer, TopicPartition
+
+    client = Consumer({"bootstrap.servers": brokers, "group.id": group})
+    try:
+        partitions = [TopicPartition(topic, number) for number in range(PARTITIONS)]
+        return sum(max(0, found.offset) for found in client.committed(partitions, timeout=10))
+    finally:
+        client.close()
 
 
 class Steady:
@@ -82,7 +97,7 @@ class Steady:
         self.sent_at: list[float] = []
         self._topic = topic
         self._pause = 1 / per_second
-        self._producer = producer(brokers, **{"linger.ms": 0})
+        self._producer = producer(brokers, {"linger.ms": 0})
         self._ending = threading.Event()
         self._thread = threading.Thread(target=self._send, name="steady-stream", daemon=True)
 

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 from tests.benchmarks.marks import Count, read_count
 from tests.benchmarks.report import Row, Target
-from tests.benchmarks.streams import fill
+from tests.benchmarks.streams import committed, fill
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.benchmarks.bench import Bench, Program
+    from tests.benchmarks.bench import Bench
 
 _SECONDS = 120.0
 
@@ -53,10 +53,12 @@ def _raw(bench: Bench, topic: str, messages: int) -> Count:
 
 
 def _worker(bench: Bench, topic: str, messages: int, shape: str) -> Count:
-    file = bench.folder / bench.name("count")
-    with bench.worker(shape, topic, file, "--processes", "1", count=messages) as program:
-        _await(program, file)
+    file, group = bench.folder / bench.name("count"), bench.name("elsa")
+    with bench.worker(shape, topic, file, "--processes", "1", count=messages, group=group) as program:
+        program.wait_for(file.exists, _SECONDS, "all messages are handled")
         program.end()
+    if (done := committed(bench.brokers, topic, group)) != messages:
+        raise AssertionError(f"{done} of {messages} messages were committed after an orderly stop")
     return _checked(file)
 
 
@@ -65,10 +67,6 @@ def _embedded(bench: Bench, topic: str, messages: int) -> Count:
     with bench.program("count", topic, file, count=messages) as program:
         program.wait(_SECONDS)
     return _checked(file)
-
-
-def _await(program: Program, file: Path) -> None:
-    program.wait_for(file.exists, _SECONDS, "all messages are handled")
 
 
 def _checked(file: Path) -> Count:
