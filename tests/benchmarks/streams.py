@@ -77,12 +77,19 @@ def fill(brokers: str, topic: str, count: int) -> None:
 
 def committed(brokers: str, topic: str, group: str) -> int:
     """The sum of what a group has committed on a topic that begins at 0."""
-    from confluent_kafka import Consumer, TopicPartition
+    from confluent_kafka import Consumer, KafkaException, TopicPartition
 
     client = Consumer({"bootstrap.servers": brokers, "group.id": group})
+    partitions = [TopicPartition(topic, number) for number in range(PARTITIONS)]
+    deadline = time.monotonic() + 30
     try:
-        partitions = [TopicPartition(topic, number) for number in range(PARTITIONS)]
-        return sum(max(0, found.offset) for found in client.committed(partitions, timeout=10))
+        while True:
+            try:
+                return sum(max(0, found.offset) for found in client.committed(partitions, timeout=10))
+            except KafkaException:  # the first group of a broker's life finds no coordinator for a moment
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.2)
     finally:
         client.close()
 
