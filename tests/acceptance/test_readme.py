@@ -188,6 +188,17 @@ def test_the_tutorial_does_what_it_says(tmp_path: Path) -> None:
     assert codes == {"kafka": exits.OK, "worker": exits.OK}
 
 
+def test_the_tests_of_handlers_pass(tmp_path: Path) -> None:
+    reader = Reader(tmp_path)
+    for block in blocks(section("Five minutes")):
+        if block.options.get("file") == "shop.py":
+            reader.follow(block)
+    for block in blocks(section("Testing your handlers")):
+        reader.follow(block)
+
+    assert (tmp_path / "test_shop.py").exists()
+
+
 def test_the_table_of_exit_codes_is_that_of_the_code() -> None:
     rows = re.findall(r"^\| (\d+) \| (.*) \|$", section("Running it"), re.MULTILINE)
 
