@@ -7,7 +7,7 @@ import os
 import threading
 import weakref
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, TopicCollection
 from confluent_kafka import IsolationLevel as Isolation
@@ -15,7 +15,7 @@ from confluent_kafka import TopicPartition as RawPartition
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._config import AlterConfigOpType, ConfigEntry, ConfigResource
 from confluent_kafka.admin._listoffsets import OffsetSpec
-from confluent_kafka.cimpl import NewPartitions, NewTopic
+from confluent_kafka.cimpl import Consumer, NewPartitions, NewTopic
 
 from elsa.clock import SYSTEM
 from elsa.errors import BrokerUnavailable, ConfigError, ElsaError, KafkaError
@@ -24,10 +24,12 @@ from elsa.kafka.errors import ClientError, Reports, translate
 from elsa.message import TopicPartition
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from datetime import datetime
 
     from elsa.config import Settings
+
+T = TypeVar("T")
 
 #: default limit of every call, seconds
 TIMEOUT_SECONDS = 5.0
@@ -114,6 +116,18 @@ class Admin:
     def _translated(self, error: KafkaException, **facts: Any) -> ElsaError:
         self._client().poll(0)  # hands over what the client itself has to say
         return self._reports.translate(error, **facts)
+
+    def _patiently(self, ask: Callable[[float], T], timeout: float) -> T:
+        """Ask again while a leader or coordinator that was just chosen refuses: the client does not by itself."""
+        end = SYSTEM.monotonic() + timeout
+        while True:
+            try:
+                return ask(max(0.1, end - SYSTEM.monotonic()))
+            except KafkaError as error:
+                is_moving = error.retryable and not isinstance(error, BrokerUnavailable)
+                if not is_moving or SYSTEM.monotonic() >= end:
+                    raise
+            self._pause.wait(_RETRY_SECONDS)
 
     # -- topics ------------------------------------------------------------------------------------
 
@@ -228,17 +242,7 @@ class Admin:
         else:
             spec = OffsetSpec.for_timestamp(round(place.timestamp() * 1_000))
         wanted = {RawPartition(topic, partition): spec for topic, partition in partitions}
-        start = SYSTEM.monotonic()
-        while wanted:
-            try:
-                return self._list_offsets(wanted, max(0.1, start + timeout - SYSTEM.monotonic()))
-            except KafkaError as error:
-                # a leader that was just chosen refuses for a moment, and the client does not ask again by itself
-                is_moving = error.retryable and not isinstance(error, BrokerUnavailable)
-                if not is_moving or SYSTEM.monotonic() - start > timeout:
-                    raise
-            self._pause.wait(_RETRY_SECONDS)
-        return {}
+        return self._patiently(lambda left: self._list_offsets(wanted, left), timeout) if wanted else {}
 
     def _list_offsets(self, wanted: Mapping[RawPartition, OffsetSpec], timeout: float) -> dict[TopicPartition, int]:
         futures = self._client().list_offsets(
@@ -262,8 +266,7 @@ class Admin:
 
     def group(self, name: str, timeout: float = TIMEOUT_SECONDS) -> GroupInfo:
         """What the coordinator knows of a group; raises UnknownGroup."""
-        futures = self._client().describe_consumer_groups([name], request_timeout=timeout)
-        found = self._wait(futures[name], timeout, group=name, operation="DESCRIBE")
+        found = self._patiently(lambda left: self._describe_group(name, left), timeout)
         if _word(found.state) == "dead":
             raise translate(ClientError(ClientError.GROUP_ID_NOT_FOUND), group=name)
         node = found.coordinator
@@ -276,16 +279,35 @@ class Admin:
             tuple(_member(member) for member in found.members),
         )
 
+    def _describe_group(self, name: str, timeout: float) -> Any:
+        futures = self._client().describe_consumer_groups([name], request_timeout=timeout)
+        return self._wait(futures[name], timeout, group=name, operation="DESCRIBE")
+
     def committed(self, group: str, timeout: float = TIMEOUT_SECONDS) -> dict[TopicPartition, int]:
-        """The group's committed offsets; empty when it has none (or does not exist)."""
-        request = ConsumerGroupTopicPartitions(group)
-        futures = self._client().list_consumer_group_offsets([request], request_timeout=timeout)
-        found = self._wait(futures[group], timeout, group=group, operation="DESCRIBE")
+        """The group's committed offsets; empty when it has none (or does not exist).
+
+        confluent-kafka 2.16 crashes the process when `list_consumer_group_offsets` meets a coordinator that
+        is moving or loading (as on a fresh cluster), so a consumer asks, which never joins the group.
+        """
+        counts = self.partition_counts(timeout)
+        wanted = [RawPartition(topic, number) for topic, count in counts.items() for number in range(count)]
+        consumer = Consumer(client_config(self._settings, "consumer", group_id=group, enable_auto_commit=False))
+        try:
+            found = self._patiently(lambda left: self._committed(consumer, wanted, left), timeout) if wanted else []
+        finally:
+            consumer.close()
         return {
             TopicPartition(raw.topic, raw.partition): raw.offset
-            for raw in found.topic_partitions
+            for raw in found
             if raw.error is None and raw.offset >= 0
         }
+
+    def _committed(self, consumer: Consumer, wanted: list[RawPartition], timeout: float) -> list[RawPartition]:
+        try:
+            found: list[RawPartition] = consumer.committed(wanted, timeout=timeout)
+        except KafkaException as error:
+            raise self._translated(error, operation="DESCRIBE") from error
+        return found
 
     def alter_committed(
         self, group: str, offsets: Mapping[TopicPartition, int], timeout: float = TIMEOUT_SECONDS

@@ -56,7 +56,7 @@ class Batch:
             outcome = self.invoker.failed(error.error or error, self.attempt, self.raws[done])
             return dataclasses.replace(outcome, done=done)
         outcome = self.invoker.failed(error, self.attempt, self.raws[0])
-        if outcome.kind is not Kind.RETRY and len(self.raws) > 1:
+        if outcome.kind not in (Kind.RETRY, Kind.CRASHED) and len(self.raws) > 1:
             # Given up, and nobody said which member is to blame: each runs once more, alone.
             self._site.run_singly([raw.offset() for raw in self.raws], self.attempt - 1)
             return Outcome(Kind.PARTIAL, done=0)

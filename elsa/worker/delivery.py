@@ -128,6 +128,9 @@ class Invoker:
 
     def failed(self, error: BaseException, attempt: int, raw: Any) -> Outcome:
         """What becomes of a message whose call raised."""
+        if isinstance(error, MemoryError):
+            # the process is in trouble, not the message: it must not climb the ladder to the dead letters
+            return Outcome(Kind.CRASHED, error=error, attempt=attempt)
         kind, milliseconds = raw.timestamp()
         age = self._clock.now() - milliseconds / 1000 if kind else None
         try:

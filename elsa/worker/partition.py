@@ -94,6 +94,8 @@ class PartitionWorker:
         self._torn_down = False
         self._has_run = False
         self._announced = False
+        #: parked only until the batch is full, not for a retry
+        self._is_filling = False
         #: the slice that runs now and the identity of its thread
         self._run: tuple[Sequence[Any], int] | None = None
         #: grows by one with each message of it that is through
@@ -177,6 +179,7 @@ class PartitionWorker:
                 # somebody parked it for longer since: that one's timer is still to come
                 return
             self._parked_until = None
+            self._is_filling = False
             self._announced = True
             self._schedule()
 
@@ -226,6 +229,9 @@ class PartitionWorker:
 
     def _schedule(self) -> None:
         """Hand the lane to its executor if there is something to do and nobody has it (lock held)."""
+        if self._is_filling and self.batch is not None and len(self._queue) >= self.batch:
+            self._is_filling = False
+            self._parked_until = None
         if self._scheduled or not self._queue or self._parked_until is not None:
             return
         if self.batch is not None and self._waits_for_batch():
@@ -240,6 +246,7 @@ class PartitionWorker:
         if self._announced or len(self._queue) >= self.batch or self.batch_wait == 0 or is_single:
             self._announced = False
             return False
+        self._is_filling = True
         self._parked_until = self._clock.monotonic() + self.batch_wait
         self.post(Park(self, self._parked_until))
         return True
@@ -421,6 +428,7 @@ class PartitionWorker:
 
     def _park(self, until: float) -> None:
         """Run nothing before a time (lock held)."""
+        self._is_filling = False
         self._parked_until = max(until, self._parked_until or until)
         self.post(Park(self, self._parked_until))
 

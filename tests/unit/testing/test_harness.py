@@ -908,3 +908,21 @@ def test_what_is_no_json_says_where_it_lies(app: elsa.App) -> None:
         with pytest.raises(DecodeError, match=r"orders\[0\] offset 0 is no JSON"):
             t.sent("orders")[0].json()
         assert t.sent("orders")[1].json() is None
+
+
+def test_a_batch_runs_as_soon_as_it_is_full() -> None:
+    app = elsa.App("unit-harness-full-batch")
+    seen: list[list[int]] = []
+
+    @app.handler("numbers", batch=3, batch_wait=60)
+    def take(numbers: list[int]) -> None:
+        seen.append(numbers)
+
+    with app.test() as t:
+        for number in range(4):
+            t.send("numbers", number)
+        assert seen == [[0, 1, 2]]
+        t.advance(60)
+
+    assert seen == [[0, 1, 2], [3]]
+    app.stop()

@@ -58,6 +58,7 @@ def decide(body: Any) -> Any:
         3: Skip("three"),
         4: RetryLater(9),
         8: SystemExit(8),
+        10: MemoryError(),
     }
     if body in actions:
         raise actions[body]
@@ -105,7 +106,9 @@ def test_outcomes_that_let_the_lane_go_on(
 
 
 @pytest.mark.parametrize("is_async", [False, True])
-@pytest.mark.parametrize(("body", "kind"), [(b"1", Kind.RETRY), (b"4", Kind.RETRY), (b"8", Kind.CRASHED)])
+@pytest.mark.parametrize(
+    ("body", "kind"), [(b"1", Kind.RETRY), (b"4", Kind.RETRY), (b"8", Kind.CRASHED), (b"10", Kind.CRASHED)]
+)
 def test_outcomes_that_hold_the_lane(app: elsa.App, raw: Any, body: bytes, kind: Kind, *, is_async: bool) -> None:
     raws = [raw(0, b"0"), raw(1, body), raw(2, b"0"), raw(3, b"0")]
     result = run(app, raws, is_async=is_async)
