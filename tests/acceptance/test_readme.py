@@ -26,6 +26,8 @@ import pytest
 from elsa import exits
 from elsa.broker.ports import free_ports
 from elsa.config import Settings
+from elsa.observe.catalogue import CATALOGUE
+from elsa.observe.http import MetricsServer
 from elsa.options import Options
 
 if TYPE_CHECKING:
@@ -215,6 +217,13 @@ def test_every_setting_is_in_the_table() -> None:
     documented = set(first_column(section("Settings"), "setting"))
 
     assert {field.name for field in dataclasses.fields(Settings)} == documented
+
+
+def test_metrics_and_addresses_are_those_of_the_code() -> None:
+    text = section("Metrics and probes")
+
+    assert set(first_column(text, "metric")) <= CATALOGUE.keys()
+    assert set(re.findall(r"`(/\w+)`", text)) == set(MetricsServer(bytes, status=dict)._routes)
 
 
 def test_links_lead_to_files_and_headings() -> None:
