@@ -503,6 +503,8 @@ class GroupManager:
                 hold.append(partition)
             self.assignment.start(assigned, generation)
         self.consumer.assign({partition: begin.offset for partition, begin in begins.items()})
+        # A pause outlives its assignment in librdkafka: a partition that went while it was paused would never start.
+        self.consumer.resume([partition for partition in begins if partition not in hold])
         if hold:
             self.consumer.pause(hold)
         pinned = {partition: begin.offset for partition, begin in begins.items() if begin.pinned}
@@ -640,6 +642,8 @@ class GroupManager:
     def _drain(self, stop: Stop) -> None:
         """A stop: take nothing more, keep polling (heartbeats and revokes go on), drain, commit, leave."""
         self._be_quiet()
+        # what was cancelled in an earlier rebalance does not make this stop a forced one
+        self.stopped_cleanly = True
         owned = list(self.assignment.owned)
         self.assignment.close(owned)
         deadline = min(stop.deadline, self._clock.monotonic() + self._settings.drain_timeout)

@@ -7,6 +7,7 @@ all processes share: one write each, so that a record survives `kill -9` and the
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import itertools
 import json
 import os
@@ -14,6 +15,7 @@ import signal
 import struct
 import subprocess
 import sys
+import termios
 import time
 import uuid
 from collections import Counter
@@ -49,6 +51,7 @@ app = elsa.App(PLAN["app"], **PLAN["settings"])
 class Event(Struct):
     id: int
     seconds: float = 0.0
+    padding: str = ""
 
 
 def note(kind, ctx, event):
@@ -71,6 +74,7 @@ class Event(msgspec.Struct):
 
     id: int
     seconds: float = 0.0
+    padding: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,6 +196,8 @@ class Tree:
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
+                # its keyboard: ctrl-C reaches every process of its foreground group
+                preexec_fn=None if terminal is None else lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # noqa: PLW1509 - a system call takes no lock
             )
 
     @property
@@ -289,13 +295,14 @@ class Stage:
         self._produced = 0
         self.client = elsa.App(unique_name("client"), brokers=brokers)
 
-    def produce(self, count: int, *, seconds: float = 0.0, partitions: int = 6) -> None:
+    def produce(self, count: int, *, seconds: float = 0.0, partitions: int = 6, padding: int = 0) -> None:
         """Append messages with the next ids, spread evenly."""
+        pad = "x" * padding
         first = self._produced
         for begin in range(first, first + count, 10_000):
             ids = range(begin, min(begin + 10_000, first + count))
             records = [
-                elsa.Record(msgspec.json.encode(Event(number, seconds)), partition=number % partitions)
+                elsa.Record(msgspec.json.encode(Event(number, seconds, pad)), partition=number % partitions)
                 for number in ids
             ]
             self.client.produce(self.topic, records)
@@ -315,13 +322,18 @@ class Stage:
         }
 
     def start(
-        self, *argv: str, json_logs: bool = True, terminal: int | None = None, env: dict[str, str] | None = None
+        self,
+        *argv: str,
+        json_logs: bool = True,
+        terminal: int | None = None,
+        target: str = "handlers:app",
+        env: dict[str, str] | None = None,
     ) -> Tree:
         """Start `elsa worker` on this app."""
         (self.folder / "handlers.py").write_text(self.source)
         shown = ["--json-logs"] if json_logs else []
         tree = Tree(
-            ["handlers:app", *shown, *argv],
+            [target, *shown, *argv],
             env=self.environment | (env or {}),
             folder=self.folder,
             terminal=terminal,
@@ -387,6 +399,21 @@ class Stage:
         """The process that had the last call of each partition."""
         return {call.partition: call.pid for call in self.calls()}
 
+    def wait_shared(self, *trees: Tree, partitions: int = 6) -> dict[int, int]:
+        """Wait until the worker processes of these trees work on equal shares; who works on which partition."""
+
+        def is_shared() -> bool:
+            pids = [pid for tree in trees for pid in tree.workers()]
+            owners = self.owners()
+            return len(owners) == partitions and Counter(owners.values()) == dict.fromkeys(
+                pids, partitions // len(pids)
+            )
+
+        for tree in trees:
+            tree.wait_ready()
+        until(is_shared, "all processes work on equal shares")
+        return self.owners()
+
     def end(self) -> None:
         for tree in self.trees:
             tree.end()
@@ -402,5 +429,5 @@ def stage(brokers: str, topic: str, folder: Path, **settings: Any) -> Iterator[S
     finally:
         for tree in made.trees:
             # pytest shows it for tests that failed
-            print(f"--- {tree.log_path.name}\n{tree.log[-6000:]}")
+            print(f"--- {tree.log_path.name}\n{tree.log[-20000:]}")
         made.end()

@@ -16,8 +16,6 @@ import pytest
 
 from elsa import exits
 
-from .driver import until
-
 if TYPE_CHECKING:
     from .conftest import SetStage
 
@@ -90,9 +88,7 @@ def test_term_of_one_process_repeats_nothing_and_it_is_replaced(set_stage: SetSt
     stage = set_stage()
     stage.produce(20_000, seconds=0.001)
     tree = stage.start("--processes", "2")
-    stage.wait_handled(6_000)
-    tree.wait_ready(2)
-    owners = stage.owners()
+    owners = stage.wait_shared(tree)
     before = tree.workers()
     victim = before[0]
 
@@ -117,9 +113,7 @@ def test_a_rolling_restart_repeats_nothing_and_the_group_never_rebalances(set_st
     stage.produce(40_000, seconds=0.001)
     tree = stage.start("--processes", "2")
     tree.wait_ready(2)
-    stage.wait_handled(6_000)
-    until(lambda: len(set(stage.owners().values())) == 2, "both processes work")
-    stage.wait_handled(stage.records // 2 + 4_000)
+    stage.wait_shared(tree)
     before = tree.workers()
 
     moment = time.monotonic()
