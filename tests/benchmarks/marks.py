@@ -127,6 +127,7 @@ class JournalReader:
     """The case's end of the file; `entries` grows with each `read`."""
 
     def __init__(self, path: Path) -> None:
+        self.path = path
         path.touch()
         self._file = path.open("rb", buffering=0)
         self._rest = b""
