@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,8 @@ log = logging.getLogger("elsa.worker")
 QUESTION_SECONDS = 10.0
 #: how long such questions are repeated while the coordinator is not available
 PATIENCE_SECONDS = 30.0
+#: pause between two such questions
+AGAIN_SECONDS = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,3 +125,5 @@ def resolve_patiently(
         except KafkaError as error:
             if not error.retryable or clock.monotonic() >= end:
                 raise
+            # a coordinator that is still loading refuses at once: there is no event to wait for
+            threading.Event().wait(AGAIN_SECONDS)

@@ -57,6 +57,29 @@ def test_a_topic_that_comes_late(
     assert warnings() == 2
 
 
+def test_a_pattern_finds_topics_that_come_late(make_app: Callable[..., elsa.App], brokers: str) -> None:
+    app, prefix = make_app(), unique_name("pattern")
+    seen: Seen[tuple[str, str]] = Seen()
+
+    @app.handler(f"^{prefix}-.*")
+    def handle(body: str, ctx: elsa.Context) -> None:
+        seen((ctx.topic, body))
+
+    made = []
+    with app:
+        try:
+            for number in range(2):
+                made.append(f"{prefix}-{number}")
+                probe.create_topic(brokers, made[-1], 1)
+                app.produce(made[-1], "x")
+                seen.wait(number + 1)
+        finally:
+            app.stop()
+            probe.delete_topics(brokers, made)
+
+    assert seen.items == [(name, "x") for name in made]
+
+
 def test_in_development_missing_topics_are_created(make_app: Callable[..., elsa.App], brokers: str) -> None:
     app, name = make_app(default_partitions=3), unique_name("made")
     seen: Seen[str] = Seen()
