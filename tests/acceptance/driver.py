@@ -182,19 +182,27 @@ class Account:
 class Tree:
     """One `elsa worker` with its worker processes, in a session of its own; `end` leaves none of them."""
 
-    def __init__(self, argv: Sequence[str], *, env: dict[str, str], folder: Path, terminal: int | None = None) -> None:
+    def __init__(
+        self,
+        argv: Sequence[str],
+        *,
+        env: dict[str, str],
+        folder: Path,
+        terminal: int | None = None,
+        log: str | None = None,
+    ) -> None:
         self._mark = f"TREE_MARK={uuid.uuid4().hex}"
         name, _, value = self._mark.partition("=")
-        self.log_path = folder / f"worker-{value[:8]}.log"
+        self.log_path = folder / f"worker-{value[:8]}.log" if log is None else Path(log)
         self.began = time.monotonic()
-        with self.log_path.open("wb") as log:
+        with self.log_path.open("wb") as output:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "elsa", "worker", *argv],
                 cwd=folder,
                 env={**env, name: value},
                 stdin=subprocess.DEVNULL if terminal is None else terminal,
-                stdout=log,
-                stderr=log,
+                stdout=output,
+                stderr=output,
                 start_new_session=True,
                 # its keyboard: ctrl-C reaches every process of its foreground group
                 preexec_fn=None if terminal is None else lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # noqa: PLW1509 - a system call takes no lock
@@ -207,7 +215,7 @@ class Tree:
     @property
     def log(self) -> str:
         """What all processes have written."""
-        return self.log_path.read_text(errors="replace")
+        return self.log_path.read_text(errors="replace") if self.log_path.is_file() else ""
 
     def events(self, kind: str) -> list[dict[str, Any]]:
         """The log lines of one event (with `--json-logs`)."""
@@ -328,6 +336,7 @@ class Stage:
         terminal: int | None = None,
         target: str = "handlers:app",
         env: dict[str, str] | None = None,
+        log: str | None = None,
     ) -> Tree:
         """Start `elsa worker` on this app."""
         (self.folder / "handlers.py").write_text(self.source)
@@ -337,6 +346,7 @@ class Stage:
             env=self.environment | (env or {}),
             folder=self.folder,
             terminal=terminal,
+            log=log,
         )
         self.trees.append(tree)
         return tree

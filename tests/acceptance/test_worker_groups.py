@@ -85,8 +85,8 @@ def test_a_frozen_process_comes_back_under_a_new_assignment(set_stage: SetStage)
 
 def test_a_partition_that_went_while_it_was_paused_goes_on_when_it_comes_back(set_stage: SetStage) -> None:
     """Slow handlers over large messages: everything is paused for backpressure while it moves there and back."""
-    stage = set_stage(partitions=2)
-    stage.produce(900, seconds=0.02, partitions=2, padding=5_000)
+    stage = set_stage(partitions=2, max_in_flight=10)
+    stage.produce(700, seconds=0.03, partitions=2, padding=8_000)
     first = stage.start()
     stage.wait_handled(50)
     second = stage.start()
