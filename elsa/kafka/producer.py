@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ctypes
+import functools
 import logging
 import threading
-from typing import TYPE_CHECKING
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
 
 from confluent_kafka import KafkaException
 from confluent_kafka.cimpl import Producer as RawProducer
@@ -130,9 +132,19 @@ class ProducerClient:
     def wait_ready(self, timeout: float) -> None:
         """Wait until a broker has answered; raises BrokerUnavailable or AuthenticationFailed."""
         try:
-            self._raw.list_topics(timeout=timeout)
+            self._metadata(timeout)
         except KafkaException as error:
             raise self._reports.translate(error) from error
+
+    def _metadata(self, timeout: float, topic: str | None = None) -> Any:
+        wanted: dict[str, Any] = {"timeout": timeout} if topic is None else {"topic": topic, "timeout": timeout}
+        ask = functools.partial(self._raw.list_topics, **wanted)
+        if not in_poll_thread():
+            return ask()
+        # Inside a delivery report this thread is in a poll of the client already, and confluent-kafka 2.16
+        # ends the process when the next report of that poll comes after another call from the same thread.
+        with ThreadPoolExecutor(1, "elsa-metadata") as pool:
+            return pool.submit(ask).result()
 
     def partition_count(self, topic: str, timeout: float, patience: float = PATIENCE_SECONDS) -> int:
         """How many partitions the topic has; raises UnknownTopic, BrokerUnavailable, AuthorizationFailed."""
@@ -140,7 +152,7 @@ class ProducerClient:
         while True:
             left = start + timeout - SYSTEM.monotonic()
             try:
-                found = self._raw.list_topics(topic, timeout=max(left, 0.01)).topics[topic]
+                found = self._metadata(max(left, 0.01), topic).topics[topic]
             except KafkaException as error:
                 raise self._reports.translate(error) from error
             self._reports.forget()
