@@ -70,6 +70,11 @@ class Batch:
         raws = self.raws
         if outcome.kind is Kind.DEFERRED:
             result.deferred += [(raw, self.context) for raw in raws]
+        elif outcome.kind is Kind.SKIPPED:
+            # one member is given up; what comes behind it has not been done yet
+            self._finish(raws[: outcome.done], DONE)
+            self._finish(raws[outcome.done : outcome.done + 1], outcome)
+            result.rest = raws[outcome.done + 1 :]
         elif outcome.kind in CONFIRMED:
             self._finish(raws, outcome)
         elif outcome.kind is Kind.PARTIAL:
