@@ -21,8 +21,10 @@ if TYPE_CHECKING:
 #: brings (256 KiB): a pause throws the fetched rest away, so it has to be rare compared with what was used.
 OVERFLOW_BYTES = 1024 * 1024
 OVERFLOW_MESSAGES = 5_000
-#: a pause lasts at least this long
+#: a pause lasts at least this long, unless what is in hand ends before the fetch would be back
 DWELL_SECONDS = 1.0
+#: how long it takes until messages come again after a pause, with some to spare
+REFILL_SECONDS = 0.2
 
 
 class Assigned:
@@ -43,6 +45,7 @@ class Assigned:
         "overflow",
         "overflow_bytes",
         "partition",
+        "passed_at_pause",
         "paused_at",
         "tracker",
         "worker",
@@ -67,6 +70,7 @@ class Assigned:
         #: bytes of what was handed over and is unfinished (kept in proportion, not per message)
         self.bytes = 0.0
         self.paused_at: float | None = None
+        self.passed_at_pause = 0
         #: why nothing is taken at all: rejected, restarting, halted, stopping
         self.held: str | None = None
         #: offset of the log's end, when it was reached and nothing came since
@@ -106,10 +110,10 @@ class Assigned:
         worker.put(raws)
         return count, size
 
-    def finish(self, offsets: Sequence[int]) -> float:
+    def finish(self, offsets: Sequence[int], *, acknowledges: bool = True) -> float:
         """Offsets are done; the bytes that they give back."""
         before = self.tracker.unfinished
-        self.tracker.finish(offsets)
+        self.tracker.finish(offsets, acknowledges=acknowledges)
         return self._shrink(before)
 
     def hold(self, offsets: Sequence[int]) -> float:
@@ -150,7 +154,12 @@ class Assigned:
 
     def wants_resume(self, now: float) -> bool:
         assert self.paused_at is not None
-        return now - self.paused_at >= DWELL_SECONDS and self.in_hand < max(1, self.limit // 4)
+        elapsed = now - self.paused_at
+        if elapsed >= DWELL_SECONDS and self.in_hand < max(1, self.limit // 4):
+            return True
+        # fast handlers would stand still for the rest of the dwell
+        finished = self.tracker.passed - self.passed_at_pause
+        return self.in_hand * elapsed <= finished * REFILL_SECONDS
 
     def snapshot(self, group: str | None, low: int, high: int) -> PartitionSnapshot:
         """What can be seen of it from outside."""

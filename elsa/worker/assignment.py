@@ -134,10 +134,10 @@ class Assignment:
 
     # -- results -------------------------------------------------------------------------------------
 
-    def finished(self, assigned: Assigned, offsets: list[int]) -> int:
+    def finished(self, assigned: Assigned, offsets: list[int], *, acknowledges: bool = True) -> int:
         """Offsets are done; how many messages the base has passed by it."""
         before, passed = assigned.tracker.unfinished, assigned.tracker.passed
-        size = assigned.finish(offsets)
+        size = assigned.finish(offsets, acknowledges=acknowledges)
         self._budget.give(before - assigned.tracker.unfinished, size)
         return assigned.tracker.passed - passed
 

@@ -269,7 +269,7 @@ class GroupManager:
         for item in mail:
             kind = type(item)
             if kind is Finished:
-                self._finished(item.worker, item.offsets)
+                self._finished(item.worker, item.offsets, acknowledges=item.acknowledges)
             elif kind is Held:
                 assigned = self.assignment.current(item.worker)
                 if assigned is not None:
@@ -301,11 +301,11 @@ class GroupManager:
         while self._timers and self._timers[0][0] <= now:
             heapq.heappop(self._timers)[2](now)
 
-    def _finished(self, worker: PartitionWorker, offsets: Any) -> None:
+    def _finished(self, worker: PartitionWorker, offsets: Any, *, acknowledges: bool) -> None:
         assigned = self.assignment.current(worker)
         if assigned is None:
             return
-        count = self.assignment.finished(assigned, offsets)
+        count = self.assignment.finished(assigned, offsets, acknowledges=acknowledges)
         assigned.reach_end()
         self._acknowledger.finished(assigned, count)
 
@@ -419,6 +419,7 @@ class GroupManager:
             if assigned.paused_at is None:
                 if assigned.wants_pause():
                     assigned.paused_at = now
+                    assigned.passed_at_pause = assigned.tracker.passed
                     pause.append(partition)
             elif assigned.wants_resume(now):
                 assigned.paused_at = None

@@ -14,15 +14,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """Offsets are done: may be committed when everything below is."""
+    """Offsets are done: may be committed when everything below is.
+
+    Those that were given up (dead letters, skipped) do not acknowledge what was answered with CONTINUE below them.
+    """
 
     worker: PartitionWorker
     offsets: Sequence[int]
+    acknowledges: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """Offsets were answered with CONTINUE: the next finished one above them finishes them."""
+    """Offsets were answered with CONTINUE: the next acknowledged one above them finishes them."""
 
     worker: PartitionWorker
     offsets: Sequence[int]

@@ -18,7 +18,7 @@ class Tracker:
     Every operation is O(1) amortised per offset.
     """
 
-    __slots__ = ("_finished", "_held", "_pending", "base", "last", "passed", "unfinished")
+    __slots__ = ("_acknowledged", "_finished", "_held", "_pending", "base", "last", "passed", "unfinished")
 
     def __init__(self, base: int) -> None:
         self.base = base
@@ -31,6 +31,8 @@ class Tracker:
         self._pending: deque[int] = deque()
         self._finished: set[int] = set()
         self._held: set[int] = set()
+        #: the highest offset that a handler was done with: what was given up finishes nothing below it
+        self._acknowledged = -1
 
     def deliver(self, offsets: Sequence[int]) -> None:
         """Offsets are handed to the partition worker, ascending and above everything delivered before."""
@@ -39,10 +41,16 @@ class Tracker:
         self.last = offsets[-1]
         self.base = self._pending[0]
 
-    def finish(self, offsets: Sequence[int]) -> None:
-        """Delivered offsets are done, in any order; an offset below `base` is ignored."""
+    def finish(self, offsets: Sequence[int], *, acknowledges: bool = True) -> None:
+        """Delivered offsets are done, in any order; an offset below `base` is ignored.
+
+        Held offsets below them are done as well, unless these were given up (`acknowledges=False`): a dead letter
+        is no word of the handler that what it has held back is safe.
+        """
         pending, finished = self._pending, self._finished
-        if self._held:
+        if acknowledges:
+            self._acknowledged = max(self._acknowledged, *offsets)
+        if acknowledges and self._held:
             highest = max(offsets)
             released = [offset for offset in self._held if offset < highest]
             self._held.difference_update(released)
@@ -68,17 +76,15 @@ class Tracker:
         self.base = pending[0] if pending else self.last + 1
 
     def hold(self, offsets: Sequence[int]) -> None:
-        """Offsets are neither finished nor in hand: the next finished offset above them finishes them."""
+        """Offsets are neither finished nor in hand: the next acknowledged offset above them finishes them."""
         self._held.update(offsets)
         self.unfinished -= len(offsets)
-        if self._finished:
-            # one above was faster (its sends were confirmed sooner)
-            top = max(self._finished)
-            passed = [offset for offset in offsets if offset < top]
-            if passed:
-                self._held.difference_update(passed)
-                self.unfinished += len(passed)
-                self.finish(passed)
+        # one above was faster (its sends were confirmed sooner)
+        passed = [offset for offset in offsets if offset < self._acknowledged]
+        if passed:
+            self._held.difference_update(passed)
+            self.unfinished += len(passed)
+            self.finish(passed)
 
     def reach_end(self, offset: int) -> bool:
         """The log ends at `offset`; True when nothing is pending, so that everything below it counts as done.

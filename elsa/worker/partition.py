@@ -156,6 +156,8 @@ class PartitionWorker:
     def _finish_deferred(self, found: Sequence[tuple[Any, Context]]) -> None:
         """Deferred messages were acknowledged; those that have sent something still wait for its confirmation."""
         offsets = [raw.offset() for raw, context in found if context.sends is None]
+        for offset in offsets:
+            self.attempts.pop(offset, None)
         if offsets:
             self.post(Finished(self, offsets))
         for raw, context in found:
@@ -443,11 +445,12 @@ class PartitionWorker:
         offset = raw.offset()
         if outcome.kind is Kind.DEAD:
             self._begin_settling()
-            self._settlement.dead_letter(self, raw, outcome, self._settled)
+            self._settlement.dead_letter(self, raw, outcome, self._given_up)
         elif outcome.kind is Kind.SKIPPED:
             self.attempts.pop(offset, None)
-            self.post(Finished(self, [offset]))
+            self.post(Finished(self, [offset], acknowledges=False))
         elif outcome.kind is Kind.CONTINUED:
+            self.attempts.pop(offset, None)
             self.post(Held(self, [offset]))
         elif outcome.kind is Kind.CRASHED:
             assert outcome.error is not None
@@ -460,9 +463,15 @@ class PartitionWorker:
             self._unsettled += 1
 
     def _settled(self, raw: Any) -> None:
-        """A message is finished now: its copy, or every send of its call, is confirmed."""
+        """A message is finished now: every send of its call is confirmed."""
         self.attempts.pop(raw.offset(), None)
         self.post(Finished(self, [raw.offset()]))
+        self._end_settling()
+
+    def _given_up(self, raw: Any) -> None:
+        """A message is given up: its copy, or what a call that skips it has sent, is confirmed."""
+        self.attempts.pop(raw.offset(), None)
+        self.post(Finished(self, [raw.offset()], acknowledges=False))
         self._end_settling()
 
     def _settled_held(self, raw: Any) -> None:
@@ -481,7 +490,8 @@ class PartitionWorker:
 
     def _await_sends(self, raw: Any, context: Context, outcome: Outcome) -> None:
         self._begin_settling()
-        settled = self._settled_held if outcome.kind is Kind.CONTINUED else self._settled
+        endings = {Kind.CONTINUED: self._settled_held, Kind.SKIPPED: self._given_up}
+        settled = endings.get(outcome.kind, self._settled)
         self._settlement.confirm_sends(raw, context, settled, self._send_failed)
 
     def _send_failed(self, raw: Any, error: BaseException, attempt: int) -> None:

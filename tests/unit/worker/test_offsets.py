@@ -60,6 +60,27 @@ def test_an_offset_held_below_one_that_is_finished_already_is_finished() -> None
     assert (tracker.base, tracker.unfinished) == (2, 0)
 
 
+def test_what_was_given_up_finishes_no_held_offset_below_it() -> None:
+    tracker = Tracker(0)
+    tracker.deliver([0, 1, 2])
+    tracker.hold([0])
+    tracker.finish([1], acknowledges=False)
+
+    assert (tracker.base, tracker.unfinished) == (0, 1)
+
+    tracker.finish([2])
+    assert (tracker.base, tracker.unfinished) == (3, 0)
+
+
+def test_an_offset_held_below_one_that_was_given_up_stays_held() -> None:
+    tracker = Tracker(0)
+    tracker.deliver([0, 1])
+    tracker.finish([1], acknowledges=False)
+    tracker.hold([0])
+
+    assert (tracker.base, tracker.unfinished) == (0, 0)
+
+
 def test_the_end_of_the_log_counts_only_when_nothing_is_pending() -> None:
     tracker = Tracker(0)
     tracker.deliver([0, 1])
