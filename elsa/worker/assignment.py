@@ -56,7 +56,8 @@ class Assignment:
         self._observer = observer
         #: False while too much is finished and not committed, or nothing more is to be taken
         self.admits = True
-        self._waiting: set[TopicPartition] = set()
+        #: what waits for room; who was let in goes to the end
+        self._waiting: dict[TopicPartition, None] = {}
         self._observers: dict[tuple[str, str], HandlerObserver] = {}
         #: closed workers that still have something running
         self.ending: set[PartitionWorker] = set()
@@ -108,23 +109,23 @@ class Assignment:
         if self.admits:
             self._admit(assigned)
         else:
-            self._waiting.add(assigned.partition)
+            self._waiting[assigned.partition] = None
 
     def _admit(self, assigned: Assigned) -> int:
         count, size = assigned.admit(self._budget.room(), self._app.settings.max_bytes)
         if count:
             self._budget.take(count, size)
+        if count or not assigned.overflow:
+            self._waiting.pop(assigned.partition, None)
         if assigned.overflow:
-            self._waiting.add(assigned.partition)
-        else:
-            self._waiting.discard(assigned.partition)
+            self._waiting[assigned.partition] = None
         return count
 
     def admit_waiting(self) -> int:
         """Hand over what waited for room; how many messages."""
         if not self.admits:
             return 0
-        # a rotating start: when the process's budget is the limit, every partition gets its turn
+        # longest waiting first: when the process's budget is the limit, every partition gets its turn
         partitions = list(self._waiting)
         return sum(self._admit(self.owned[p]) for p in partitions if p in self.owned)
 
@@ -180,14 +181,14 @@ class Assignment:
         """Forget partitions; later results of their workers are of an old epoch."""
         for partition in partitions:
             assigned = self.owned.pop(partition, None)
-            self._waiting.discard(partition)
+            self._waiting.pop(partition, None)
             if assigned is not None:
                 self._budget.give(assigned.tracker.unfinished, assigned.bytes, handled=False)
 
     def restart(self, assigned: Assigned) -> int:
         """Drop everything in hand of a partition whose worker has failed; the offset to begin at again."""
         self._budget.give(assigned.tracker.unfinished, assigned.bytes, handled=False)
-        self._waiting.discard(assigned.partition)
+        self._waiting.pop(assigned.partition, None)
         assigned.restart()
         assigned.worker = None
         return assigned.tracker.base

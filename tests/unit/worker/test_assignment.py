@@ -1,0 +1,94 @@
+"""The partitions that one group manager owns: what is admitted, given back and forgotten."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import elsa
+from elsa.clock import SYSTEM
+from elsa.message import TopicPartition
+from elsa.observer import GroupObserver
+from elsa.worker.assignment import Assignment
+from elsa.worker.budget import Budget
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from elsa.worker.assigned import Assigned
+
+
+class Executors:
+    """Takes every lane and runs none."""
+
+    def of(self, _: Any) -> Executors:
+        return self
+
+    def submit(self, worker: Any) -> None:
+        """Nothing ever runs here."""
+
+
+@pytest.fixture
+def app() -> Iterator[elsa.App]:
+    app = elsa.App("unit-assignment")
+
+    @app.handler("t")
+    def handle(body: bytes) -> None:
+        """Never called."""
+
+    yield app
+    app.stop()
+
+
+def make(app: elsa.App, budget: Budget, mail: list[Any]) -> Assignment:
+    return Assignment(
+        app,
+        "g",
+        executors=Executors(),  # type: ignore[arg-type]  # a stand-in
+        settlement=None,  # type: ignore[arg-type]  # nothing is settled here
+        budget=budget,
+        post=mail.append,
+        clock=SYSTEM,
+        observer=GroupObserver(),
+    )
+
+
+def take(assignment: Assignment, app: elsa.App, number: int) -> Assigned:
+    assigned = assignment.add(TopicPartition("t", number), app.registry.bindings()[0], base=0, committed=-1)
+    assignment.start(assigned, 1)
+    return assigned
+
+
+def test_no_partition_starves_when_the_process_has_room_for_few(app: elsa.App, raw: Any) -> None:
+    assignment = make(app, Budget(messages=2, size=1000), [])
+    partitions = [take(assignment, app, number) for number in range(8)]
+    for number, assigned in enumerate(partitions):
+        assignment.receive(assigned, [raw(offset, b"v", partition=number) for offset in range(50)])
+    ran = set()
+    for _ in range(16):
+        # whoever has something in hand finishes one message, which makes room for one
+        busy = next(a for a in partitions if a.tracker.unfinished)
+        ran.add(busy.partition.partition)
+        assignment.finished(busy, [busy.tracker.base])
+        assignment.admit_waiting()
+
+    assert ran == set(range(8))
+
+
+@pytest.mark.parametrize("end", ["remove", "restart"])
+def test_what_is_given_up_gives_its_budget_back(app: elsa.App, raw: Any, end: str) -> None:
+    budget = Budget(messages=10, size=100, max_messages=20)
+    assignment = make(app, budget, [])
+    assigned = take(assignment, app, 0)
+    assignment.receive(assigned, [raw(offset, b"12345678") for offset in range(12)])
+    assert budget.room() == 0
+    assignment.finished(assigned, [0, 3])
+    assignment.held(assigned, [1])
+    if end == "remove":
+        assignment.remove([assigned.partition])
+    else:
+        assignment.restart(assigned)
+
+    assert budget.room() == 10
+    assert not assignment.is_waiting
