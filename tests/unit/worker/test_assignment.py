@@ -66,7 +66,7 @@ def test_no_partition_starves_when_the_process_has_room_for_few(app: elsa.App, r
     for number, assigned in enumerate(partitions):
         assignment.receive(assigned, [raw(offset, b"v", partition=number) for offset in range(50)])
     ran = set()
-    for _ in range(16):
+    for _ in range(40):
         # whoever has something in hand finishes one message, which makes room for one
         busy = next(a for a in partitions if a.tracker.unfinished)
         ran.add(busy.partition.partition)
