@@ -110,7 +110,7 @@ def test_term_of_one_process_repeats_nothing_and_it_is_replaced(set_stage: SetSt
 def test_a_rolling_restart_repeats_nothing_and_the_group_never_rebalances(set_stage: SetStage) -> None:
     stage = set_stage()
     stage.source = stage.source.replace("note(1,", "GENERATIONS.add(ctx.generation); note(1,") + GENERATIONS
-    stage.produce(40_000, seconds=0.001)
+    stage.produce(30_000, seconds=0.001)
     tree = stage.start("--processes", "2")
     tree.wait_ready(2)
     stage.wait_shared(tree)

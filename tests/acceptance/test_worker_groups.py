@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.broker, pytest.mark.slow]
 
 def test_two_workers_share_the_partitions_and_one_leaves(set_stage: SetStage) -> None:
     stage = set_stage()
-    stage.produce(30_000, seconds=0.001)
+    stage.produce(20_000, seconds=0.001)
     first, second = stage.start(), stage.start()
     owners = stage.wait_shared(first, second)
     (leaver,) = second.workers()
@@ -40,7 +40,7 @@ def test_two_workers_share_the_partitions_and_one_leaves(set_stage: SetStage) ->
 def test_long_handlers_never_cost_the_membership(set_stage: SetStage) -> None:
     """Six partitions, six messages, each running longer than max_poll_interval and session_timeout."""
     stage = set_stage(max_poll_interval=6, session_timeout=6)
-    stage.produce(6, seconds=8)
+    stage.produce(6, seconds=7)
     tree = stage.start("-c", "6")
     account = stage.wait_all()
     stage.produce(6)
@@ -57,7 +57,7 @@ def test_long_handlers_never_cost_the_membership(set_stage: SetStage) -> None:
 def test_a_frozen_process_comes_back_under_a_new_assignment(set_stage: SetStage) -> None:
     """SIGSTOP for longer than the session timeout: others take over; SIGCONT: it is fenced, and joins anew."""
     stage = set_stage(session_timeout=6)
-    stage.produce(20_000, seconds=0.005, padding=500)
+    stage.produce(16_000, seconds=0.005, padding=500)
     tree = stage.start("--processes", "2")
     owners = stage.wait_shared(tree)
     before = tree.workers()
@@ -86,7 +86,7 @@ def test_a_frozen_process_comes_back_under_a_new_assignment(set_stage: SetStage)
 def test_a_partition_that_went_while_it_was_paused_goes_on_when_it_comes_back(set_stage: SetStage) -> None:
     """Slow handlers over large messages: everything is paused for backpressure while it moves there and back."""
     stage = set_stage(partitions=2, max_in_flight=10)
-    stage.produce(700, seconds=0.03, partitions=2, padding=8_000)
+    stage.produce(500, seconds=0.03, partitions=2, padding=8_000)
     first = stage.start()
     stage.wait_handled(50)
     second = stage.start()
