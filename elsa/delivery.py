@@ -9,6 +9,8 @@ import os
 import threading
 from typing import TYPE_CHECKING, Any, Protocol
 
+import msgspec
+
 from elsa.errors import BufferFull, ElsaError, MessageTooLarge, ProduceError
 from elsa.kafka.errors import ClientError, translate
 from elsa.kafka.producer import in_poll_thread
@@ -46,7 +48,7 @@ class Owner(Protocol):
         ...
 
 
-class Delivery:
+class Delivery(msgspec.Struct, gc=False, eq=False):
     """One send under way: a future (`result`, `exception`, `done`, `add_done_callback`) that can be awaited.
 
     `topic` is known at once; `partition`, `offset` and `timestamp` (seconds since the epoch) are None until
@@ -58,7 +60,7 @@ class Delivery:
     then reads `_callbacks`; a waiter adds to `_callbacks`, then reads `_outcome`. Whichever of the two writes
     comes second, its author sees the first one, so at least one of them runs the callbacks; and each is
     taken off the list by `pop`, which is atomic, so at most one runs each. The list itself is made under a
-    lock, so that two waiters never make two. (Both attributes are slots: their reads and writes are
+    lock, so that two waiters never make two. (Both are attributes of a C struct: their reads and writes are
     sequentially consistent under the GIL, and without it go through the object's own lock.)
 
     ```python
@@ -67,16 +69,13 @@ class Delivery:
     ```
     """
 
-    __slots__ = ("_callbacks", "_outcome", "_owner", "topic")
-
+    # A Struct that the garbage collector does not walk over: with 100,000 sends under way that cost 1 us a send.
+    # Callbacks are taken off when they run, so no cycle outlives a report.
+    topic: str
+    _owner: Any
     #: None, then the client's report (its payload removed) or the error
-    _outcome: Any
-    _callbacks: list[Callable[[Delivery], object]] | None
-
-    def __init__(self, topic: str, owner: Owner) -> None:
-        self.topic = topic
-        self._owner = owner
-        self._outcome = self._callbacks = None
+    _outcome: Any = None
+    _callbacks: list[Any] | None = None
 
     def __call__(self, error: ClientError | None, message: Any) -> None:
         """Take the client's delivery report (from the polling thread, once).

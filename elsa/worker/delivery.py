@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import logging
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from elsa import headers as header_names
 from elsa import middleware as onion
 from elsa.context import _ACTIVE, Context
-from elsa.errors import DecodeError, HandlerResultError, HandlerTimeout
+from elsa.errors import DecodeError, HandlerResultError, HandlerTimeout, Signal
 from elsa.outcome import ABANDONED, CONTINUED, DEFERRED, DONE, AckThrough, Kind, Outcome, Result
 
 if TYPE_CHECKING:
@@ -32,6 +33,8 @@ SLICE_SECONDS = 0.02
 
 #: outcomes after which the offset moves on, so that what the call has sent must be confirmed before
 CONFIRMED = (Kind.DONE, Kind.SKIPPED, Kind.CONTINUED)
+
+log = logging.getLogger("elsa.worker")
 
 _counter = time.perf_counter
 
@@ -143,7 +146,28 @@ class Invoker:
             return Outcome(Kind.SKIPPED, reason="exhausted", error=error, attempt=attempt)
         if outcome.kind is not Kind.SKIPPED:
             self.observer.exception(error, attempt)
+            self._tell(error, outcome, raw)
         return outcome
+
+    def _tell(self, error: BaseException, outcome: Outcome, raw: Any) -> None:
+        """Log what failed and what happens next; equal lines pass once a minute (`limit`), however many fail."""
+        is_asked_for = isinstance(error, Signal)
+        log.log(
+            logging.INFO if is_asked_for else logging.WARNING,
+            "a handler refused its message" if is_asked_for else "a handler failed",
+            exc_info=None if is_asked_for else error,
+            extra={
+                "event": "handler_failed",
+                "limit": (self.handler.name, type(error), outcome.kind),
+                "handler": self.handler.name,
+                "topic": raw.topic(),
+                "partition": raw.partition(),
+                "offset": raw.offset(),
+                "attempt": outcome.attempt,
+                "next": f"again in {outcome.delay:.1f} s" if outcome.kind is Kind.RETRY else "dead letter",
+                "error": str(error),
+            },
+        )
 
     @property
     def _skips(self) -> bool:

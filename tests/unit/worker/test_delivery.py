@@ -145,6 +145,30 @@ def test_attempts_count_on_and_end_in_a_dead_letter(app: elsa.App, raw: Any) -> 
     assert (outcome.kind, outcome.reason, outcome.attempt) == (Kind.DEAD, "exhausted", 3)
 
 
+@pytest.mark.parametrize(
+    ("body", "level", "what", "follows"),
+    [
+        (b"1", "WARNING", "a handler failed", "again in 0.0 s"),
+        (b"{", "WARNING", "a handler failed", "dead letter"),
+        (b"2", "INFO", "a handler refused its message", "dead letter"),
+        (b"4", "INFO", "a handler refused its message", "again in 9.0 s"),
+    ],
+)
+def test_what_failed_is_logged_with_what_happens_next(
+    app: elsa.App, raw: Any, caplog: pytest.LogCaptureFixture, *, body: bytes, level: str, what: str, follows: str
+) -> None:
+    caplog.set_level("INFO", "elsa.worker")
+
+    run(app, [raw(7, body)], is_async=False, retry=elsa.Retry(base=0))
+
+    (record,) = caplog.records
+    assert (record.levelname, record.getMessage()) == (level, what)
+    facts = vars(record)
+    assert (facts["offset"], facts["attempt"], facts["next"]) == (7, 1, follows)
+    # a traceback belongs to what nobody asked for
+    assert bool(record.exc_info) is (level == "WARNING")
+
+
 def test_on_exhausted_skip_finishes_the_message(app: elsa.App, raw: Any) -> None:
     result = run(app, [raw(0, b"1")], is_async=False, retry=None, on_exhausted="skip")
 
