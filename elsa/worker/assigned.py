@@ -149,6 +149,11 @@ class Assigned:
     def in_hand(self) -> int:
         return self.tracker.unfinished + len(self.overflow)
 
+    @property
+    def has_pending(self) -> bool:
+        """Whether anything received is not finished, held offsets included."""
+        return bool(self.overflow) or self.tracker.base <= self.tracker.last
+
     def wants_pause(self) -> bool:
         return len(self.overflow) > max(OVERFLOW_MESSAGES, self.limit) or self.overflow_bytes > OVERFLOW_BYTES
 

@@ -399,8 +399,10 @@ class GroupManager:
             )
             assigned.held = "halted"
             return
-        self._renew(assigned, target)
-        self.assignment.start(assigned, self.consumer.generation() if self.group is not None else None)
+        if target <= self._last(assigned) or not assigned.has_pending:
+            self._renew(assigned, target)
+            self.assignment.start(assigned, self.consumer.generation() if self.group is not None else None)
+        # else the log has lost what comes next: what is in hand is not in it any more, so dropping it would lose it
         self.consumer.reassign(partition, target)
 
     def report(self, code: str, text: str) -> None:

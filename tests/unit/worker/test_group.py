@@ -1,0 +1,147 @@
+"""The group manager's turn, with a consumer that does what each test says."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from confluent_kafka import KafkaError as Code
+
+import elsa
+from elsa.clock import SYSTEM
+from elsa.message import TopicPartition
+from elsa.worker.budget import Budget
+from elsa.worker.group import GroupManager, Surroundings
+from elsa.worker.starts import Begin
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ZERO, ONE = TopicPartition("t", 0), TopicPartition("t", 1)
+
+
+class Event:
+    """Something polled that is no message."""
+
+    def __init__(self, code: int, partition: TopicPartition, offset: int) -> None:
+        self._code = code
+        self._partition = partition
+        self._offset = offset
+
+    def error(self) -> Event:
+        return self
+
+    def code(self) -> int:
+        return self._code
+
+    def fatal(self) -> bool:
+        return False
+
+    def topic(self) -> str:
+        return self._partition.topic
+
+    def partition(self) -> int:
+        return self._partition.partition
+
+    def offset(self) -> int:
+        return self._offset
+
+
+class Consumer:
+    """Each poll does and returns what comes next in `script`; commits succeed."""
+
+    def __init__(self) -> None:
+        self.script: list[Any] = []
+        self.calls: list[Any] = []
+        self.assignment: set[TopicPartition] = set()
+        self.low_high = (0, 0)
+
+    def poll(self, _: float) -> list[Any]:
+        found = self.script.pop(0) if self.script else []
+        return found() or [] if callable(found) else found
+
+    def assign(self, offsets: dict[TopicPartition, int]) -> None:
+        self.assignment |= set(offsets)
+
+    def unassign(self, partitions: list[TopicPartition]) -> None:
+        self.assignment -= set(partitions)
+
+    def assigned(self) -> list[TopicPartition]:
+        return list(self.assignment)
+
+    def reassign(self, partition: TopicPartition, offset: int) -> None:
+        self.calls.append(("reassign", partition, offset))
+
+    def watermarks(self, *_: Any) -> tuple[int, int]:
+        return self.low_high
+
+    def commit_now(self, offsets: dict[TopicPartition, int]) -> tuple[None, bool]:
+        self.calls.append(("commit", offsets))
+        return None, False
+
+    def generation(self) -> int:
+        return 1
+
+    def __getattr__(self, name: str) -> Any:
+        return lambda *facts: self.calls.append((name, *facts))
+
+
+class Executors:
+    """Takes every lane and runs none."""
+
+    def of(self, _: Any) -> Executors:
+        return self
+
+    def submit(self, worker: Any) -> None:
+        """Nothing ever runs here."""
+
+
+@pytest.fixture
+def manager() -> Iterator[Any]:
+    app = elsa.App("unit-group")
+
+    @app.handler("t")
+    def handle(body: bytes) -> None:
+        """Never called."""
+
+    around = Surroundings(
+        app=app,
+        executors=Executors(),  # type: ignore[arg-type]  # a stand-in
+        settlement=None,  # type: ignore[arg-type]  # nothing is settled here
+        budget=Budget(messages=1000, size=10**6),
+        clock=SYSTEM,
+        fail=lambda text: None,
+    )
+    made = GroupManager("g", app.registry.bindings(), around)
+    made.consumer = Consumer()  # type: ignore[assignment]  # a stand-in
+    yield made
+    app.stop()
+
+
+def test_what_is_in_hand_survives_that_the_log_lost_what_comes_next(manager: Any, raw: Any) -> None:
+    manager.take({ZERO: Begin(0, 0)})
+    assigned = manager.assignment.owned[ZERO]
+    worker = assigned.worker
+    manager.consumer.low_high = (50, 60)
+    manager.consumer.script = [[raw(0), raw(1)], [Event(Code._AUTO_OFFSET_RESET, ZERO, 2)], [raw(50)]]
+    for _ in range(3):
+        manager.turn()
+
+    assert ("reassign", ZERO, 50) in manager.consumer.calls
+    assert assigned.worker is worker
+    assert assigned.tracker.unfinished == 3
+    manager.assignment.finished(assigned, [0, 1])
+    assert assigned.tracker.base == 50
+
+
+def test_a_log_that_is_shorter_than_what_is_in_hand_begins_anew(manager: Any, raw: Any) -> None:
+    manager.take({ZERO: Begin(8, 8)})
+    assigned = manager.assignment.owned[ZERO]
+    worker = assigned.worker
+    manager.consumer.low_high = (0, 3)
+    manager.consumer.script = [[raw(8), raw(9)], [Event(Code._AUTO_OFFSET_RESET, ZERO, 10)]]
+    for _ in range(2):
+        manager.turn()
+
+    assert assigned.worker is not worker
+    assert (assigned.tracker.base, assigned.in_hand) == (0, 0)
