@@ -100,8 +100,8 @@ class GroupMembership:
         manager.is_ready = True
 
     def gave_up(self) -> None:
-        """Partitions were given up."""
-        self._has_left = True
+        """Partitions were given up; a leave is over when none is left."""
+        self._has_left = not self._manager.consumer.assigned()
 
     def _error(self, error: ElsaError) -> None:
         manager = self._manager
@@ -217,7 +217,8 @@ class GroupMembership:
         self._has_left = not manager.consumer.assigned()
         manager.consumer.unsubscribe()
         while not self._has_left and self._clock.monotonic() < end:
-            manager.poll(0.02)
+            # what comes now must not be missing if the partitions stay with us after all
+            manager._route(manager.poll(0.02))
         grace = self._clock.monotonic() + LEAVE_GRACE_SECONDS
         while self._clock.monotonic() < grace:
             manager.poll(0.02)

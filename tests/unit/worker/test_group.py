@@ -145,3 +145,32 @@ def test_a_log_that_is_shorter_than_what_is_in_hand_begins_anew(manager: Any, ra
 
     assert assigned.worker is not worker
     assert (assigned.tracker.base, assigned.in_hand) == (0, 0)
+
+
+def test_a_leave_ends_when_every_partition_is_given_up(manager: Any) -> None:
+    manager.take({ZERO: Begin(0, 0), ONE: Begin(0, 0)})
+    begin = SYSTEM.monotonic()
+
+    def later() -> None:
+        if SYSTEM.monotonic() < begin + 0.3:
+            manager.consumer.script.append(later)
+        else:
+            manager.revoked([ONE])
+
+    # a rebalance under way takes one partition, the leave itself the other
+    manager.consumer.script = [lambda: manager.revoked([ZERO]), later]
+    manager.membership.subscribed = ["t"]
+    manager.membership.leave(for_good=True)
+
+    assert manager.consumer.assigned() == []
+    assert manager.assignment.owned == {}
+
+
+def test_messages_that_come_during_a_leave_leave_no_gap(manager: Any, raw: Any) -> None:
+    manager.take({ZERO: Begin(0, 0)})
+    assigned = manager.assignment.owned[ZERO]
+    manager.consumer.script = [[raw(0)], lambda: setattr(manager.membership, "_has_left", True)]
+    manager.membership.subscribed = ["t"]
+    manager.membership._leave()
+
+    assert (assigned.tracker.base, assigned.tracker.last) == (0, 0)
