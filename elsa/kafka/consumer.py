@@ -42,7 +42,7 @@ _TIMESTAMP_TYPES = {TIMESTAMP_CREATE_TIME: "create", TIMESTAMP_LOG_APPEND_TIME: 
 _TUNING: dict[str, Any] = {
     # what librdkafka holds back is thrown away by a pause, and rebalances queue behind it: keep it small
     "queued.max.messages.kbytes": 16_384,
-    "queued.min.messages": 5_000,
+    "queued.min.messages": 1_000,
     "max.partition.fetch.bytes": 262_144,
     "fetch.queue.backoff.ms": 5,
     # After a rebalance the kept partitions are fetched again only when the running request has come back.

@@ -18,10 +18,10 @@ class Acknowledger:
     """Collects finished work and says what to commit: dirty partitions only, never backwards, one at a time.
 
     A commit is due `interval` seconds after the last, or once `every` messages have finished; a further one
-    waits until the broker has answered. When that takes longer than 0.1 s and twice `every` are finished, no
-    message is admitted until then. What a kill repeats is therefore at most what was in hand and two times
-    `every` (of handlers that finish more than that in 0.1 s: what they finish in 0.1 s), also when the broker
-    is slow. It touches no client: the group manager commits what `due` returns.
+    waits until the broker has answered. When that takes longer than 0.1 s and nearly twice `every` are
+    finished, no message is started until then. What a kill repeats is therefore at most what was in progress
+    and two times `every` (of handlers that finish more than that in 0.1 s: what they finish in 0.1 s), also
+    while the broker is away. It touches no client: the group manager commits what `due` returns.
     """
 
     def __init__(self, *, interval: float, every: int) -> None:
@@ -49,14 +49,16 @@ class Acknowledger:
             self._finished = 0
 
     def is_behind(self, now: float) -> bool:
-        """Whether nothing more may be admitted: much is finished, and its commit takes long."""
+        """Whether nothing more may run: much is finished, and its commit takes long."""
         if not self.in_flight or now - self.started < PATIENCE_SECONDS:
             return False
-        return self._finished + self._confirming >= 2 * self._every
+        # it takes a moment until running calls have noticed
+        return self._finished + self._confirming >= 1.8 * self._every
 
-    @property
-    def is_dirty(self) -> bool:
-        return bool(self._dirty)
+    def abandon(self) -> None:
+        """Partitions were lost: the commit that is under way will not be missed."""
+        self.in_flight = False
+        self._confirming = 0
 
     def wait(self, now: float) -> float | None:
         """Seconds until a commit is due, None when nothing is to be committed."""

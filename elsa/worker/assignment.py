@@ -54,8 +54,10 @@ class Assignment:
         self._post = post
         self._clock = clock
         self._observer = observer
-        #: False while too much is finished and not committed, or nothing more is to be taken
+        #: False while nothing more is to be taken
         self.admits = True
+        #: False while nothing new is to run, because too much is finished and not committed
+        self.flows = True
         #: what waits for room; who was let in goes to the end
         self._waiting: dict[TopicPartition, None] = {}
         self._observers: dict[tuple[str, str], HandlerObserver] = {}
@@ -90,6 +92,8 @@ class Assignment:
             post=self._post,
             clock=self._clock,
         )
+        if not self.flows:
+            assigned.worker.hold()
 
     def current(self, worker: PartitionWorker) -> Assigned | None:
         """The state a worker belongs to, or None (counted) when its epoch is over."""
@@ -98,6 +102,15 @@ class Assignment:
             return assigned
         self._observer.stale(1)
         return None
+
+    def set_flow(self, flows: bool) -> None:  # noqa: FBT001 - the fact itself
+        """Let lanes run, or hold them: their queued messages stay."""
+        if flows == self.flows:
+            return
+        self.flows = flows
+        for assigned in self.owned.values():
+            if assigned.worker is not None:
+                (assigned.worker.let_go if flows else assigned.worker.hold)()
 
     # -- messages in ---------------------------------------------------------------------------------
 

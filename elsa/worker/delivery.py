@@ -43,6 +43,7 @@ class Site(Protocol):
     """What the delivery needs of the partition worker whose messages it runs."""
 
     closed: bool
+    held: bool
     attempts: dict[int, int]
     progress: Sequence[float]
 
@@ -235,7 +236,7 @@ def run_threads(site: Any, raws: Sequence[Any]) -> SliceResult:
     activate = _ACTIVE.set
     begin = previous = _counter()
     for index, raw in enumerate(raws):
-        if site.closed or previous - begin > SLICE_SECONDS:
+        if site.closed or site.held or previous - begin > SLICE_SECONDS:
             result.rest = raws[index:]
             break
         invoker = only or site.router.invoker(raw)
@@ -291,7 +292,7 @@ async def run_loop(site: Any, raws: Sequence[Any]) -> SliceResult:
     activate = _ACTIVE.set
     begin = previous = _counter()
     for index, raw in enumerate(raws):
-        if site.closed or previous - begin > SLICE_SECONDS:
+        if site.closed or site.held or previous - begin > SLICE_SECONDS:
             result.rest = raws[index:]
             break
         invoker = only or site.router.invoker(raw)

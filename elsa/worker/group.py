@@ -58,6 +58,8 @@ log = logging.getLogger("elsa.worker")
 
 #: longest wait for messages in one turn: what a command or a timer may be late
 POLL_SECONDS = 0.1
+#: the same while a commit is under way: how late it may be noticed that it takes long
+COMMIT_SECONDS = 0.02
 #: how long messages that wait for room may keep the mailbox from being looked at
 GATED_SECONDS = 0.005
 #: the last commit is tried at least so long, also when the drain took all the time there was
@@ -209,7 +211,8 @@ class GroupManager:
         self._fire(now)
         self._commit(now)
         assignment = self.assignment
-        assignment.admits = not (self._quiet or self._acknowledger.is_behind(now))
+        assignment.admits = not self._quiet
+        assignment.set_flow(not self._acknowledger.is_behind(now))
         if assignment.is_waiting:
             assignment.admit_waiting()
         if now >= self._next_chores:
@@ -223,7 +226,7 @@ class GroupManager:
 
     def _patience(self, now: float) -> float:
         due = self._timers[0][0] - now if self._timers else POLL_SECONDS
-        return max(0.0, min(POLL_SECONDS, due))
+        return max(0.0, min(COMMIT_SECONDS if self._acknowledger.in_flight else POLL_SECONDS, due))
 
     def poll(self, timeout: float) -> list[Any]:
         """What Kafka has for us; raises what a callback or the client has found broken."""
@@ -338,6 +341,9 @@ class GroupManager:
                 if part[0].offset() <= self._last(assigned):
                     self._rewound(assigned, part[0].offset())
                 self.assignment.receive(assigned, part)
+                if assigned.paused_at is None and assigned.wants_pause():
+                    # what comes until the next chores would have to be kept
+                    self._next_chores = 0.0
         for raw in events:
             self._event(raw)
 
@@ -536,9 +542,12 @@ class GroupManager:
             self.assignment.admit_waiting()
             if self._stop is not None:
                 deadline = min(deadline, self._stop.deadline)
-        self._cancel(ours)
         self._read(self.mailbox.drain())
-        if commit and (error := self._commit_now(ours)) is not None:
+        self._cancel(ours, "handler did not return in time" if commit else "partition lost while its handler ran")
+        self._read(self.mailbox.drain())
+        if not commit:
+            self._acknowledger.abandon()
+        elif (error := self._commit_now(ours)) is not None:
             self.report("commit", f"the last commit before giving partitions up failed: {error}")
         self.assignment.remove(ours)
         self._acknowledger.forget(ours)
@@ -546,7 +555,7 @@ class GroupManager:
             self._observer.revoked(ours, self._clock.monotonic() - began)
         return ours
 
-    def _cancel(self, partitions: Sequence[TopicPartition]) -> None:
+    def _cancel(self, partitions: Sequence[TopicPartition], why: str) -> None:
         running = self.assignment.cancel(partitions)
         if not running:
             return
@@ -554,7 +563,8 @@ class GroupManager:
         for worker in running:
             where = worker.running
             log.error(
-                "handler did not return in time, its message will be delivered again",
+                "%s, its message will be delivered again",
+                why,
                 extra={
                     "event": "drain_timeout",
                     "handler": worker.handler_name,
@@ -672,7 +682,7 @@ class GroupManager:
         self.assignment.cancel(owned)
         self.assignment.remove(owned)
         self._acknowledger.forget(owned)
-        self._acknowledger.in_flight = False
+        self._acknowledger.abandon()
         self._timers.clear()
         self.membership.failed(error)
         if owned:

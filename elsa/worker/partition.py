@@ -68,6 +68,8 @@ class PartitionWorker:
         self.generation = generation
         self.observer = observer
         self.closed = False
+        #: True while nothing new may run, because too much is finished and not committed
+        self.held = False
         self._is_mixed = len({task.is_async for task in binding.tasks.values()}) > 1
         self.attempts: dict[int, int] = {}
         self.batch = binding.handler.declared.batch if binding.handler is not None else None
@@ -174,6 +176,16 @@ class PartitionWorker:
             self._queue.extend(raws)
             self._schedule()
 
+    def hold(self) -> None:
+        """Run nothing new until `let_go`; what is queued stays."""
+        self.held = True
+
+    def let_go(self) -> None:
+        """Go on after `hold`."""
+        with self._lock:
+            self.held = False
+            self._schedule()
+
     def unpark(self, now: float) -> None:
         """The pause of a waiting retry (or of a filling batch) is over."""
         with self._lock:
@@ -234,7 +246,7 @@ class PartitionWorker:
         if self._is_filling and self.batch is not None and len(self._queue) >= self.batch:
             self._is_filling = False
             self._parked_until = None
-        if self._scheduled or not self._queue or self._parked_until is not None:
+        if self._scheduled or self.held or self.closed or not self._queue or self._parked_until is not None:
             return
         if self.batch is not None and self._waits_for_batch():
             return
@@ -409,7 +421,7 @@ class PartitionWorker:
             if park is not None:
                 self._park(park)
             self._scheduled = False
-            if not self._queue or self._parked_until is not None:
+            if self.held or not self._queue or self._parked_until is not None:
                 return False
             if self.batch is not None and self._waits_for_batch():
                 return False

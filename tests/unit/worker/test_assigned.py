@@ -72,10 +72,26 @@ def test_pausing_follows_counters_and_lasts_a_while(assigned: Assigned, raw: Any
     assert assigned.wants_pause()
     assigned.paused_at = 10.0
     assert not assigned.wants_resume(20.0)
-    assigned.restart()
+    assigned.admit(100, 10**6)
+    assigned.overflow.clear()
+    assigned.finish([0, 1, 2, 3])
+    receive(assigned, raw, *range(6000, 6003))
+    assigned.limit = 16
 
     assert not assigned.wants_resume(10.5)
     assert assigned.wants_resume(11.0)
+
+
+def test_a_pause_ends_before_fast_handlers_stand_still(assigned: Assigned, raw: Any) -> None:
+    assigned.limit = 1000
+    receive(assigned, raw, *range(1000))
+    assigned.admit(1000, 10**6)
+    assigned.paused_at = 10.0
+    assigned.finish(range(500))
+
+    assert not assigned.wants_resume(10.5)
+    assigned.finish(range(500, 900))
+    assert assigned.wants_resume(10.5)
 
 
 def test_the_logs_end_counts_when_nothing_is_in_hand(assigned: Assigned, raw: Any) -> None:

@@ -32,6 +32,7 @@ class Site:
         self.app = app
         self.binding = app.registry.bindings()[0]
         self.closed = False
+        self.held = False
         self.attempts: dict[int, int] = {}
         self.singly: list[int] = []
         self.to_message = lambda raw: to_message(raw, self.generation)
