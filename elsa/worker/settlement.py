@@ -6,13 +6,16 @@ written it is tried again, with pauses; its offset stays unfinished, so the part
 
 from __future__ import annotations
 
+import dataclasses
+import heapq
+import itertools
 import logging
 import threading
 from typing import TYPE_CHECKING, Any
 
 from elsa import names
+from elsa.clock import SYSTEM
 from elsa.errors import ElsaError, MessageTooLarge, UnknownTopic
-from elsa.kafka.producer import in_poll_thread
 from elsa.policies import dead_letter
 from elsa.policies.backoff import Backoff
 
@@ -21,6 +24,7 @@ if TYPE_CHECKING:
 
     from elsa.app import App
     from elsa.context import Context
+    from elsa.message import Message
     from elsa.outcome import Outcome
     from elsa.worker.partition import PartitionWorker
 
@@ -28,58 +32,95 @@ log = logging.getLogger("elsa.worker")
 
 #: dead letters are kept 30 days
 RETENTION_MILLISECONDS = 30 * 24 * 3600 * 1000
+#: how long `close` waits for the copy that is just being sent
+_CLOSE_SECONDS = 5.0
 
 
 class Settlement:
     """Shared by all partition workers of a process; called from executor threads and the producer's thread.
 
-    `_retries` (timers of copies that were refused) is guarded by `_lock`; `close` cancels them: their
-    messages stay unfinished and come again.
+    Whatever has to wait runs on one thread of its own, made when it is needed. `_waiting` (what is to run, by time)
+    and `_paused` (copies that were refused) are guarded by `_changed`; `close` forgets them: their messages stay
+    unfinished and come again.
     """
 
     def __init__(self, app: App) -> None:
         self._app = app
-        self._lock = threading.Lock()
-        self._retries: set[threading.Timer] = set()
+        self._changed = threading.Condition()
+        self._waiting: list[tuple[float, int, Callable[[], None]]] = []
+        self._numbers = itertools.count()
+        self._paused: set[_Copy] = set()
+        self._thread: threading.Thread | None = None
         self._closed = False
+        #: dead-letter topics that were made here and not found missing since
+        self.made: set[str] = set()
 
     # -- dead letters ------------------------------------------------------------------------------
 
     def dead_letter(self, worker: PartitionWorker, raw: Any, outcome: Outcome, settled: Callable[[Any], None]) -> None:
         """Copy the message to its dead-letter topic; `settled(raw)` once that is confirmed."""
-        copy = _Copy(self, worker, raw, outcome, settled)
-        if in_poll_thread():
-            # a send was refused; looking the copy's topic up inside a report aborts the process (confluent-kafka 2.16)
-            self.later(0, copy.send)
-        else:
-            copy.send()
+        _Copy(self, worker, raw, outcome, settled).send()
+
+    def pause(self, copy: _Copy, seconds: float) -> None:
+        """Send a copy again after a pause, or as soon as its worker ends."""
+        with self._changed:
+            self._paused.add(copy)
+        # it may have ended, and hurried what was there, just before
+        self.later(0 if copy.worker.closed else seconds, lambda: self._resume(copy))
+
+    def _resume(self, copy: _Copy) -> None:
+        with self._changed:
+            if copy not in self._paused:
+                return
+            self._paused.discard(copy)
+        copy.send()
+
+    def hurry(self, worker: PartitionWorker) -> None:
+        """A worker ends: its refused copies are tried once more now, nobody waits for their pauses."""
+        with self._changed:
+            copies = [copy for copy in self._paused if copy.worker is worker]
+        for copy in copies:
+            self.later(0, lambda copy=copy: self._resume(copy))  # type: ignore[misc]  # binds this turn's copy
+
+    # -- what has to wait --------------------------------------------------------------------------
 
     def later(self, seconds: float, run: Callable[[], None]) -> None:
-        """Run something again after a pause, unless the process stops before."""
-        with self._lock:
+        """Run something after a pause on the thread of the settlement, unless the process stops before."""
+        with self._changed:
             if self._closed:
                 return
-            timer = threading.Timer(seconds, lambda: self._fire(timer, run))
-            timer.daemon = True
-            self._retries.add(timer)
-            timer.start()
+            heapq.heappush(self._waiting, (SYSTEM.monotonic() + seconds, next(self._numbers), run))
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._work, name="elsa-settlement", daemon=True)
+                self._thread.start()
+            self._changed.notify()
 
-    def _fire(self, timer: threading.Timer, run: Callable[[], None]) -> None:
-        with self._lock:
-            self._retries.discard(timer)
-            if self._closed:
-                return
-        run()
+    def _work(self) -> None:
+        while (run := self._next()) is not None:
+            try:
+                run()
+            except Exception:  # border: one that fails must not keep the others from being settled
+                log.exception("settlement failed", extra={"event": "settlement_failed"})
+
+    def _next(self) -> Callable[[], None] | None:
+        """What is due next, waiting for it; None at the end."""
+        with self._changed:
+            while not self._closed:
+                left = self._waiting[0][0] - SYSTEM.monotonic() if self._waiting else None
+                if left is not None and left <= 0:
+                    return heapq.heappop(self._waiting)[2]
+                self._changed.wait(left)
+            return None
 
     def close(self) -> None:
-        with self._lock:
+        with self._changed:
             self._closed = True
-            timers, self._retries = list(self._retries), set()
-        for timer in timers:
-            timer.cancel()
-        for timer in timers:
-            if timer is not threading.current_thread():
-                timer.join()
+            self._waiting.clear()
+            self._paused.clear()
+            self._changed.notify_all()
+            thread = self._thread
+        if thread is not None and thread is not threading.current_thread():
+            thread.join(_CLOSE_SECONDS)
 
     # -- sends made inside a call ------------------------------------------------------------------
 
@@ -98,8 +139,14 @@ class Settlement:
             if error is None:
                 settled(raw)
             else:
-                failed(raw, error, context.attempt)
+                # A dead letter may follow. Looking its topic up inside a delivery report, on whatever thread a
+                # flush or a poll brings that, aborts the process (confluent-kafka 2.16).
+                self.later(0, lambda: failed(raw, error, context.attempt))
 
+        if not sends:
+            # a thread that the handler left behind has just begun to send
+            settled(raw)
+            return
         pending = _Pending(len(sends), decide)
         for send in sends:
             send.add_done_callback(pending.one)
@@ -137,7 +184,7 @@ class _Copy:
     ) -> None:
         self._settlement = settlement
         self._app = settlement._app
-        self._worker = worker
+        self.worker = worker
         self._raw = raw
         self._outcome = outcome
         self._settled = settled
@@ -150,22 +197,34 @@ class _Copy:
         self.topic = named or names.dead_letter_topic(raw.topic(), worker.group, self._app.name)
 
     def send(self) -> None:
-        message = self._worker.to_message(self._raw)
-        headers = dead_letter.headers(message, self._outcome, self._handler, with_traceback=self._reduction == 0)
-        value = message.value if self._reduction < 2 else b""
         try:
+            message = self.worker.to_message(self._raw)
+            headers = self._headers(message)
+            value = message.value if self._reduction < 2 else b""
             delivery = self._app.producer.send(self.topic, value, key=message.key, headers=headers)
         except UnknownTopic:
+            self._settlement.made.discard(self.topic)
             self._create_topic()
         except Exception as error:  # border: whatever refuses the copy, the message must not be lost
             self._refused(error)
         else:
             delivery.add_done_callback(self._reported)
 
+    def _headers(self, message: Message) -> Any:
+        with_traceback = self._reduction == 0
+        try:
+            return dead_letter.headers(message, self._outcome, self._handler, with_traceback=with_traceback)
+        except Exception as broken:  # border: the text of the user's exception raises itself
+            kind, cause = type(self._outcome.error).__qualname__, type(broken).__qualname__
+            error = RuntimeError(f"{kind}, whose text cannot be made ({cause})")
+            reason = self._outcome.reason.encode(errors="replace").decode()
+            outcome = dataclasses.replace(self._outcome, reason=reason, error=error)
+            return dead_letter.headers(message, outcome, self._handler, with_traceback=with_traceback)
+
     def _reported(self, delivery: Any) -> None:
         error = delivery.exception()
         if error is None:
-            self._worker.observer.dead_letter(self._outcome.reason)
+            self.worker.observer.dead_letter(self._outcome.reason)
             self._settled(self._raw)
         else:
             self._refused(error)
@@ -176,10 +235,12 @@ class _Copy:
 
     def _create_and_send(self) -> None:
         try:
-            # as many partitions as the source, so that copies keep their key's company
-            count = self._app.topics.partition_count(self._raw.topic())
-            self._app.topics.create(self.topic, partitions=count, config=self._topic_config(), exist_ok=True)
-        except ElsaError as error:
+            if self.topic not in self._settlement.made:
+                # as many partitions as the source, so that copies keep their key's company
+                count = self._app.topics.partition_count(self._raw.topic())
+                self._app.topics.create(self.topic, partitions=count, config=self._topic_config(), exist_ok=True)
+                self._settlement.made.add(self.topic)
+        except Exception as error:  # border: as in send
             self._refused(error)
             return
         self.send()
@@ -205,12 +266,12 @@ class _Copy:
             extra={
                 "event": "dead_letter_refused",
                 "topic": self.topic,
-                "source": dead_letter.origin(self._worker.to_message(self._raw)),
+                "source": dead_letter.origin(self.worker.to_message(self._raw)),
                 "error": str(error),
                 "retry_in_seconds": round(pause, 1),
             },
         )
-        if not self._worker.closed:
-            self._settlement.later(pause, self.send)
+        if not self.worker.closed:
+            self._settlement.pause(self, pause)
         else:
-            self._worker.give_up_settling()
+            self.worker.give_up_settling()
