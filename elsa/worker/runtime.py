@@ -11,7 +11,9 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 from elsa.clock import SYSTEM
-from elsa.errors import ConfigError
+from elsa.errors import ConfigError, ElsaError
+from elsa.kafka.config import validate_kafka
+from elsa.message import TopicPartition
 from elsa.registry import select
 from elsa.worker import hooks, propagation
 from elsa.worker.budget import Budget
@@ -34,6 +36,8 @@ log = logging.getLogger("elsa.worker")
 
 #: how often the end of a bounded run (burst, max_messages) is looked for
 _END_SECONDS = 0.05
+#: how often the group is asked whether others have work left
+_GROUP_SECONDS = 0.3
 #: how long a scrape may wait for a group manager
 _ASK_SECONDS = 0.25
 
@@ -98,7 +102,8 @@ class Runtime:
     # -- start -----------------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Start all threads; returns before anything is assigned."""
+        """Start all threads; returns before anything is assigned. Raises ConfigError for a wrong `kafka` key."""
+        validate_kafka(self.app.settings)
         with self._lock:
             if self._state != "new":
                 return
@@ -193,14 +198,33 @@ class Runtime:
         self.ended.set()
 
     def _look_for_end(self) -> None:
-        while not self.ended.wait(_END_SECONDS):
+        pause = _END_SECONDS
+        while not self.ended.wait(pause):
+            pause = _END_SECONDS
             if self._limit is not None and self._budget.is_used_up:
                 self.reason = "max_messages"
-            elif self._burst and self.managers and all(m.is_caught_up for m in self.managers):
+            elif self._burst and all(m.is_caught_up for m in self.managers):
+                if not all(self._is_group_caught_up(manager) for manager in self.managers):
+                    pause = _GROUP_SECONDS
+                    continue
                 self.reason = "burst"
             else:
                 continue
             self.ended.set()
+
+    def _is_group_caught_up(self, manager: GroupManager) -> bool:
+        """Whether nothing is left for anybody: partitions on their way from one member to another are nobody's."""
+        if manager.group is None:
+            return True
+        topics = self.topics(0)
+        wanted = {TopicPartition(t, n) for t in manager.membership.subscribed for n in range(topics.get(t, 0))}
+        wanted -= {p for p, a in list(manager.assignment.owned.items()) if a.held is not None}
+        try:
+            behind = {TopicPartition(row.topic, row.partition): row.lag for row in self.app.groups.lag(manager.group)}
+        except ElsaError:
+            # the coordinator moves, or is away: then nobody knows
+            return False
+        return all(behind.get(partition) == 0 for partition in wanted)
 
     # -- end -------------------------------------------------------------------------------------------
 
