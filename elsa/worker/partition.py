@@ -209,7 +209,10 @@ class PartitionWorker:
                 # teardown is user code: it runs where the handler ran
                 self._scheduled = True
                 self._executor().submit(self)
+            waits_for_copies = self._unsettled > 0
             self._end_if_idle()
+        if waits_for_copies:
+            self._settlement.hurry(self)
 
     def cancel(self) -> None:
         """The deadline has passed: interrupt what can be interrupted (calls on the event loop)."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     from elsa.config import Settings
     from elsa.handlers import Handler
+    from elsa.worker.delivery import SliceResult
     from elsa.worker.partition import PartitionWorker
 
 DEFAULT_THREADS = 8
@@ -28,6 +29,15 @@ class Executor(Protocol):
     def stop(self, timeout: float) -> bool:
         """End when nothing runs any more; False when something still ran after `timeout` seconds."""
         ...
+
+
+def settle(worker: PartitionWorker, result: SliceResult | None) -> bool:
+    """Settle a slice; whether the lane is to run again. What fails here must end no thread and hold no lane."""
+    try:
+        return worker.settle(result)
+    except Exception as error:  # border: the lane starts anew at its last unfinished message
+        worker.crashed(error)
+        return worker.settle(None)
 
 
 class Executors:

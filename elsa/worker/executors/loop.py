@@ -9,6 +9,8 @@ import threading
 from collections import deque
 from typing import TYPE_CHECKING
 
+from elsa.worker.executors import settle
+
 if TYPE_CHECKING:
     from elsa.worker.partition import PartitionWorker
 
@@ -109,7 +111,7 @@ class LoopExecutor:
         # a cancellation has done its work by now (or came too late to have any)
         while task.cancelling():
             task.uncancel()
-        return worker.settle(result)
+        return settle(worker, result)
 
     def stop(self, timeout: float) -> bool:  # noqa: ARG002 - the loop behind it is stopped with its own limit
         return True

@@ -7,6 +7,8 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING
 
+from elsa.worker.executors import settle
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -101,5 +103,5 @@ def run_lane(worker: PartitionWorker, again: Callable[[PartitionWorker], None]) 
         result = worker.run(raws) if raws else None
     except BaseException as error:
         worker.crashed(error)
-    if worker.settle(result):
+    if settle(worker, result):
         again(worker)

@@ -110,6 +110,24 @@ def test_a_setup_that_raises_is_told_to_the_lane_and_ends_no_thread(executor: An
     assert [type(error) for error in broken.errors] == [SystemExit]
 
 
+class BrokenLane(Lane):
+    """Cannot take over what a slice came to."""
+
+    def settle(self, result: object | None) -> bool:
+        if result is not None:
+            raise RuntimeError("no result, please")
+        return super().settle(result)
+
+
+def test_a_result_that_cannot_be_settled_ends_no_thread_and_holds_no_lane(executor: Any) -> None:
+    broken = [BrokenLane([[i]]) for i in range(8)]
+    for lane in broken:
+        executor.submit(lane)
+
+    assert all(lane.done.wait(5) for lane in broken)
+    assert [type(error) for lane in broken for error in lane.errors] == [RuntimeError] * 8
+
+
 def test_blocking_threads_do_not_hold_other_lanes_back() -> None:
     pool = ThreadExecutor("blocking", 3)
     gate = threading.Event()
