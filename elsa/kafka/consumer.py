@@ -146,10 +146,16 @@ class GroupConsumer:
     def _committed(self, error: Any, partitions: Sequence[Any]) -> None:
         if self._on_commit is None:
             return
-        failed = next((p.error for p in partitions if p.error), None) or error
-        offsets = {Partition(p.topic, p.partition): p.offset for p in partitions}
-        fenced = failed is not None and failed.code() in FENCED
-        self._on_commit(translate(failed) if failed is not None else None, fenced, offsets)
+        # one partition that is refused (its topic is gone) says nothing of the others
+        refused, taken = [p for p in partitions if p.error], [p for p in partitions if not p.error]
+        if error is not None and not refused:
+            refused, taken = taken, []
+        if taken:
+            self._on_commit(None, False, {Partition(p.topic, p.partition): p.offset for p in taken})
+        if refused:
+            failed = refused[0].error or error
+            offsets = {Partition(p.topic, p.partition): p.offset for p in refused}
+            self._on_commit(translate(failed), failed.code() in FENCED, offsets)
 
     # -- membership ----------------------------------------------------------------------------------
 

@@ -32,6 +32,8 @@ class Acknowledger:
         #: messages whose commit is under way
         self._confirming = 0
         self._last = 0.0
+        #: the last answer was a refusal: neither ask again at once, nor run on as if nothing were
+        self._is_refused = False
         self.in_flight = False
         #: when the commit that is in flight began
         self.started = 0.0
@@ -47,24 +49,30 @@ class Acknowledger:
         self._dirty.difference_update(partitions)
         if not self._dirty:
             self._finished = 0
+            self._is_refused = False
 
     def is_behind(self, now: float) -> bool:
         """Whether nothing more may run: much is finished, and its commit takes long."""
-        if not self.in_flight or now - self.started < PATIENCE_SECONDS:
+        is_late = self.in_flight and now - self.started >= PATIENCE_SECONDS
+        # what was refused and is not ours any more is never asked for again: nothing may wait for its answer
+        if not is_late and not (self._is_refused and (self._dirty or self.in_flight)):
             return False
         # it takes a moment until running calls have noticed
         return self._finished + self._confirming >= 1.8 * self._every
 
     def abandon(self) -> None:
         """Partitions were lost: the commit that is under way will not be missed."""
-        self.in_flight = False
+        self.in_flight = self._is_refused = False
         self._confirming = 0
 
     def wait(self, now: float) -> float | None:
         """Seconds until a commit is due, None when nothing is to be committed."""
         if not self._dirty or self.in_flight:
             return None
-        return 0.0 if self._finished >= self._every else max(0.0, self._last + self._interval - now)
+        pause = self._interval
+        if self._finished >= self._every:
+            pause = min(pause, PATIENCE_SECONDS) if self._is_refused else 0.0
+        return max(0.0, self._last + pause - now)
 
     def due(self, now: float, owned: Mapping[TopicPartition, Assigned]) -> dict[TopicPartition, int]:
         """The offsets to commit now, empty when it is not time; the caller starts the commit."""
@@ -101,6 +109,7 @@ class Acknowledger:
         offsets are committed under the next generation. Those that we lose are forgotten.
         """
         self.in_flight = False
+        self._is_refused = not ok
         if not ok:
             self._finished += self._confirming
         self._confirming = 0

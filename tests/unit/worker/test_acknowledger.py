@@ -95,6 +95,43 @@ def test_a_refused_commit_is_repeated_as_long_as_the_partition_is_ours() -> None
     assert owned[P0].committed == -1
 
 
+def test_a_refused_commit_is_not_repeated_at_once_however_much_is_finished() -> None:
+    acknowledger = Acknowledger(interval=1, every=2)
+    owned = parts(Part(P0))
+    finish(acknowledger, owned[P0], 0, 1)
+    assert acknowledger.due(1.0, owned)
+    acknowledger.answered(owned, {P0: 2}, ok=False)
+
+    assert acknowledger.due(1.01, owned) == {}
+    assert acknowledger.due(1.2, owned) == {P0: 2}
+
+
+def test_a_broker_that_refuses_holds_the_lanes_when_much_is_finished() -> None:
+    acknowledger = Acknowledger(interval=1, every=2)
+    owned = parts(Part(P0))
+    finish(acknowledger, owned[P0], 0, 1)
+    acknowledger.due(1.0, owned)
+    acknowledger.answered(owned, {P0: 2}, ok=False)
+    assert not acknowledger.is_behind(1.01)
+    finish(acknowledger, owned[P0], 2, 3)
+    assert acknowledger.is_behind(1.01)
+    acknowledger.due(1.2, owned)
+    assert acknowledger.is_behind(1.21)
+
+    acknowledger.answered(owned, {P0: 4}, ok=True)
+    assert not acknowledger.is_behind(1.22)
+
+
+def test_a_refusal_of_what_is_gone_holds_nothing() -> None:
+    acknowledger = Acknowledger(interval=1, every=2)
+    owned = parts(Part(P0))
+    finish(acknowledger, owned[P0], 0, 1, 2, 3)
+    acknowledger.due(1.0, owned)
+    acknowledger.answered({}, {P0: 4}, ok=False)
+
+    assert not acknowledger.is_behind(1.01)
+
+
 def test_a_slow_broker_holds_admission_when_much_is_finished() -> None:
     acknowledger = Acknowledger(interval=1, every=2)
     owned = parts(Part(P0))

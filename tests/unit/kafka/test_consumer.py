@@ -1,0 +1,65 @@
+"""The engine's view of one consumer: what answers of the broker come to."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from confluent_kafka import KafkaError
+from confluent_kafka import TopicPartition as Line
+
+from elsa.config import Settings
+from elsa.kafka.consumer import GroupConsumer
+from elsa.message import TopicPartition
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ZERO, ONE = TopicPartition("t", 0), TopicPartition("t", 1)
+
+
+class Answered:
+    """A line of a commit's answer: confluent-kafka lets nobody make one with an error."""
+
+    def __init__(self, partition: TopicPartition, offset: int, error: KafkaError | None = None) -> None:
+        self.topic, self.partition = partition
+        self.offset = offset
+        self.error = error
+
+
+@pytest.fixture
+def answers() -> list[Any]:
+    return []
+
+
+@pytest.fixture
+def consumer(answers: list[Any]) -> Iterator[GroupConsumer]:
+    made = GroupConsumer(
+        Settings(brokers="127.0.0.1:1"),
+        "g",
+        on_commit=lambda error, fenced, offsets: answers.append((error is None, fenced, offsets)),
+    )
+    yield made
+    made.close()
+
+
+def test_what_was_refused_in_one_partition_was_committed_in_the_others(
+    consumer: GroupConsumer, answers: list[Any]
+) -> None:
+    error = KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART)
+    # librdkafka names the error of the last line as that of the whole commit
+    consumer._committed(error, [Answered(ZERO, 3), Answered(ONE, 4, error)])
+
+    assert answers == [(True, False, {ZERO: 3}), (False, False, {ONE: 4})]
+
+
+def test_an_error_without_a_partition_refuses_all(consumer: GroupConsumer, answers: list[Any]) -> None:
+    consumer._committed(KafkaError(KafkaError.ILLEGAL_GENERATION), [Line(*ZERO, 3), Line(*ONE, 4)])
+
+    assert answers == [(False, True, {ZERO: 3, ONE: 4})]
+
+
+def test_a_commit_without_an_error_is_committed(consumer: GroupConsumer, answers: list[Any]) -> None:
+    consumer._committed(None, [Line(*ZERO, 3), Line(*ONE, 4)])
+
+    assert answers == [(True, False, {ZERO: 3, ONE: 4})]
