@@ -14,10 +14,10 @@ import msgspec
 
 from elsa import headers as header_names
 from elsa.codecs import NAMED, body_decoder, encode, encoder, typed_decoder
-from elsa.context import Context
 from elsa.errors import BufferFull, DeclarationError, DecodeError, UnsupportedOption
 from elsa.message import Message, Record
-from elsa.options import Options, check, check_topics
+from elsa.options import Options, check, check_group, check_topics
+from elsa.shapes import Shape, check_instantiable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -57,14 +57,24 @@ class Handler(Generic[P, R]):
         localns: Mapping[str, Any] | None = None,
         **options: Any,
     ) -> None:
+        if not callable(target):
+            raise DeclarationError(f"{target!r} is neither a function nor a class")
         self.app = app
         self.target = target
         self.name = name or default_name(target)
         self.group = group
         where = f"handler {self.name}"
+        check_group(where, group)
         self.topics = check_topics(where, topics)
         self.declared: Options = check(where, group, options)
+        if self.declared.dead_letter in self.topics:
+            raise DeclarationError(
+                f"{where}: dead_letter={self.declared.dead_letter!r} is its own topic, a dead letter would come again",
+                hint="name another topic, or leave it out: {topic}.{group}.dlq",
+            )
         self.is_class = isinstance(target, type)
+        if self.is_class:
+            check_instantiable(target, where)
         self.shape = Shape.of(target, where, localns, batch=self.declared.batch is not None)
         self.is_async = self.shape.is_async
         self.decode = self._make_decoder(where)
@@ -73,6 +83,11 @@ class Handler(Generic[P, R]):
         functools.update_wrapper(self, target, updated=())
 
     def _make_decoder(self, where: str) -> Callable[[bytes | None], Any] | None:
+        if self.shape.unfilled:
+            raise DeclarationError(
+                f"{where}: nothing fills the parameter {self.shape.unfilled[0]!r}",
+                hint="a handler takes the body, and a context if annotated elsa.Context; @app.task takes arguments",
+            )
         return body_decoder(self.shape.body, self.declared.codec, where)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
@@ -113,21 +128,17 @@ class Handler(Generic[P, R]):
         """Send one message and wait for the broker's confirmation without blocking the event loop."""
         return await Call(self, _call_options(self.name, options)).asend(value)
 
-    def send_many(self, values: Iterable[Any], *, key: Callable[[Any], Any] | None = None, **options: Any) -> Any:
+    def send_many(
+        self, values: Iterable[Any], *, key: Callable[[Any], Any] | str | bytes | None = None, **options: Any
+    ) -> Any:
         """Send many messages, return their metadata when all are confirmed.
 
-        `key(value)` gives each one's key. Raises ProduceError with `failed` in the order of `values`.
+        `key(value)` gives each one's key (a text or bytes: all have that one). Options, for all of them: headers,
+        partition, topic, timestamp. Raises ProduceError with `failed` in the order of `values`.
         """
-        call = _call_options(self.name, options)
-        records = [
-            Record(
-                self._encoder(value),
-                key=key(value) if key else call.get("key"),
-                headers=call.get("headers") or (),
-                partition=call.get("partition"),
-            )
-            for value in values
-        ]
+        call = _many_options(self.name, options)
+        of = key if callable(key) else lambda _: key
+        records = [_record(self._encoder(value), [], {**call, "key": of(value)}) for value in values]
         return self.app.produce(call.get("topic") or self.topic, records)
 
     def _encode(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[bytes | None, header_names.Pairs]:
@@ -167,13 +178,16 @@ class Task(Handler[P, R]):
         return await Call(self, {}).asend(*args, **kwargs)
 
     def send_many(self, calls: Iterable[Any], **options: Any) -> Any:  # type: ignore[override]  # see send
-        """Send many calls, each a tuple of arguments or a mapping of keywords; returns when all are confirmed."""
-        call = _call_options(self.name, options)
+        """Send many calls, each a tuple of arguments or a mapping of keywords; returns when all are confirmed.
+
+        Options, for all of them: key, headers, partition, topic, timestamp.
+        """
+        call = _many_options(self.name, options)
         records = []
         for one in calls:
             args, kwargs = ((), dict(one)) if hasattr(one, "items") else (tuple(one), {})
             value, pairs = self._encode(args, kwargs)
-            records.append(Record(value, key=call.get("key"), headers=pairs, partition=call.get("partition")))
+            records.append(_record(value, pairs, call))
         return self.app.produce(call.get("topic") or self.topic, records)
 
     def _encode(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[bytes | None, header_names.Pairs]:
@@ -251,42 +265,6 @@ class Call(Generic[P, R]):
         return await delivery
 
 
-class Shape:
-    """What a user's function looks like: its body parameter, its context parameter, sync or async."""
-
-    def __init__(
-        self, hints: Mapping[str, Any], body: Any, context: str | None, *, is_async: bool, has_body: bool
-    ) -> None:
-        self.hints = hints
-        self.body = body
-        self.context = context
-        self.is_async = is_async
-        self.has_body = has_body
-
-    @classmethod
-    def of(cls, target: Any, where: str, localns: Mapping[str, Any] | None, *, batch: bool) -> Shape:
-        """Read a function's or class's signature; raises DeclarationError for what cannot be a handler."""
-        function = _handle_method(target, where, batch=batch) if isinstance(target, type) else target
-        if not callable(function):
-            raise DeclarationError(f"{where}: {target!r} is neither a function nor a class")
-        hints = _hints(function, where, localns)
-        parameters = list(inspect.signature(function).parameters.values())
-        if isinstance(target, type):
-            parameters = parameters[1:]
-        context = next((p.name for p in parameters if _is_context(hints.get(p.name))), None)
-        bodies = [p for p in parameters if p.name != context]
-        body = hints.get(bodies[0].name, Any) if bodies else Any
-        if batch:
-            body = _batch_member(where, body)
-        is_async = inspect.iscoroutinefunction(function)
-        return cls(hints, body, context, is_async=is_async, has_body=bool(bodies))
-
-    def arguments(self, body: Any, context: Context) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """How to call the function with a decoded body."""
-        args = (body,) if self.has_body else ()
-        return args, ({self.context: context} if self.context else {})
-
-
 def default_name(target: Any) -> str:
     """`module.function`, with the real module's name also when it runs as `__main__`."""
     module = target.__module__
@@ -297,42 +275,6 @@ def default_name(target: Any) -> str:
         # a producer script and its worker must agree on the name, and only the worker imports it by name
         module = spec.name if spec else pathlib.Path(path).stem if path else "main"
     return f"{module}.{target.__qualname__}".replace(".<locals>", "")
-
-
-def _hints(function: Any, where: str, localns: Mapping[str, Any] | None) -> dict[str, Any]:
-    try:
-        return typing.get_type_hints(function, localns=dict(localns or {}), include_extras=False)
-    except NameError as error:
-        raise DeclarationError(
-            f"{where}: an annotation cannot be resolved: {error}",
-            hint="import the type at run time (not under TYPE_CHECKING), and define it before the handler",
-        ) from error
-
-
-def _is_context(annotation: Any) -> bool:
-    return annotation is Context or Context in typing.get_args(annotation)
-
-
-def _handle_method(target: type, where: str, *, batch: bool) -> Any:
-    name = "handle_batch" if batch else "handle"
-    method = getattr(target, name, None)
-    if method is None:
-        other = "handle" if batch else "handle_batch"
-        hint = f"write `def {name}(self, body, ctx)`"
-        if hasattr(target, other):
-            hint += " or give the option batch=" + ("None" if batch else "N")
-        raise DeclarationError(f"{where}: the class has no method {name}", hint=hint)
-    return method
-
-
-def _batch_member(where: str, annotation: Any) -> Any:
-    if annotation is Any:
-        return Any
-    if annotation is list:
-        return Any
-    if typing.get_origin(annotation) is list:
-        return typing.get_args(annotation)[0]
-    raise DeclarationError(f"{where}: a batch handler takes list[T], not {annotation!r}")
 
 
 _CALL_OPTIONS = ("key", "headers", "partition", "id", "topic", "timestamp")
@@ -346,6 +288,24 @@ def _call_options(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
         if option not in _CALL_OPTIONS:
             raise TypeError(f"{name}: unknown option {option!r}; options are {', '.join(_CALL_OPTIONS)}")
     return dict(given)
+
+
+def _many_options(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    call = _call_options(name, given)
+    if "id" in call:
+        raise TypeError(f"{name}.send_many: id= would give every message the same id; send them one by one")
+    return call
+
+
+def _record(value: bytes | None, own: header_names.Pairs, call: Mapping[str, Any]) -> Record:
+    """One message of many, with the options that all of them have."""
+    return Record(
+        value,
+        key=call.get("key"),
+        headers=header_names.pairs(call.get("headers")) + own,
+        partition=call.get("partition"),
+        timestamp=call.get("timestamp"),
+    )
 
 
 def _task_parameters(

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import difflib
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from elsa.codecs import NAMED, Codec, resolve
 from elsa.errors import DeclarationError, UnsupportedOption
 from elsa.policies.retry import DEFAULT, NEVER, Retry
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 Start = Literal["earliest", "latest"] | int | datetime | dict[int, Any]
 
@@ -27,6 +25,9 @@ _LATER: dict[str, tuple[Any, str]] = {
     "expires": (None, "expires is not available yet"),
     "max_tasks_per_child": (None, 'max_tasks_per_child belongs to executor="process", which is not available yet'),
 }
+
+
+_LEGAL_TOPIC = r"(?!\.{1,2}$)[a-zA-Z0-9._-]{1,249}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,6 +84,8 @@ def _check_values(where: str, values: Mapping[str, Any]) -> None:
         value = values.get(name)
         if value is not None and (not isinstance(value, int | float) or isinstance(value, bool) or value < 0):
             raise DeclarationError(f"{where}: {name}={value!r} is not a number of seconds")
+    _check_topic_values(where, values)
+    _check_together(where, values)
     executor = values.get("executor", "auto")
     if executor == "process":
         raise UnsupportedOption(
@@ -103,6 +106,32 @@ def _check_values(where: str, values: Mapping[str, Any]) -> None:
     retry = values.get("retry", True)
     if not (retry in (None, False, True) or isinstance(retry, Retry)):
         raise DeclarationError(f"{where}: retry={retry!r} is no elsa.Retry", hint="retry=None means: never again")
+
+
+def _check_topic_values(where: str, values: Mapping[str, Any]) -> None:
+    name = values.get("dead_letter")
+    if name is not None and (not isinstance(name, str) or not re.fullmatch(_LEGAL_TOPIC, name)):
+        raise DeclarationError(
+            f"{where}: dead_letter={name!r} is no legal topic",
+            hint="a topic's name, or leave it out: {topic}.{group}.dlq",
+        )
+    config = values.get("topic_config")
+    if config is not None and not (isinstance(config, Mapping) and all(isinstance(key, str) for key in config)):
+        raise DeclarationError(
+            f"{where}: topic_config={config!r} is no mapping", hint='like {"retention.ms": "86400000"}'
+        )
+
+
+def _check_together(where: str, values: Mapping[str, Any]) -> None:
+    if values.get("timeout") == 0:
+        raise DeclarationError(f"{where}: timeout=0 leaves no time to run", hint="timeout=None means: no limit")
+    batch, most = values.get("batch"), values.get("max_in_flight")
+    if batch is None and values.get("batch_wait") is not None:
+        raise DeclarationError(f"{where}: batch_wait={values['batch_wait']!r} without batch", hint="add batch=N")
+    if batch is not None and most is not None and batch > most:
+        raise DeclarationError(
+            f"{where}: batch={batch} never fills up with max_in_flight={most}", hint=f"max_in_flight={batch} or more"
+        )
 
 
 def _check_start(where: str, values: Mapping[str, Any]) -> None:
@@ -132,13 +161,21 @@ def _partitions(where: str, group: str | None, value: Any) -> tuple[int, ...]:
             f"{where}: partitions= belongs to standalone handlers", hint="add group=None, or leave it out"
         )
     found = (value,) if isinstance(value, int) else tuple(value)
-    if not found or not all(isinstance(p, int) and p >= 0 for p in found):
+    if not found or len(set(found)) < len(found) or not all(isinstance(p, int) and p >= 0 for p in found):
         raise DeclarationError(f"{where}: partitions={value!r} is no list of partition numbers")
     return found
 
 
+def check_group(where: str, group: Any) -> None:
+    """Raise DeclarationError for what is no group's name and not None."""
+    if group is not None and (not isinstance(group, str) or not group.strip()):
+        raise DeclarationError(f"{where}: group={group!r} is no name", hint="group=None makes it standalone")
+
+
 def check_topics(where: str, topics: Any) -> tuple[str, ...]:
     """The topics of a handler as a tuple; a name, a list of names, or one `^regex`."""
+    if not isinstance(topics, str | list | tuple):
+        raise DeclarationError(f"{where}: topic {topics!r} is neither a name nor a list of names")
     names = (topics,) if isinstance(topics, str) else tuple(topics)
     if not names:
         raise DeclarationError(f"{where}: no topic")
@@ -150,7 +187,7 @@ def check_topics(where: str, topics: Any) -> tuple[str, ...]:
                 re.compile(name)
             except re.error as error:
                 raise DeclarationError(f"{where}: {name!r} is no regular expression: {error}") from error
-        elif not re.fullmatch(r"[a-zA-Z0-9._-]{1,249}", name):
+        elif not re.fullmatch(_LEGAL_TOPIC, name):
             raise DeclarationError(
                 f"{where}: topic {name!r} is not legal",
                 hint="letters, digits, '.', '_' and '-', at most 249; a regex begins with '^'",

@@ -79,7 +79,9 @@ class Invoker:
         self._clock = clock
         batch = handler.declared.batch is not None
         method = "handle_batch" if batch else "handle"
-        self.function: Callable[..., Any] = getattr(instance, method) if instance is not None else handler.target
+        self.function: Callable[..., Any] = handler.shape.callable(
+            getattr(instance, method) if instance is not None else handler.target
+        )
         self._middlewares = tuple(handler.app.middleware_for(is_async=handler.is_async))
         #: `call(raw, context)`: the result, or an awaitable of it
         self.call = self._compile_task() if hasattr(handler, "_decode_call") else self._compile()

@@ -15,7 +15,7 @@ from elsa.errors import DeclarationError, DecodeError, UnsupportedOption
 from elsa.handlers import Handler, Task, default_name
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import AsyncIterator, Iterator
     from pathlib import Path
 
 
@@ -233,6 +233,98 @@ def test_wrong_shapes_are_refused(app: elsa.App) -> None:
         app.handler("a", name="x")(3)
     with pytest.raises(DeclarationError, match="is a handler already"):
         app.handler("a")(app.handler("b")(takes_one))
+
+
+def test_what_could_never_run_is_refused(app: elsa.App) -> None:
+    def two(order: Order, urgent: bool) -> None: ...  # noqa: FBT001 - the point of the test
+
+    def keyword_only(*, order: Order) -> None: ...
+
+    def yields(order: Order) -> Iterator[int]:
+        yield order.id
+
+    async def yields_async(order: Order) -> AsyncIterator[int]:
+        yield order.id
+
+    class WantsArguments:
+        def __init__(self, database: str) -> None: ...
+
+        def handle(self, body: Order) -> None: ...
+
+    def fine(order: Order, urgent: bool = False) -> None: ...  # noqa: FBT001, FBT002 - the point of the test
+
+    with pytest.raises(DeclarationError, match="nothing fills the parameter 'urgent'"):
+        app.handler("a")(two)
+    with pytest.raises(DeclarationError, match="nothing fills the parameter 'order'"):
+        app.handler("a")(keyword_only)
+    with pytest.raises(DeclarationError, match="it yields, so calling it would run nothing of it"):
+        app.handler("a")(yields)
+    with pytest.raises(DeclarationError, match="it yields"):
+        app.handler("a")(yields_async)
+    with pytest.raises(DeclarationError, match="instantiated without arguments: missing a required argument"):
+        app.handler("a")(WantsArguments)
+    with pytest.raises(DeclarationError, match="neither a function nor a class"):
+        app.handler("a")(3)
+    with pytest.raises(DeclarationError, match="group=5 is no name"):
+        app.handler("a", group=5)(fine)  # type: ignore[arg-type]  # the point of the test
+    with pytest.raises(DeclarationError, match="dead_letter='a' is its own topic"):
+        app.handler("a", dead_letter="a")(fine)
+    assert app.handler("a")(fine).shape.has_body is True
+
+
+def test_the_context_may_stand_before_the_body(app: elsa.App) -> None:
+    calls: list[Any] = []
+
+    @app.handler("a")
+    def before(ctx: elsa.Context, order: Order) -> None:
+        calls.append((ctx.offset, order))
+
+    @app.task(topic="b")
+    def task(first: int, ctx: elsa.Context, *rest: int) -> None:
+        calls.append((ctx.offset, first, rest))
+
+    @app.handler("c")
+    def positional(order: Order, ctx: elsa.Context, /) -> None:
+        calls.append((ctx.offset, order))
+
+    with app.test() as t:
+        t.send(before, Order(7))
+        task.send(1, 2, 3)
+        t.run_until_idle()
+        t.send(positional, Order(8))
+
+    assert sorted(calls, key=str) == sorted([(0, Order(7)), (0, 1, (2, 3)), (0, Order(8))], key=str)
+
+
+def test_send_many_gives_every_message_the_options(app: elsa.App, monkeypatch: pytest.MonkeyPatch) -> None:
+    produced: list[tuple[str, list[elsa.Record]]] = []
+    monkeypatch.setattr(app, "produce", lambda topic, records: produced.append((topic, list(records))))
+
+    @app.handler("a")
+    def handler(order: Order) -> None: ...
+
+    @app.task(topic="b")
+    def task(number: int) -> None: ...
+
+    handler.send_many([Order(1), Order(2)], key=lambda order: str(order.id), headers={"h": "1"}, timestamp=5.0)
+    handler.send_many([Order(3)], key="k", partition=4, topic="c")
+    task.send_many([(1,), {"number": 2}], key="k", headers={"h": "1"}, timestamp=5.0)
+
+    header = ("h", b"1")
+    call = ("elsa-task", task.name.encode())
+    assert produced == [
+        ("a", [elsa.Record(b'{"id":%d}' % n, key=str(n), headers=[header], timestamp=5.0) for n in (1, 2)]),
+        ("c", [elsa.Record(b'{"id":3}', key="k", headers=[], partition=4)]),
+        ("b", [elsa.Record(b"[[%d],{}]" % n, key="k", headers=[header, call], timestamp=5.0) for n in (1, 2)]),
+    ]
+
+
+def test_send_many_refuses_one_id_for_all(app: elsa.App) -> None:
+    @app.handler("a")
+    def handler(order: Order) -> None: ...
+
+    with pytest.raises(TypeError, match="send_many: id= would give every message the same id"):
+        handler.send_many([Order(1)], id="x")
 
 
 def test_an_annotation_that_cannot_be_resolved_is_named(app: elsa.App) -> None:

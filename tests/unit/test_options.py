@@ -54,6 +54,12 @@ def test_an_unknown_option_names_the_near_one() -> None:
         {"concurrency": 0},
         {"concurrency": True},
         {"batch": -1},
+        {"batch_wait": 1},
+        {"batch": 10, "max_in_flight": 5},
+        {"timeout": 0},
+        {"dead_letter": "no topic"},
+        {"dead_letter": False},
+        {"topic_config": 5},
         {"batch_wait": "1"},
         {"timeout": -1},
         {"start": "newest"},
@@ -76,6 +82,8 @@ def test_wrong_values_are_refused(given: dict[str, Any]) -> None:
 
 def test_partitions_belong_to_standalone_handlers() -> None:
     assert check("handler h", None, {"partitions": 1}).partitions == (1,)
+    with pytest.raises(DeclarationError, match="no list of partition numbers"):
+        check("handler h", None, {"partitions": [1, 1]})
 
 
 def test_no_retry_means_one_attempt() -> None:
@@ -84,7 +92,7 @@ def test_no_retry_means_one_attempt() -> None:
     assert check("h", "g", {}).retry == Retry()
 
 
-@pytest.mark.parametrize("topics", ["", [], ["a", "a"], "bad topic", "^[", ["ok", "x" * 250], [3]])
+@pytest.mark.parametrize("topics", ["", [], ["a", "a"], "bad topic", "^[", ["ok", "x" * 250], [3], None, 5, ".", ".."])
 def test_wrong_topics_are_refused(topics: Any) -> None:
     with pytest.raises(DeclarationError):
         check_topics("handler h", topics)
