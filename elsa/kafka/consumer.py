@@ -176,7 +176,9 @@ class GroupConsumer:
             self._consumer.incremental_assign(_lines(offsets))
 
     def unassign(self, partitions: Iterable[Partition]) -> None:
-        lines = [TopicPartition(*p) for p in partitions]
+        """Remove those that were added; librdkafka refuses all when one of them was not."""
+        ours = set(self.assigned())
+        lines = [TopicPartition(*p) for p in partitions if p in ours]
         if lines:
             self._consumer.incremental_unassign(lines)
 

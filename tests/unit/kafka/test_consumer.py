@@ -63,3 +63,11 @@ def test_a_commit_without_an_error_is_committed(consumer: GroupConsumer, answers
     consumer._committed(None, [Line(*ZERO, 3), Line(*ONE, 4)])
 
     assert answers == [(True, False, {ZERO: 3, ONE: 4})]
+
+
+def test_giving_up_what_was_never_taken_does_not_keep_the_rest(consumer: GroupConsumer) -> None:
+    # a partition of a topic that no handler here wants is assigned by the group and never taken
+    consumer.assign({ZERO: 0})
+    consumer.unassign([ONE, ZERO])
+
+    assert consumer.assigned() == []
