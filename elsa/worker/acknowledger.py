@@ -69,6 +69,24 @@ class Acknowledger:
         """Seconds until a commit is due, None when nothing is to be committed."""
         if not self._dirty or self.in_flight:
             return None
+        return self._pause(now)
+
+    def is_due(self, now: float) -> bool:
+        """Whether something should be committed now, also past a commit whose answer cannot come yet.
+
+        Not after a refusal: the caller waits for the answer, and a coordinator that is away takes its time.
+        """
+        return bool(self._dirty) and not self._is_refused and self._pause(now) == 0.0
+
+    def take(self, now: float) -> list[TopicPartition]:
+        """The partitions of a commit that the caller makes at once and reports with `answered`."""
+        partitions = list(self._dirty)
+        self._dirty.clear()
+        self._last = self.started = now
+        self._confirming, self._finished = self._confirming + self._finished, 0
+        return partitions
+
+    def _pause(self, now: float) -> float:
         pause = self._interval
         if self._finished >= self._every:
             pause = min(pause, PATIENCE_SECONDS) if self._is_refused else 0.0

@@ -479,6 +479,12 @@ class GroupManager:
         self._observer.committed("ok" if error is None else "error", self._clock.monotonic() - began, offsets)
         return error
 
+    def _commit_meanwhile(self, now: float) -> None:
+        """Commit what is due inside a callback, where the answer of a commit under way cannot come."""
+        if self.group is not None and self._acknowledger.is_due(now):
+            self._commit_now(self._acknowledger.take(now))
+        self.assignment.set_flow(not self._acknowledger.is_behind(now))
+
     def _commit_patiently(self, deadline: float) -> None:
         """Commit what is finished; again while a rebalance refuses it, which goes on with each poll."""
         while self._commit_now(list(self.assignment.owned)) is not None and self._clock.monotonic() < deadline:
@@ -538,7 +544,7 @@ class GroupManager:
             now = self._clock.monotonic()
             self._fire(now)
             if commit:
-                self._commit(now)
+                self._commit_meanwhile(now)
             self.assignment.admit_waiting()
             if self._stop is not None:
                 deadline = min(deadline, self._stop.deadline)

@@ -12,6 +12,7 @@ from elsa.clock import SYSTEM
 from elsa.message import TopicPartition
 from elsa.worker.budget import Budget
 from elsa.worker.group import GroupManager, Surroundings
+from elsa.worker.mailbox import Finished
 from elsa.worker.starts import Begin
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ class Consumer:
         return self.low_high
 
     def commit_now(self, offsets: dict[TopicPartition, int]) -> tuple[None, bool]:
-        self.calls.append(("commit", offsets))
+        self.calls.append(("commit_now", offsets))
         return None, False
 
     def generation(self) -> int:
@@ -98,7 +99,7 @@ class Executors:
 
 @pytest.fixture
 def manager() -> Iterator[Any]:
-    app = elsa.App("unit-group")
+    app = elsa.App("unit-group", commit_interval=0.05)
 
     @app.handler("t")
     def handle(body: bytes) -> None:
@@ -174,3 +175,19 @@ def test_messages_that_come_during_a_leave_leave_no_gap(manager: Any, raw: Any) 
     manager.membership._leave()
 
     assert (assigned.tracker.base, assigned.tracker.last) == (0, 0)
+
+
+def test_the_other_partitions_are_committed_while_a_revoke_drains(manager: Any, raw: Any) -> None:
+    """Inside a callback no answer of a commit can come: one that was under way must not end all others."""
+    manager.take({ZERO: Begin(0, 0), ONE: Begin(0, 0)})
+    manager.consumer.script = [[raw(0), raw(0, partition=1), raw(1, partition=1)]]
+    manager.turn()
+    one = manager.assignment.owned[ONE]
+    manager.mailbox.put(Finished(one.worker, [0]))
+    manager.turn()
+    assert ("commit", {ONE: 1}) in manager.consumer.calls
+    manager.mailbox.put(Finished(one.worker, [1]))
+    manager.release([ZERO], deadline=SYSTEM.monotonic() + 0.3, commit=True)
+
+    assert ("commit_now", {ONE: 2}) in manager.consumer.calls
+    assert one.committed == 2
