@@ -10,7 +10,7 @@ import weakref
 from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
 from elsa import middleware as onion
-from elsa.codecs import NAMED, encode
+from elsa.codecs import encode, resolve
 from elsa.config import load, override
 from elsa.errors import AppNotFound, DeclarationError, NotStarted
 from elsa.handlers import Handler, Task
@@ -227,8 +227,21 @@ class App:
                     raise NotStarted(f"the App {self.name!r} is stopped", hint="make a new App, or send before stop()")
                 from elsa.producer import Producer  # noqa: PLC0415 - confluent_kafka loads when first used
 
-                self._producer = Producer(self.settings, self.observer)
+                self._producer = Producer(self.settings, self._observer_of_sends())
             return self._producer
+
+    def _observer_of_sends(self) -> Observer:
+        """The observer, with spans of sends when the program has set a tracer provider (a worker adds its own)."""
+        from elsa.observe.tracing import tracing_observer  # noqa: PLC0415 - the observers are above the app
+
+        if self.observer.trace_send is not None:
+            return self.observer
+        tracing = tracing_observer(brokers=self.settings.brokers, client_id=self.name)
+        if tracing is None or type(self.observer) is Observer:
+            return tracing or self.observer
+        from elsa.observe.compound import Compound  # noqa: PLC0415 - see above
+
+        return Compound(tracing, self.observer)
 
     @functools.cached_property
     def fetcher(self) -> Fetcher:
@@ -256,7 +269,7 @@ class App:
 
         Options: key, headers, partition, id, timestamp, partitioner, codec ("json", "msgpack"), block.
         """
-        codec = NAMED[options.pop("codec", "json")]
+        codec = resolve(options.pop("codec", "json"))
         return self.producer.send(topic, encode(value, codec), **options)
 
     def produce(self, topic: str, messages: Any, **options: Any) -> list[RecordMetadata]:
