@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import importlib
 import os
 import sys
@@ -47,6 +48,10 @@ Examples:
   elsa groups lag billing            how far behind a group is
 """
 _CODES = "\n".join(["\b", "Exit codes:", *(f"  {code:>3}  {text}" for code, text in exits.MEANINGS.items())])
+
+
+#: what a full disk and its like say of a file that output was sent to
+_UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 
 class Root(click.Group):
@@ -94,6 +99,8 @@ class Root(click.Group):
         if os.environ.get("NO_COLOR"):
             ctx.color = False
         try:
+            if sys.stdout is None:  # `>&-`: what nobody can read is not worth a traceback
+                sys.stdout = os.fdopen(os.open(os.devnull, os.O_WRONLY), "w")
             result = super().invoke(ctx)
             sys.stdout.flush()
         except BrokenPipeError:
@@ -107,6 +114,12 @@ class Root(click.Group):
                 traceback.print_exc()
             report(error)
             raise click.exceptions.Exit(exits.code_of(error)) from None
+        except OSError as error:
+            if error.filename is not None or error.errno not in _UNWRITABLE:
+                raise
+            _forget_stdout()
+            report(ElsaError(f"the output cannot be written: {error.strerror}"))
+            raise click.exceptions.Exit(exits.FAILED) from None
         finally:
             self.is_debugging = False
         if isinstance(result, int) and not isinstance(result, bool):

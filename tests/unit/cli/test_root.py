@@ -6,6 +6,7 @@ import importlib
 import importlib.util
 import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -134,6 +135,27 @@ def test_an_interrupt_ends_quietly_in_130(error: BaseException) -> None:
 
 def test_a_closed_pipe_ends_quietly() -> None:
     assert ending(BrokenPipeError()) == (exits.PIPE_CLOSED, "", "")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+def test_a_full_disk_is_one_line() -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "elsa", "config"], stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+
+    assert (done.returncode, done.stderr) == (
+        exits.FAILED,
+        "error: the output cannot be written: No space left on device\n",
+    )
+
+
+def test_output_that_nobody_wants_is_no_error() -> None:
+    done = subprocess.run(
+        ["sh", "-c", '"$0" -m elsa config >&-', sys.executable], stderr=subprocess.PIPE, text=True, check=False
+    )
+
+    assert (done.returncode, done.stderr) == (exits.OK, "")
 
 
 def test_a_returned_number_is_the_exit_code() -> None:
