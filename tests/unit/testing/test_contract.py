@@ -14,7 +14,6 @@ import pytest
 import elsa
 from elsa.errors import UnknownTopic
 from elsa.kafka import probe
-from elsa.kafka.consumer import GroupConsumer
 from elsa.message import TopicPartition
 from elsa.testing.kafka import unique_name
 
@@ -62,16 +61,12 @@ class OnBroker:
             self.app.topics.create(name, exist_ok=True)
         send()
         self.app.start()
-        asks = GroupConsumer(self.app.settings, self.app.name)
         places = {TopicPartition(topic, 0): offset for topic, offset in committed.items()}
         end = time.monotonic() + 30
-        try:
-            while (found := asks.committed(places, 10)) != places:
-                if time.monotonic() > end:
-                    pytest.fail(f"committed {found}, not {committed}")
-                time.sleep(0.02)
-        finally:
-            asks.close()
+        while not places.items() <= (found := self.app.groups.committed(self.app.name)).items():
+            if time.monotonic() > end:
+                pytest.fail(f"committed {found}, not {committed}")
+            time.sleep(0.02)
 
     def records(self, topic: str) -> list[elsa.Message]:
         try:
