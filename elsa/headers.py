@@ -32,7 +32,15 @@ def pairs(headers: object) -> Pairs:
         return []
     items: Iterable[tuple[str, object]]
     items = headers.items() if hasattr(headers, "items") else headers  # type: ignore[assignment]  # checked by use
-    return [(name, _value(name, value)) for name, value in items]
+    if isinstance(headers, str | bytes):
+        raise TypeError(f"headers={headers!r} is neither a mapping nor a list of (name, value) pairs")
+    return [(_name(name), _value(name, value)) for name, value in items]
+
+
+def _name(name: object) -> str:
+    if isinstance(name, str):
+        return name
+    raise TypeError(f"the header's name {name!r} is {type(name).__name__}, not str")
 
 
 def _value(name: str, value: object) -> bytes | None:

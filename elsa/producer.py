@@ -26,7 +26,7 @@ from elsa.kafka.errors import ClientException, is_fatal, is_unknown_topic, trans
 from elsa.kafka.producer import ProducerClient, in_poll_thread
 from elsa.observer import Observer
 from elsa.partitioners import choose, murmur2, resolve
-from elsa.records import records
+from elsa.records import check_payloads, milliseconds, records
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -128,17 +128,20 @@ class Producer:
         if headers or id is not None:
             pairs = header_names.pairs(headers)
             if id is not None:
-                pairs.append((header_names.ID, id.encode()))
+                pairs.append((header_names.ID, str(id).encode()))
         delivery = Delivery(topic, self)
         trace = self._observer.trace_send
         if trace is not None:
             pairs, end = trace(topic, pairs or [])
             delivery.add_done_callback(partial(_end_span, end))
-        milliseconds = 0 if timestamp is None else round(timestamp * 1_000)
+        created = 0 if timestamp is None else milliseconds(timestamp)
         try:
-            self._produce(topic, value, key, target, delivery, None, milliseconds, pairs)
+            self._produce(topic, value, key, target, delivery, None, created, pairs)
+        except TypeError:
+            check_payloads(value=value, key=key)
+            raise
         except (BufferError, ClientException):
-            self._insist((topic, value, key, target, delivery, None, milliseconds, pairs), block)
+            self._insist((topic, value, key, target, delivery, None, created, pairs), block)
         if self._closed:  # it was closed in between, its flush may have missed this one
             self._settle_late()
         context = ACTIVE.get()
@@ -215,7 +218,7 @@ class Producer:
             lost = client.flush(timeout)
             if lost:
                 log.warning(
-                    "%d messages were not confirmed by Kafka within %g s and are given up",
+                    "%d messages were not confirmed by Kafka within %.3g s and are given up",
                     lost,
                     timeout,
                     extra={"event": "producer_lost", "app": self._settings.name, "messages": lost},

@@ -68,3 +68,21 @@ def _from_mapping(message: Mapping[str, Any]) -> Record:
     if "value" not in message:
         raise TypeError("a message given as a mapping needs 'value' (None for a tombstone)")
     return Record(**message)
+
+
+def check_payloads(**parts: object) -> None:
+    """Raise a TypeError that names the part which is neither bytes nor text nor None; Kafka's client does not."""
+    for name, part in parts.items():
+        if part is not None and not isinstance(part, bytes | bytearray | memoryview | str):
+            raise TypeError(f"{name}={part!r} is {type(part).__name__}, not bytes, str or None")
+
+
+def milliseconds(timestamp: object) -> int:
+    """A message's time in seconds as Kafka's milliseconds; raises TypeError for what is none.
+
+    >>> milliseconds(1.5)
+    1500
+    """
+    if not isinstance(timestamp, int | float) or not 0 <= timestamp < float("inf"):
+        raise TypeError(f"timestamp={timestamp!r} is not seconds since the epoch (a datetime's are .timestamp())")
+    return round(timestamp * 1_000)

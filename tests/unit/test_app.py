@@ -54,6 +54,32 @@ def test_settings_can_be_replaced_before_the_start() -> None:
     app.stop()
 
 
+@pytest.mark.parametrize(
+    ("kafka", "text"),
+    [
+        ({"group.id": "x"}, r"kafka\['group.id'\] is Elsa's to set\n  hint: use `group` of the handler"),
+        ({"sasl.pasword": "x"}, r"kafka\['sasl.pasword'\] is refused.*\n  hint: did you mean 'sasl.password'"),
+    ],
+)
+def test_a_wrong_kafka_key_fails_at_the_start_with_its_name(kafka: dict[str, str], text: str) -> None:
+    app = elsa.App("unit-app-kafka", kafka=kafka)
+
+    @app.handler("orders")
+    def bill(order: dict[str, int]) -> None: ...
+
+    with pytest.raises(ConfigError, match=text):
+        app.start()
+    app.stop()
+
+
+def test_an_unknown_codec_is_named() -> None:
+    app = elsa.App("unit-app-codec")
+
+    with pytest.raises(DeclarationError, match="there is no codec 'yaml'"):
+        app.send("orders", {}, codec="yaml")
+    app.stop()
+
+
 def test_an_app_without_handlers_does_not_start() -> None:
     app = elsa.App("unit-app-empty")
 

@@ -18,6 +18,13 @@ def test_a_header_of_another_type_is_named() -> None:
         headers.pairs({"n": 1})
 
 
+def test_what_is_no_header_is_named() -> None:
+    with pytest.raises(TypeError, match="headers='abc' is neither a mapping nor a list of"):
+        headers.pairs("abc")
+    with pytest.raises(TypeError, match="the header's name 5 is int, not str"):
+        headers.pairs({5: "a"})
+
+
 def test_the_last_header_of_a_name_wins() -> None:
     assert headers.text([("a", b"1"), ("a", b"2")], "a") == "2"
 

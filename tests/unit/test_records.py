@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
 from elsa.message import Record
-from elsa.records import records
+from elsa.records import check_payloads, milliseconds, records
 
 ONE = Record(b"v", key="k")
 
@@ -50,3 +51,15 @@ def test_every_form_is_read(given: Any, expected: list[Record]) -> None:
 def test_what_is_no_message_is_refused(given: Any, said: str) -> None:
     with pytest.raises(TypeError, match=said):
         list(records(given))
+
+
+def test_a_part_of_the_wrong_type_is_named() -> None:
+    check_payloads(value=None, key=b"k")
+    with pytest.raises(TypeError, match="key=5 is int, not bytes, str or None"):
+        check_payloads(value="v", key=5)
+
+
+@pytest.mark.parametrize("wrong", [-1, float("nan"), "5", datetime(2026, 1, 1, tzinfo=UTC)])
+def test_a_time_that_is_no_seconds_is_refused(wrong: object) -> None:
+    with pytest.raises(TypeError, match="is not seconds since the epoch"):
+        milliseconds(wrong)

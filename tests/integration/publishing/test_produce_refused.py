@@ -133,3 +133,8 @@ def test_a_late_topic_fails_nothing_else(producer: Producer, topic: Any, new_nam
 
     assert len(asyncio.run(send_all())) == 5
     assert not isinstance(producer.send(name, b"v").exception(10), ProduceError)
+
+
+def test_a_key_of_the_wrong_type_is_named(producer: Producer, topic: Any) -> None:
+    with pytest.raises(TypeError, match="key=5 is int, not bytes, str or None"):
+        producer.send(topic(), b"v", key=5)  # type: ignore[arg-type]  # the point of the test
