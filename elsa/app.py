@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from elsa.fetcher import Fetcher, FetchResult
     from elsa.groups import Groups
     from elsa.message import Message, RecordMetadata
+    from elsa.options import Options
     from elsa.producer import Delivery, Producer
     from elsa.topics import Topics
 
@@ -263,6 +264,16 @@ class App:
         from elsa.groups import Groups  # noqa: PLC0415 - confluent_kafka loads when first used
 
         return Groups(self.settings)
+
+    def create_declared(self, topic: str, declared: Options) -> None:
+        """Create the topic of a handler as its options say (`partitions_count`, `topic_config`), if it is not there."""
+        self.topics.create(
+            topic,
+            partitions=declared.partitions_count or self.settings.default_partitions,
+            replicas=self.settings.replication,
+            config=dict(declared.topic_config or {}),
+            exist_ok=True,
+        )
 
     def send(self, topic: str, value: Any, **options: Any) -> Delivery:
         """Encode and send one message; returns a Delivery at once.

@@ -14,7 +14,7 @@ import msgspec
 
 from elsa import headers as header_names
 from elsa.codecs import NAMED, body_decoder, encode, encoder, typed_decoder
-from elsa.errors import BufferFull, DeclarationError, DecodeError, UnsupportedOption
+from elsa.errors import BufferFull, DeclarationError, DecodeError, UnknownTopic, UnsupportedOption
 from elsa.message import Message, Record
 from elsa.options import Options, check, check_group, check_topics
 from elsa.shapes import Shape, check_instantiable
@@ -121,8 +121,11 @@ class Handler(Generic[P, R]):
         if options:
             return Call(self, _call_options(self.name, {"key": key, **options})).send(value)
         app = self.app
-        # the plain case is the hot one: nothing is copied or looked up that need not be
-        return (app._producer or app.producer).send(self._topic or self.topic, self._encoder(value), key=key)
+        try:
+            # the plain case is the hot one: nothing is copied or looked up that need not be
+            return (app._producer or app.producer).send(self._topic or self.topic, self._encoder(value), key=key)
+        except UnknownTopic:
+            return Call(self, {"key": key}).send(value)
 
     async def asend(self, value: Any, **options: Any) -> RecordMetadata:
         """Send one message and wait for the broker's confirmation without blocking the event loop."""
@@ -139,7 +142,22 @@ class Handler(Generic[P, R]):
         call = _many_options(self.name, options)
         of = key if callable(key) else lambda _: key
         records = [_record(self._encoder(value), [], {**call, "key": of(value)}) for value in values]
-        return self.app.produce(call.get("topic") or self.topic, records)
+        return self._produce(call.get("topic") or self.topic, records)
+
+    def _produce(self, topic: str, records: list[Record]) -> Any:
+        try:
+            return self.app.produce(topic, records)
+        except UnknownTopic:
+            if not self._create(topic):
+                raise
+            return self.app.produce(topic, records)
+
+    def _create(self, topic: str) -> bool:
+        """Create the handler's own topic where the settings say so: a first send may come before the first worker."""
+        if topic not in self.topics or not self.app.settings.creates_topics:
+            return False
+        self.app.create_declared(topic, self.declared)
+        return True
 
     def _encode(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[bytes | None, header_names.Pairs]:
         if len(args) != 1 or kwargs:
@@ -188,7 +206,7 @@ class Task(Handler[P, R]):
             args, kwargs = ((), dict(one)) if hasattr(one, "items") else (tuple(one), {})
             value, pairs = self._encode(args, kwargs)
             records.append(_record(value, pairs, call))
-        return self.app.produce(call.get("topic") or self.topic, records)
+        return self._produce(call.get("topic") or self.topic, records)
 
     def _encode(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[bytes | None, header_names.Pairs]:
         bound = self._signature.bind(*args, **kwargs)
@@ -251,7 +269,12 @@ class Call(Generic[P, R]):
     def send(self, *args: Any, **kwargs: Any) -> Delivery:
         """Send; returns a Delivery at once."""
         topic, value, given = self._prepared(args, kwargs)
-        return self._handler.app.producer.send(topic, value, **given)
+        try:
+            return self._handler.app.producer.send(topic, value, **given)
+        except UnknownTopic:
+            if not self._handler._create(topic):
+                raise
+            return self._handler.app.producer.send(topic, value, **given)
 
     async def asend(self, *args: Any, **kwargs: Any) -> RecordMetadata:
         """Send and await the broker's confirmation."""
@@ -259,9 +282,9 @@ class Call(Generic[P, R]):
         send = self._handler.app.producer.send
         try:
             delivery = send(topic, value, block=False, **given)
-        except BufferFull:
-            # the buffer drains in the producer's own thread; waiting for it must not hold the event loop
-            delivery = await asyncio.to_thread(functools.partial(send, topic, value, **given))
+        except (BufferFull, UnknownTopic):
+            # waiting for room, or for a topic that is being made, must not hold the event loop
+            delivery = await asyncio.to_thread(functools.partial(self.send, *args, **kwargs))
         return await delivery
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from elsa import names
 from elsa.clock import SYSTEM
-from elsa.errors import BrokerUnavailable, KafkaError, TopicExists, UnknownTopic
+from elsa.errors import BrokerUnavailable, KafkaError, TopicError, TopicExists, UnknownTopic
 from elsa.kafka.admin import TIMEOUT_SECONDS, Admin, PartitionInfo
 from elsa.message import TopicPartition
 
@@ -76,6 +76,8 @@ class Topics:
         `replicas` None is the cluster's default. Raises TopicExists unless `exist_ok` (the existing topic
         stays as it is), TopicError for what the broker refuses, BrokerUnavailable after `timeout` seconds.
         """
+        if partitions < 1:
+            raise TopicError(f"topic {name!r} cannot have {partitions} partitions, only 1 or more", topic=name)
         text = {key: _text(value) for key, value in (config or {}).items()}
         start = SYSTEM.monotonic()
         try:

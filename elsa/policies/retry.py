@@ -44,6 +44,10 @@ class Retry:
             )
         if self.where not in ("auto", "memory"):
             raise DeclarationError(f"Retry(where={self.where!r}) is unknown", hint='use "auto" or "memory"')
+        if not isinstance(self.max_attempts, int):
+            raise DeclarationError(f"Retry(max_attempts={self.max_attempts!r}) is no whole number")
+        if self.max_age is not None and self.max_age < 0:
+            raise DeclarationError(f"Retry(max_age={self.max_age!r}) is below 0 seconds")
         if self.max_attempts < 1:
             raise DeclarationError(f"Retry(max_attempts={self.max_attempts}) is below 1", hint="1 means: never again")
         if self.base < 0 or self.factor < 1 or self.max_delay < 0:

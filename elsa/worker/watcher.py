@@ -101,15 +101,8 @@ class Watcher:
         for binding in self._bindings:
             if binding.is_pattern or binding.topic in topics or binding.topic in self._created:
                 continue
-            options = binding.first.declared
             try:
-                self._app.topics.create(
-                    binding.topic,
-                    partitions=options.partitions_count or self._app.settings.default_partitions,
-                    replicas=self._app.settings.replication,
-                    config=dict(options.topic_config or {}),
-                    exist_ok=True,
-                )
+                self._app.create_declared(binding.topic, binding.first.declared)
             except KafkaError as error:
                 if error.retryable:
                     raise

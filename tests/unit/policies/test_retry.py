@@ -62,7 +62,16 @@ def test_an_old_message_is_not_tried_again() -> None:
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"max_attempts": 0}, {"base": -1}, {"factor": 0.5}, {"where": "disk"}, {"on": ("x",)}, {"ignore": (3,)}],
+    [
+        {"max_attempts": 0},
+        {"max_attempts": 1.5},
+        {"max_age": -1},
+        {"base": -1},
+        {"factor": 0.5},
+        {"where": "disk"},
+        {"on": ("x",)},
+        {"ignore": (3,)},
+    ],
 )
 def test_wrong_policies_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(DeclarationError):
