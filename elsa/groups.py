@@ -78,6 +78,10 @@ class Groups:
         """State, protocol, coordinator and members with their partitions; raises UnknownGroup."""
         return self._admin.group(name)
 
+    def owned(self, name: str) -> set[TopicPartition] | None:
+        """The partitions that members of a classic group hold; None while it rebalances or has no member."""
+        return self._admin.owned(name)
+
     def committed(self, name: str) -> dict[TopicPartition, int]:
         """The offsets the group goes on from, by partition."""
         return dict(sorted(self._admin.committed(name).items()))

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import concurrent.futures
 import os
+import struct
 import threading
+import warnings
 import weakref
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
@@ -264,6 +266,24 @@ class Admin:
             raise self._translated(found.errors[0])
         return sorted((group.group_id, _word(group.state), _word(group.type)) for group in found.valid)
 
+    def owned(self, group: str, timeout: float = TIMEOUT_SECONDS) -> set[TopicPartition] | None:
+        """The partitions that the members of a classic group hold; None while it is not stable.
+
+        Asked by the client's old call: `describe_consumer_groups` ends the process (an assertion in librdkafka
+        2.16) when a broker goes away while it waits, and a worker asks just then.
+        """
+        client: Any = self._client()
+        try:
+            with warnings.catch_warnings():
+                # it says that it is old; where warnings are errors, the client's C code stumbles over that
+                warnings.simplefilter("ignore", DeprecationWarning)
+                found = client.list_groups(group, timeout=timeout)
+        except KafkaException as error:
+            raise self._translated(error, group=group, operation="DESCRIBE") from error
+        if not found or found[0].state != "Stable":
+            return None
+        return {partition for member in found[0].members for partition in _assignment(member.assignment)}
+
     def group(self, name: str, timeout: float = TIMEOUT_SECONDS) -> GroupInfo:
         """What the coordinator knows of a group; raises UnknownGroup."""
         found = self._patiently(lambda left: self._describe_group(name, left), timeout)
@@ -336,6 +356,20 @@ def _listed(metadata: Any, topic: str) -> list[PartitionInfo]:
         PartitionInfo(each.id, each.leader if each.leader >= 0 else None, tuple(each.replicas), tuple(each.isrs))
         for _, each in sorted(metadata.topics[topic].partitions.items())
     ]
+
+
+def _assignment(data: bytes) -> list[TopicPartition]:
+    """The partitions in a member's assignment: Kafka's consumer protocol, big-endian."""
+    found = []
+    (topics,), at = struct.unpack_from(">i", data, 2), 6
+    for _ in range(topics):
+        (length,) = struct.unpack_from(">h", data, at)
+        topic = data[at + 2 : at + 2 + length].decode()
+        at += 2 + length
+        (count,) = struct.unpack_from(">i", data, at)
+        found += [TopicPartition(topic, number) for number in struct.unpack_from(f">{count}i", data, at + 4)]
+        at += 4 + 4 * count
+    return found
 
 
 def _member(member: Any) -> MemberInfo:

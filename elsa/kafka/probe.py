@@ -6,12 +6,15 @@ Called by elsa.broker and elsa.testing.
 from __future__ import annotations
 
 import logging
+from threading import Event
 from typing import TYPE_CHECKING, Any
 
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._config import ConfigResource
 from confluent_kafka.cimpl import NewTopic
+
+from elsa.clock import SYSTEM
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -67,8 +70,13 @@ def list_topics(bootstrap: str, *, timeout: float = 30.0) -> list[str]:
 
 def replicas(bootstrap: str, topic: str, *, timeout: float = 30.0) -> int:
     """How many replicas each partition of a topic has."""
-    partitions = _admin(bootstrap).list_topics(topic, timeout=timeout).topics[topic].partitions
-    return min(len(partition.replicas) for partition in partitions.values())
+    admin, end, pause = _admin(bootstrap), SYSTEM.monotonic() + timeout, Event()
+    while True:
+        partitions = admin.list_topics(topic, timeout=timeout).topics[topic].partitions
+        if partitions or SYSTEM.monotonic() >= end:
+            return min((len(partition.replicas) for partition in partitions.values()), default=0)
+        # a topic made a moment ago is not known to every node yet, and no event tells when it is
+        pause.wait(0.05)
 
 
 def topic_config(bootstrap: str, topic: str, *, timeout: float = 30.0) -> dict[str, str]:

@@ -129,6 +129,7 @@ class MemoryMembership:
     """The only member of its group: every partition of its topics is its own as soon as there is one."""
 
     is_unverified = False
+    is_verified = True
     wants_rejoin = False
     subscribed: tuple[str, ...] = ()
 

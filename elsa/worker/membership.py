@@ -52,8 +52,13 @@ class GroupMembership:
         self.wants_rejoin = False
         self._was_fenced = False
         self._digest: str | None = None
-        #: asks the watcher whether all partitions of our topics have an owner
-        self.is_unverified = True
+        #: the watcher has seen that all partitions of our topics have an owner
+        self.is_verified = False
+
+    @property
+    def is_unverified(self) -> bool:
+        """Whether the watcher is to look if all partitions of our topics have an owner: a static member's matter."""
+        return self._is_static and not self.is_verified
 
     @property
     def _is_static(self) -> bool:
@@ -86,7 +91,7 @@ class GroupMembership:
 
     def _subscribe(self, topics: list[str]) -> None:
         self.subscribed = topics
-        self.is_unverified = True
+        self.is_verified = False
         self._manager.consumer.subscribe(topics)
 
     # -- rebalances, inside the client's callbacks -----------------------------------------------------
@@ -172,7 +177,7 @@ class GroupMembership:
             return
         first = self._digest is None
         self._digest = digest
-        self.is_unverified = True
+        self.is_verified = False
         slot, group = self._around.slot, self._manager.group
         if slot is None or not self._is_static or group is None:
             return
@@ -228,6 +233,7 @@ class StandaloneMembership:
     """Assigns partitions to itself: those of its topic that fall to this process (partition mod processes)."""
 
     is_unverified = False
+    is_verified = True
     wants_rejoin = False
 
     def __init__(self, manager: GroupManager, around: Surroundings) -> None:

@@ -127,7 +127,7 @@ class Watcher:
                 continue
             unowned = self._unowned(manager.group, membership.subscribed, topics)
             if unowned == 0:
-                membership.is_unverified = False
+                membership.is_verified = True
                 self._unowned_since.pop(manager.group, None)
                 continue
             verified = False
@@ -148,15 +148,8 @@ class Watcher:
 
     def _unowned(self, group: str, subscribed: Sequence[str], topics: Mapping[str, int]) -> int | None:
         """How many partitions have no owner, None while the group is not stable."""
-        try:
-            found = self._app.groups.describe(group)
-        except KafkaError as error:
-            if error.code == "_UNSUPPORTED_FEATURE":
-                # a cluster that describes no groups (librdkafka's mock): nothing more will ever be known
-                return 0
-            raise
-        if found.state.lower() != "stable":
+        owned = self._app.groups.owned(group)
+        if owned is None:
             return None
-        owned = {TopicPartition(*p) for member in found.members for p in member.partitions}
         wanted = {TopicPartition(t, p) for t in subscribed for p in range(topics.get(t, 0))}
         return len(wanted - owned)
