@@ -76,8 +76,12 @@ class Topics:
         `replicas` None is the cluster's default. Raises TopicExists unless `exist_ok` (the existing topic
         stays as it is), TopicError for what the broker refuses, BrokerUnavailable after `timeout` seconds.
         """
-        if partitions < 1:
-            raise TopicError(f"topic {name!r} cannot have {partitions} partitions, only 1 or more", topic=name)
+        if partitions < 0:  # the broker would take -1 for its default, and it refuses 0 itself
+            raise TopicError(
+                f"topic {name!r} cannot have {partitions} partitions, only 1 or more",
+                code="INVALID_PARTITIONS",
+                topic=name,
+            )
         text = {key: _text(value) for key, value in (config or {}).items()}
         start = SYSTEM.monotonic()
         try:
