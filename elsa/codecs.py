@@ -16,8 +16,6 @@ from elsa.message import Message
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-Decoder = "Callable[[bytes], Any]"
-
 
 @runtime_checkable
 class Codec(Protocol):

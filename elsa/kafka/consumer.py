@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 from confluent_kafka import (
     OFFSET_BEGINNING,
-    OFFSET_END,
     TIMESTAMP_CREATE_TIME,
     TIMESTAMP_LOG_APPEND_TIME,
     KafkaException,
@@ -99,7 +98,6 @@ class GroupConsumer:
         self._on_commit = on_commit
         self._on_error = on_error
         self._on_statistics = on_statistics
-        self.is_cooperative = True
         self._consumer = Consumer(self._config(settings, group, instance))
 
     def _config(self, settings: Settings, group: str | None, instance: str | None) -> dict[str, Any]:
@@ -288,7 +286,6 @@ class GroupConsumer:
 
 
 BEGINNING = OFFSET_BEGINNING
-END = OFFSET_END
 
 
 class Event:

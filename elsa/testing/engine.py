@@ -35,12 +35,10 @@ if TYPE_CHECKING:
     from elsa.registry import Binding
     from elsa.testing.log import MemoryLog
     from elsa.testing.recording import Journal
-    from elsa.worker.assigned import Assigned
     from elsa.worker.group import Surroundings
     from elsa.worker.membership import GroupMembership
     from elsa.worker.partition import PartitionWorker
 
-_EPOCHS = itertools.count(1)
 #: how often the private loop turns for tasks that handlers left behind, before they are left alone
 _TURNS = 20
 
@@ -195,20 +193,8 @@ class RecordingAssignment(Assignment):
 
     journal: Journal
 
-    def start(self, assigned: Assigned, generation: int | None) -> None:
-        assigned.worker = RecordingWorker(
-            assigned.partition,
-            assigned.binding,
-            app=self._app,
-            epoch=next(_EPOCHS),
-            generation=generation,
-            executors=self._executors,
-            settlement=self._settlement,
-            observer=assigned.observer,
-            post=self._post,
-            clock=self._clock,
-            journal=self.journal,
-        )
+    def _make_worker(self, partition: TopicPartition, binding: Binding, **fields: Any) -> PartitionWorker:
+        return RecordingWorker(partition, binding, journal=self.journal, **fields)
 
 
 class SteppedManager(GroupManager):

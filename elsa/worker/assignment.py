@@ -78,9 +78,13 @@ class Assignment:
             self._observers[key] = self._app.observer.handler(self._group, *key)
         return self._observers[key]
 
+    def _make_worker(self, partition: TopicPartition, binding: Binding, **fields: Any) -> PartitionWorker:
+        """The harness puts a worker here that writes down what becomes of each message."""
+        return PartitionWorker(partition, binding, **fields)
+
     def start(self, assigned: Assigned, generation: int | None) -> None:
         """Give a partition a worker (the first, or a new one after a crash)."""
-        assigned.worker = PartitionWorker(
+        assigned.worker = self._make_worker(
             assigned.partition,
             assigned.binding,
             app=self._app,
