@@ -14,15 +14,16 @@ from typing import TYPE_CHECKING, Any, Self
 
 from elsa import exits
 from elsa.clock import SYSTEM
-from elsa.worker.backoff import LONGEST_SECONDS, MIN_LIFE_SECONDS, RespawnBackoff
-from elsa.worker.child import COMMAND, LASTING, Child, Place, State, how_it_ended, merge, reap_orphans
+from elsa.worker.backoff import LONGEST_SECONDS, MIN_LIFE_SECONDS
+from elsa.worker.child import COMMAND, LASTING, Child, Place, State, how_it_ended, reap_orphans
+from elsa.worker.crew import Crew
 from elsa.worker.events import Event
 from elsa.worker.questions import Questions
 from elsa.worker.roll import Roll
 from elsa.worker.switchboard import Switchboard
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from elsa.worker.control import Message
     from elsa.worker.events import Telemetry
@@ -58,31 +59,36 @@ class Supervisor:
         silent_after: float = 60.0,
         ready_timeout: float = 60.0,
     ) -> None:
-        self.spec = spec
-        self.processes = processes
         self.stop_timeout = stop_timeout
         self._board = Switchboard()
         #: have the loop call a function; from any thread, also before `start`
         self.call = self._board.call
         self.questions = Questions(self.call, lambda: self.places)
         self.telemetry: Telemetry | None = None
-        self.places: list[Place] = []
         #: no process is replaced any more
         self.is_stopping = False
         #: worker processes replaced, by how they ended
         self.restarts: Counter[str] = Counter()
+        self._crew = Crew(
+            spec, processes, self._board, command=command, min_life=min_life, longest_backoff=longest_backoff
+        )
         self._on_event = on_event
-        self._command = command
-        self._min_life = min_life
-        self._longest_backoff = longest_backoff
         self._silent_after = silent_after
         self._ready_timeout = ready_timeout
-        self._positions: dict[str, Any] = {}
         self._roll: Roll | None = None
-        self._is_quiet = False
         self._wished_at = 0.0
         self._is_forced = False
         self._code = exits.OK
+
+    @property
+    def places(self) -> Sequence[Place]:
+        """The places of the worker processes."""
+        return self._crew.places
+
+    @property
+    def processes(self) -> int:
+        """How many worker processes there should be."""
+        return self._crew.processes
 
     @property
     def is_ready(self) -> bool:
@@ -92,7 +98,7 @@ class Supervisor:
 
     def quiet(self) -> None:
         """Have every process take no more messages; idempotent."""
-        self.call(self._do_quiet)
+        self.call(self._crew.quiet)
 
     def stop(self) -> None:
         """End every process within the deadline, and `run`; idempotent."""
@@ -120,9 +126,9 @@ class Supervisor:
             while not self._is_over():
                 self._turn()
         finally:
-            for place, child in self._children():
+            for place, child in self._crew.children():
                 # an error in the loop: they see the end of the stream and stop by themselves
-                self._let_go(place, child)
+                self._crew.let_go(place, child)
             self._board.__exit__()
         return self._code
 
@@ -131,11 +137,11 @@ class Supervisor:
             self._listen(place, child)
         for number in self._board.wishes():
             self._obey(number)
-        for place, child in self._children():
+        for place, child in self._crew.children():
             if child.process.poll() is not None:
                 self._bury(place, child)
         if os.getpid() == 1:
-            reap_orphans({child.pid for _, child in self._children()})
+            reap_orphans({child.pid for _, child in self._crew.children()})
         self._act_on_time()
         self._advance_roll()
 
@@ -143,11 +149,6 @@ class Supervisor:
         if any(place.child for place in self.places):
             return False
         return self.is_stopping or all(place.is_done for place in self.places)
-
-    def _children(self) -> Iterator[tuple[Place, Child]]:
-        for place in list(self.places):
-            if place.child is not None:
-                yield place, place.child
 
     def _tell(self, kind: str, level: int, text: str, **facts: Any) -> None:
         try:
@@ -157,31 +158,19 @@ class Supervisor:
             _log.exception("an event could not be shown", extra={"event": "event_failed", "kind": kind})
 
     def _resize(self, processes: int) -> None:
-        """Have so many places: more are filled, surplus ones emptied from the top."""
-        self.processes = processes
-        for place in self.places:
-            if place.index >= processes and not place.is_done:
-                place.is_done, place.due_at = True, None
-                if place.child is not None:
-                    self._end(place.child, leave=True)
-        while len(self.places) < processes:
-            backoff = RespawnBackoff(self._min_life, self._longest_backoff)
-            self.places.append(Place(len(self.places), backoff))
-            self._spawn(self.places[-1])
+        """Have so many places: more are filled, surplus ones emptied."""
+        for place in self._crew.resize(processes):
+            self._spawn(place)
+        for place, child in self._crew.children():
+            if place.is_done:
+                self._end(child, leave=True)
 
     def _spawn(self, place: Place) -> None:
         try:
-            child = place.spawn(self._command)
+            child = self._crew.spawn(place)
         except OSError as error:
             self._spawn_failed(place, error)
             return
-        message = self.spec.message(
-            index=place.index, processes=self.processes, slot=place.slot, positions=self._positions
-        )
-        child.channel.send(message)
-        if self._is_quiet:
-            child.channel.send({"type": "quiet"})
-        self._board.add(place, child)
         self._tell("started", DEBUG, "worker process started", worker=place.index, pid=child.pid)
 
     def _spawn_failed(self, place: Place, error: OSError) -> None:
@@ -218,7 +207,7 @@ class Supervisor:
             facts = {"worker": place.index, "pid": child.pid, "slot": place.slot}
             self._tell("ready", INFO, "worker process is ready", **facts, seconds=round(child.lived(), 2))
         elif kind == "positions":
-            merge(self._positions, message.get("positions") or {})
+            self._crew.remember(message.get("positions") or {})
         elif kind in ("samples", "status"):
             if kind == "samples" and self.telemetry is not None:
                 self.telemetry.update(place.index, message.get("snapshot") or ())
@@ -232,15 +221,10 @@ class Supervisor:
         if not self.is_stopping:
             self._resize(int(settings.get("processes", self.processes)))
 
-    def _let_go(self, place: Place, child: Child) -> None:
-        self._board.drop(child)
-        child.channel.close()
-        place.child = None
-
     def _bury(self, place: Place, child: Child) -> None:
         """A process has ended: hear its last words, then replace it, or not."""
         self._listen(place, child)
-        self._let_go(place, child)
+        self._crew.let_go(place, child)
         self.questions.forget(child)
         if self.telemetry is not None:
             self.telemetry.ended(place.index)
@@ -327,15 +311,10 @@ class Supervisor:
         elif number == signal.SIGHUP:
             self._do_roll()
         elif number == signal.SIGUSR1:
-            for _, child in self._children():
+            for _, child in self._crew.children():
                 # before its greeting it may not have the handler yet, and the signal would end it
                 if child.has_greeted:
                     child.signal(number)
-
-    def _do_quiet(self) -> None:
-        self._is_quiet = True
-        for _, child in self._children():
-            child.channel.send({"type": "quiet"})
 
     def _do_roll(self) -> None:
         if not self.is_stopping:
@@ -355,14 +334,14 @@ class Supervisor:
             self._tell("stopping", INFO, "stopping", signal=number.name, seconds=self.stop_timeout)
         for place in self.places:
             place.due_at = None
-        for _, child in self._children():
+        for _, child in self._crew.children():
             self._end(child, leave=True)
 
     def _do_now(self, number: signal.Signals) -> None:
         """A second signal gives the processes a second, a third one nothing."""
         self._raise_code(exits.FORCED)
         self._tell("now", WARNING, "stopping by force", signal=number.name)
-        for _, child in self._children():
+        for _, child in self._crew.children():
             if self._is_forced:
                 child.kill()
             else:
@@ -379,11 +358,7 @@ class Supervisor:
             self._roll = None
 
     def _seconds_until_due(self) -> float | None:
-        moments = [place.due_at for place in self.places]
-        for _, child in self._children():
-            moments += [child.kill_at, child.silent_at(self._silent_after)]
-        if self._roll is not None:
-            moments.append(self._roll.due_at)
+        moments = (self._crew.due_at(self._silent_after), None if self._roll is None else self._roll.due_at)
         due = min((moment for moment in moments if moment is not None), default=None)
         return None if due is None else max(0.0, due - SYSTEM.monotonic())
 
@@ -392,7 +367,7 @@ class Supervisor:
         for place in self.places:
             if place.due_at is not None and now >= place.due_at:
                 self._spawn(place)
-        for place, child in self._children():
+        for place, child in self._crew.children():
             if child.kill_at is not None and now >= child.kill_at:
                 child.kill()
             if (silent_at := child.silent_at(self._silent_after)) is not None and now >= silent_at:
