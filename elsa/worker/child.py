@@ -55,6 +55,8 @@ class Child:
     #: when it is killed, None while nothing asks for its end
     kill_at: float | None = None
     is_silence_told: bool = False
+    #: whether it was told to end
+    is_dismissed: bool = False
     was_killed: bool = False
 
     @property
@@ -94,7 +96,7 @@ class Child:
         """Ask it to end within so many seconds; it is due to be killed `grace` seconds later. Idempotent."""
         if self.state is State.STOPPING:
             return
-        self.state = State.STOPPING
+        self.state, self.is_dismissed = State.STOPPING, True
         self.kill_at = SYSTEM.monotonic() + within + grace
         self.channel.send({"type": "stop", "deadline": within, "leave": leave})
         if not self.has_greeted:
@@ -103,7 +105,7 @@ class Child:
 
     def give_up(self, *, grace: float) -> None:
         """Tell it to end at once, and have it killed `grace` seconds later."""
-        self.state = State.STOPPING
+        self.state, self.is_dismissed = State.STOPPING, True
         self.channel.send({"type": "now"})
         due = SYSTEM.monotonic() + grace
         self.kill_at = due if self.kill_at is None else min(due, self.kill_at)
@@ -139,6 +141,8 @@ class Place:
     due_at: float | None = None
     #: it finished for good, or is one too many
     is_done: bool = False
+    #: it is one too many: wanted again when their number grows
+    is_surplus: bool = False
 
     def spawn(self, command: Sequence[str]) -> Child:
         """Start a process here; the spec is the caller's to send. Raises OSError when the system refuses."""

@@ -49,16 +49,22 @@ class Crew:
                 yield place, place.child
 
     def resize(self, processes: int) -> list[Place]:
-        """Want so many places: surplus ones are done from now on, new ones are returned, for the caller to fill."""
+        """Want so many places: surplus ones are done from now on; those to be filled by the caller are returned."""
         self.processes = processes
         for place in self.places[processes:]:
-            place.is_done, place.due_at = True, None
+            if not place.is_done:
+                place.is_done = place.is_surplus = True
+                place.due_at = None
+        wanted = [place for place in self.places[:processes] if place.is_surplus]
+        for place in wanted:
+            place.is_done = place.is_surplus = False
         new = [
             Place(index, RespawnBackoff(self._min_life, self._longest_backoff))
             for index in range(len(self.places), processes)
         ]
         self.places += new
-        return new
+        # where a process is still on its way out, the next one starts when it has ended
+        return [place for place in [*wanted, *new] if place.child is None]
 
     def spawn(self, place: Place) -> Child:
         """Start a process in a place and tell it all that it needs; raises OSError when the system refuses."""

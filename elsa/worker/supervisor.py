@@ -242,6 +242,9 @@ class Supervisor:
             self._count_restart("recycle")
             self._spawn(place)
             self._roll.succeeded_by(place)
+        elif child.is_dismissed:
+            # its place was surplus, or a roll that was left for another one; it is wanted now
+            self._spawn(place)
         elif self._is_fatal(place, child):
             failure = child.failure or {}
             text = failure.get("error") or f"worker process {place.index} {how_it_ended(code)} before it had started"

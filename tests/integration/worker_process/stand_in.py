@@ -1,7 +1,8 @@
 """A worker process without Kafka: speaks the control protocol and behaves as the test says.
 
 Its only argument is JSON: `folder`, and `lives`, by index the behaviours of its first, second, ... process (the last
-one repeats). What it sees goes into `journal` in the folder.
+one repeats), and the App's `settings`, which a file of that name in the folder replaces. What it sees goes into
+`journal` in the folder.
 """
 
 from __future__ import annotations
@@ -55,7 +56,8 @@ class StandIn:
         sys.exit(code)
 
     def serve(self) -> None:
-        self.greet(**PLAN.get("settings", {}))
+        told = FOLDER / "settings"
+        self.greet(**(json.loads(told.read_text()) if told.exists() else PLAN.get("settings", {})))
         self.channel.send({"type": "positions", "positions": {"prices": {str(self.index): self.life}}})
         slot = self.spec["slot"]
         self.channel.send({"type": "ready", "slot": 40 + self.index if slot is None else slot})

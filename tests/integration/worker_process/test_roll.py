@@ -63,6 +63,23 @@ def test_a_process_that_refuses_to_be_renewed_is_killed_at_the_deadline(supervis
     assert run.wait_for("forced")["blocked"][0]["offset"] == 17
 
 
+def test_the_number_of_processes_may_fall_and_rise_with_the_deploys(supervise: Supervise) -> None:
+    run = supervise(processes=3)
+    run.wait_for("ready", 3)
+    run.set(processes=1)
+    run.signal(signal.SIGHUP)
+    run.wait_for("ended", 2)
+    run.wait_for("rolled")
+    run.set(processes=2)
+    run.signal(signal.SIGHUP)
+    run.wait_for("rolled", 2)
+
+    assert run.wait_for("ready", 2, worker=1)["slot"] == 41
+    assert {event["worker"] for event in run.all("ended")} == {1, 2}
+    assert len(run.all("started", worker=2)) == 1
+    assert not run.all("replaced")
+
+
 def test_a_stop_during_a_roll_ends_everything(supervise: Supervise) -> None:
     run = supervise({"0": ["serve", "hang"]}, processes=2)
     run.wait_for("ready", 2)
