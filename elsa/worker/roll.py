@@ -24,7 +24,8 @@ class Roll:
     """The places that are still to be renewed, and the one whose turn it is."""
 
     def __init__(self, places: Iterable[Place], *, ready_timeout: float) -> None:
-        self._left = deque(places)
+        # A roll that takes the place of another one begins where that one was: at most one place is without a process.
+        self._left = deque(sorted(places, key=_is_serving))
         self._ready_timeout = ready_timeout
         self._place: Place | None = None
         self._old: Child | None = None
@@ -82,6 +83,10 @@ class Roll:
             self._old = place.child
             stop(place.child)
 
+    def will_renew(self, place: Place) -> bool:
+        """Whether this place's turn is still to come."""
+        return place in self._left
+
     def _verdict(self, place: Place) -> Verdict:
         if place.is_done:  # it finished its work instead of being renewed
             return "renewed"
@@ -92,3 +97,7 @@ class Roll:
         if self._new.state is State.RUNNING:
             return "renewed"
         return "late" if SYSTEM.monotonic() >= self._deadline else "waiting"
+
+
+def _is_serving(place: Place) -> bool:
+    return place.child is not None and place.child.state is State.RUNNING

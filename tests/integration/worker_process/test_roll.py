@@ -63,6 +63,19 @@ def test_a_process_that_refuses_to_be_renewed_is_killed_at_the_deadline(supervis
     assert run.wait_for("forced")["blocked"][0]["offset"] == 17
 
 
+def test_a_second_wish_during_a_roll_begins_anew_with_the_place_in_hand(supervise: Supervise) -> None:
+    run = supervise({"1": ["refuse", "serve"]}, processes=3, stop_timeout=1.0)
+    run.wait_for("ready", 3)
+    run.signal(signal.SIGHUP)
+    run.wait_for_note("message", index=1)
+    run.signal(signal.SIGHUP)
+    run.wait_for("rolled")
+
+    started = [event["worker"] for event in run.all("started")][3:]
+    assert started == [0, 1, 0, 2]
+    assert not run.all("replaced")
+
+
 def test_the_number_of_processes_may_fall_and_rise_with_the_deploys(supervise: Supervise) -> None:
     run = supervise(processes=3)
     run.wait_for("ready", 3)
