@@ -15,11 +15,13 @@ import queue
 import signal
 import sys
 import threading
+import traceback
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from elsa import exits
 from elsa.clock import SYSTEM
-from elsa.errors import AppNotFound, BrokerUnavailable, ConfigError, DeclarationError
+from elsa.errors import AppNotFound, BrokerUnavailable, ConfigError, DeclarationError, ElsaError
 from elsa.loading import load_app
 from elsa.observe import logs
 from elsa.worker.control import ControlChannel
@@ -51,18 +53,20 @@ class WorkerProcess:
         self._runtime: Runtime | None = None
         self._app: App | None = None
         self._metrics: Any = None
+        self._is_loaded = False
         self._is_ready = False
         self._positions: Mapping[str, Any] = {}
         self._positions_at = 0.0
 
     def run(self) -> int:
         """Live from the spec to the end; the exit code."""
-        signal.signal(signal.SIGTERM, lambda *_: self._news.put({"type": "stop", "leave": None, "deadline": None}))
+        # While the app is imported TERM ends the process, whatever the import waits for: there is nothing to drain yet.
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
         # the terminal sends these to the whole group: only the supervisor counts them
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
         faulthandler.register(signal.SIGUSR1, all_threads=True, chain=False)
-        self._channel.start(self._heard, lambda: self._news.put({"type": "orphaned"}))
+        self._channel.start(self._heard, self._orphaned)
         spec = self._news.get()
         if spec["type"] != "spec":
             return exits.OK
@@ -79,10 +83,18 @@ class WorkerProcess:
             self._give_up("told to stop now")
         self._news.put(message)
 
+    def _orphaned(self) -> None:
+        if not self._is_loaded:
+            # the main thread is in the user's import, and may stay there for ever
+            os._exit(exits.OK)
+        self._news.put({"type": "orphaned"})
+
     # -- start -----------------------------------------------------------------------------------------
 
     def _start(self, spec: Mapping[str, Any]) -> Runtime:
         app = self._app = load_app(spec.get("target"))
+        self._is_loaded = True
+        signal.signal(signal.SIGTERM, lambda *_: self._news.put({"type": "stop", "leave": None, "deadline": None}))
         app.configure(**spec.get("options", {}))
         settings = app.settings
         # the command line's wish is among the options by now
@@ -136,7 +148,7 @@ class WorkerProcess:
         code = exit_code(error)
         if code == exits.FAILED:
             log.error("the worker could not start", exc_info=error)
-        self._channel.send({"type": "failed", "code": code, "error": str(error) or repr(error)})
+        self._channel.send({"type": "failed", "code": code, "error": (str(error) or repr(error)) + place_of(error)})
         self._channel.close(1.0)
         return code
 
@@ -250,6 +262,19 @@ def exit_code(error: BaseException) -> int:
     if isinstance(error, BrokerUnavailable):
         return exits.BROKER
     return exits.FAILED
+
+
+def place_of(error: BaseException) -> str:
+    """The user's line that an error of Elsa comes from, to be appended to its text; empty when none of theirs ran."""
+    ours = str(Path(__file__).parents[1]) + os.sep
+    frames = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if not frame.filename.startswith(ours) and "importlib" not in frame.filename
+    ]
+    if not frames or not isinstance(error, ElsaError):
+        return ""
+    return f"\n  at {frames[-1].filename}, line {frames[-1].lineno}: {frames[-1].line}"
 
 
 def banner(app: App, runtime: Runtime, topics: Mapping[str, int]) -> dict[str, Any]:
