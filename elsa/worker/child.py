@@ -74,6 +74,10 @@ class Child:
         """The text of its failure, empty without one."""
         return str((self.failure or {}).get("error", ""))
 
+    def why_it_failed(self, index: int) -> str:
+        """The reason that it gave, or how it ended without one."""
+        return self.error or f"worker process {index} {how_it_ended(self.process.returncode)} before it had started"
+
     def lived(self) -> float:
         """Seconds since its start."""
         return SYSTEM.monotonic() - self.started_at

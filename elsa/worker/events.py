@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from logging import getLogger
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
+
+_log = getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +20,21 @@ class Event:
     level: int
     text: str
     facts: Mapping[str, Any]
+
+
+class Reporter:
+    """Hands events to whoever shows them, and survives that."""
+
+    def __init__(self, on_event: Callable[[Event], None]) -> None:
+        self._on_event = on_event
+
+    def tell(self, kind: str, level: int, text: str, **facts: Any) -> None:
+        """Report one event."""
+        try:
+            self._on_event(Event(kind, level, text, facts))
+        except Exception:
+            # the border to whoever shows events: a full disk or a closed terminal must not cost the workers
+            _log.exception("an event could not be shown", extra={"event": "event_failed", "kind": kind})
 
 
 class Telemetry(Protocol):

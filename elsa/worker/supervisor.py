@@ -9,15 +9,16 @@ import os
 import signal
 import threading
 from collections import Counter
-from logging import DEBUG, ERROR, INFO, WARNING, getLogger
+from logging import DEBUG, ERROR, INFO, WARNING
 from typing import TYPE_CHECKING, Any, Self
 
 from elsa import exits
 from elsa.clock import SYSTEM
 from elsa.worker.backoff import LONGEST_SECONDS, MIN_LIFE_SECONDS
-from elsa.worker.child import COMMAND, LASTING, Child, Place, State, how_it_ended, reap_orphans
+from elsa.worker.child import COMMAND, Child, Place, State, how_it_ended, reap_orphans
 from elsa.worker.crew import Crew
-from elsa.worker.events import Event
+from elsa.worker.ends import End, judge
+from elsa.worker.events import Reporter
 from elsa.worker.questions import Questions
 from elsa.worker.roll import Roll
 from elsa.worker.switchboard import Switchboard
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from elsa.worker.control import Message
-    from elsa.worker.events import Telemetry
+    from elsa.worker.events import Event, Telemetry
     from elsa.worker.spec import WorkerSpec
 
 #: after its deadline a process has this long to name what blocks it, then it is killed
@@ -35,8 +36,6 @@ KILL_GRACE_SECONDS = 0.5
 NOW_SECONDS = 1.0
 #: an INT from the terminal and a TERM from a process manager within this time are one wish
 SAME_WISH_SECONDS = 0.25
-
-_log = getLogger(__name__)
 
 
 class Supervisor:
@@ -72,18 +71,15 @@ class Supervisor:
         self._crew = Crew(
             spec, processes, self._board, command=command, min_life=min_life, longest_backoff=longest_backoff
         )
-        self._on_event = on_event
+        #: the places of the worker processes
+        self.places: Sequence[Place] = self._crew.places
+        self._tell = Reporter(on_event).tell
         self._silent_after = silent_after
         self._ready_timeout = ready_timeout
         self._roll: Roll | None = None
         self._wished_at = 0.0
         self._is_forced = False
         self._code = exits.OK
-
-    @property
-    def places(self) -> Sequence[Place]:
-        """The places of the worker processes."""
-        return self._crew.places
 
     @property
     def processes(self) -> int:
@@ -149,13 +145,6 @@ class Supervisor:
         if any(place.child for place in self.places):
             return False
         return self.is_stopping or all(place.is_done for place in self.places)
-
-    def _tell(self, kind: str, level: int, text: str, **facts: Any) -> None:
-        try:
-            self._on_event(Event(kind, level, text, facts))
-        except Exception:
-            # the border to whoever shows events: a full disk or a closed terminal must not cost the workers
-            _log.exception("an event could not be shown", extra={"event": "event_failed", "kind": kind})
 
     def _resize(self, processes: int) -> None:
         """Have so many places: more are filled, surplus ones emptied."""
@@ -230,25 +219,19 @@ class Supervisor:
             self.telemetry.ended(place.index)
         code = child.process.returncode
         facts = {"worker": place.index, "pid": child.pid, "code": code, "seconds": round(child.lived(), 1)}
-        if self.is_stopping or place.is_done or child.finished in LASTING:
+        end = judge(place, child, self._roll, is_stopping=self.is_stopping)
+        if end is End.LAST:
             place.is_done = True
             self._close_account(child, facts)
-        elif self._roll is not None and self._roll.replaces(place, child):
+        elif end is End.RENEWED:
             if child.was_killed or code != exits.OK:
                 self._tell("forced", WARNING, "worker process did not end well", **facts, blocked=child.blocked)
-            place.backoff.reset()
-            # from now on a failing start stops the roll, not the supervisor
-            place.has_served = place.has_served or child.has_greeted
-            self._count_restart("recycle")
+            self._succeed(place, child)
+        elif end is End.WANTED:
             self._spawn(place)
-            self._roll.succeeded_by(place)
-        elif child.is_dismissed:
-            # its place was surplus, or a roll that was left for another one; it is wanted now
-            self._spawn(place)
-        elif self._is_fatal(place, child):
-            failure = child.failure or {}
-            text = failure.get("error") or f"worker process {place.index} {how_it_ended(code)} before it had started"
-            self._fail(failure.get("code") or exits.WORKER_FAILED, place, str(text))
+        elif end is End.FATAL:
+            code = (child.failure or {}).get("code") or exits.WORKER_FAILED
+            self._fail(code, place, child.why_it_failed(place.index))
         else:
             self._replace(place, child, facts)
 
@@ -266,14 +249,15 @@ class Supervisor:
             self._raise_code(code if code > 0 else exits.WORKER_FAILED)
             self._tell("ended_badly", ERROR, "worker process failed while it stopped", **facts, error=child.error)
 
-    def _is_fatal(self, place: Place, child: Child) -> bool:
-        """Whether this end is the supervisor's: a first start failed, or what no restart can heal happened later."""
-        if child.failure is None:
-            return not child.has_greeted and place.generation == 1
-        if not place.has_served:
-            return True
-        is_being_tried = self._roll is not None and self._roll.tries(child)
-        return bool(child.failure.get("fatal")) and child.has_greeted and not is_being_tried
+    def _succeed(self, place: Place, child: Child) -> None:
+        """The roll's turn: start the successor."""
+        place.backoff.reset()
+        # from now on a failing start stops the roll, not the supervisor
+        place.has_served = place.has_served or child.has_greeted
+        self._count_restart("recycle")
+        self._spawn(place)
+        if self._roll is not None:
+            self._roll.succeeded_by(place)
 
     def _replace(self, place: Place, child: Child, facts: Mapping[str, Any]) -> None:
         code = child.process.returncode

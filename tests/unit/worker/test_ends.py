@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from elsa.worker.ends import End, judge
+
+FAILURE = {"error": "no module named 'shop'"}
+FATAL = {"error": "no folder for the slots", "fatal": True}
+
+
+def place(**facts: Any) -> Any:
+    return SimpleNamespace(**{"is_done": False, "generation": 2, "has_served": True, **facts})
+
+
+def child(**facts: Any) -> Any:
+    known = {"finished": None, "is_dismissed": False, "failure": None, "has_greeted": True}
+    return SimpleNamespace(**{**known, **facts})
+
+
+def roll(*, replaces: bool = False, tries: bool = False) -> Any:
+    return SimpleNamespace(replaces=lambda *_: replaces, tries=lambda _: tries)
+
+
+@pytest.mark.parametrize(
+    ("where", "who", "during", "expected"),
+    [
+        (place(), child(), None, End.DIED),
+        (place(), child(failure=FAILURE, has_greeted=False), None, End.DIED),
+        (place(is_done=True), child(), None, End.LAST),
+        (place(), child(finished="burst"), None, End.LAST),
+        (place(), child(finished="stopped"), None, End.DIED),
+        (place(), child(is_dismissed=True), roll(replaces=True), End.RENEWED),
+        (place(), child(is_dismissed=True), roll(), End.WANTED),
+        (place(), child(is_dismissed=True), None, End.WANTED),
+        # before it has greeted nobody knows whether it ever will
+        (place(generation=1), child(has_greeted=False), None, End.FATAL),
+        (place(generation=2), child(has_greeted=False), None, End.DIED),
+        (place(has_served=False), child(failure=FAILURE, has_greeted=False), None, End.FATAL),
+        (place(), child(failure=FATAL), None, End.FATAL),
+        (place(), child(failure=FATAL), roll(tries=True), End.DIED),
+        (place(), child(failure=FATAL, has_greeted=False), None, End.DIED),
+    ],
+)
+def test_what_an_end_means_depends_on_who_wanted_it_and_how_far_the_process_had_come(
+    where: Any, who: Any, during: Any, expected: End
+) -> None:
+    assert judge(where, who, during, is_stopping=False) is expected
+
+
+def test_while_all_is_stopping_every_end_is_the_last_of_its_place() -> None:
+    assert judge(place(), child(failure=FATAL), roll(replaces=True), is_stopping=True) is End.LAST
