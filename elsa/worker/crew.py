@@ -12,6 +12,7 @@ from elsa.worker.backoff import RespawnBackoff
 from elsa.worker.child import Place, merge
 
 if TYPE_CHECKING:
+    import signal
     from collections.abc import Iterator, Mapping, Sequence
 
     from elsa.worker.child import Child
@@ -89,6 +90,13 @@ class Crew:
         self._is_quiet = True
         for _, child in self.children():
             child.channel.send({"type": "quiet"})
+
+    def signal(self, number: signal.Signals) -> None:
+        """Pass a signal on."""
+        for _, child in self.children():
+            # before its greeting it may not have the handler yet, and the signal would end it
+            if child.has_greeted:
+                child.signal(number)
 
     def remember(self, positions: Mapping[str, Any]) -> None:
         """Keep reported positions of standalone handlers, where a successor goes on."""

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import signal
-import threading
 from collections import Counter
 from logging import DEBUG, ERROR, INFO, WARNING
 from typing import TYPE_CHECKING, Any, Self
@@ -62,6 +61,8 @@ class Supervisor:
         self._board = Switchboard()
         #: have the loop call a function; from any thread, also before `start`
         self.call = self._board.call
+        #: whether the loop comes round within so many seconds; for other threads
+        self.is_answering = self._board.is_answering
         self.questions = Questions(self.call, lambda: self.places)
         self.telemetry: Telemetry | None = None
         #: no process is replaced any more
@@ -103,12 +104,6 @@ class Supervisor:
     def restart(self) -> None:
         """Renew the processes one by one."""
         self.call(self._do_roll)
-
-    def is_answering(self, timeout: float) -> bool:
-        """Whether the loop comes round within so many seconds; from any other thread."""
-        came_round = threading.Event()
-        self.call(came_round.set)
-        return came_round.wait(timeout)
 
     def start(self) -> Self:
         """Take over the signals and start the processes; `run` is called next."""
@@ -298,10 +293,7 @@ class Supervisor:
         elif number == signal.SIGHUP:
             self._do_roll()
         elif number == signal.SIGUSR1:
-            for _, child in self._crew.children():
-                # before its greeting it may not have the handler yet, and the signal would end it
-                if child.has_greeted:
-                    child.signal(number)
+            self._crew.signal(number)
 
     def _do_roll(self) -> None:
         if not self.is_stopping:
@@ -319,10 +311,7 @@ class Supervisor:
         self._roll = None
         if number is not None:
             self._tell("stopping", INFO, "stopping", signal=number.name, seconds=self.stop_timeout)
-        for place in self.places:
-            place.due_at = None
-        for _, child in self._crew.children():
-            self._end(child, leave=True)
+        self._end_all(leave=True)
 
     def _do_now(self, number: signal.Signals) -> None:
         """A second signal gives the processes a second, a third one nothing."""
@@ -337,6 +326,12 @@ class Supervisor:
 
     def _end(self, child: Child, *, leave: bool) -> None:
         child.stop(within=self.stop_timeout, grace=KILL_GRACE_SECONDS, leave=leave)
+
+    def _end_all(self, *, leave: bool) -> None:
+        for place in self.places:
+            place.due_at = None
+        for _, child in self._crew.children():
+            self._end(child, leave=leave)
 
     def _advance_roll(self) -> None:
         if self._roll is not None and not self._roll.advance(

@@ -6,6 +6,7 @@ Made by the supervisor; nothing polls, an idle supervisor sleeps.
 from __future__ import annotations
 
 import selectors
+import threading
 from collections import deque
 from typing import TYPE_CHECKING, Self
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Switchboard:
-    """Owns selector and signals. `call` may be called from any thread, the rest belongs to the main thread."""
+    """Owns selector and signals. `call` and `is_answering` are for any thread, the rest belongs to the main thread."""
 
     def __init__(self) -> None:
         self._selector = selectors.DefaultSelector()
@@ -39,6 +40,12 @@ class Switchboard:
         """Have the loop call `function`; also before it runs."""
         self._inbox.append(function)
         self._signals.wake()
+
+    def is_answering(self, timeout: float) -> bool:
+        """Whether the loop comes round within so many seconds; from any other thread."""
+        came_round = threading.Event()
+        self.call(came_round.set)
+        return came_round.wait(timeout)
 
     def lost_its_terminal(self) -> bool:
         """Whether the terminal that this process was started in has been closed."""
