@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import json
-import logging
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -10,67 +8,10 @@ from click.testing import CliRunner
 from elsa import exits
 from elsa.cli import cli
 from elsa.cli.banner import show
-from elsa.cli.worker import Listener
-from elsa.config import load
-from elsa.worker import supervisor
-from elsa.worker.events import Event
+from tests.unit.cli.supervisors import BANNER
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-BANNER = {
-    "app": "shop",
-    "brokers": "localhost:9092",
-    "version": "0.1.0",
-    "handlers": [
-        {
-            "name": "shop.bill",
-            "topics": ["orders"],
-            "group": "billing",
-            "executor": "threads",
-            "concurrency": 8,
-            "batch": 50,
-            "retry": "5 attempts",
-            "ordering": "partition",
-        },
-        {"name": "shop.watch", "topics": ["^prices"], "group": None, "executor": "event loop", "concurrency": 100},
-    ],
-}
-
-
-class Stub:
-    """Stands for the supervisor: what it was made with, and the code it ends with."""
-
-    made: list[Stub]
-    code = exits.OK
-
-    def __init__(self, spec: Any, **options: Any) -> None:
-        self.spec, self.options = spec, options
-        self.processes, self.is_stopping = options["processes"], False
-        self.restarts: dict[str, int] = {}
-        type(self).made.append(self)
-
-    def start(self) -> None: ...
-
-    def stop(self) -> None:
-        self.is_stopping = True
-
-    def run(self) -> int:
-        return self.code
-
-
-@pytest.fixture
-def stub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[type[Stub]]:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("ELSA_APP", raising=False)
-    monkeypatch.setattr(Stub, "made", [], raising=False)
-    monkeypatch.setattr(supervisor, "Supervisor", Stub)
-    root = logging.getLogger()
-    handlers, level = list(root.handlers), root.level
-    yield Stub
-    root.handlers[:] = handlers
-    root.setLevel(level)
+    from tests.unit.cli.supervisors import Stub
 
 
 def run(*arguments: str, **env: str) -> Any:
@@ -172,49 +113,6 @@ def test_a_metrics_port_that_is_taken_is_told_and_ends_the_worker(stub: type[Stu
     assert result.exit_code == exits.USAGE
     assert "the port is taken" in result.output
     assert stub.made[0].is_stopping
-
-
-def listen(**settings: Any) -> tuple[Listener, Any]:
-    listener = Listener(load(settings, env={}).settings)
-    made = Stub.__new__(Stub)
-    made.processes, made.is_stopping, made.restarts = 2, False, {}
-    return listener, made
-
-
-def hello() -> Event:
-    return Event("hello", logging.DEBUG, "worker process loaded the app", {"banner": BANNER, "settings": {}})
-
-
-def test_the_banner_is_shown_once_and_events_before_the_logs_are_kept(
-    stub: type[Stub], capsys: pytest.CaptureFixture[str]
-) -> None:
-    listener, made = listen()
-    listener.take(hello())
-    assert capsys.readouterr().err == ""
-    listener.attach(made)
-    listener.take(hello())
-
-    assert capsys.readouterr().err.count("elsa 0.1.0 worker shop") == 1
-
-
-def test_with_json_logs_the_banner_is_one_line_of_json(stub: type[Stub], capsys: pytest.CaptureFixture[str]) -> None:
-    listener, made = listen(json_logs=True)
-    listener.attach(made)
-    listener.take(hello())
-    line = json.loads(capsys.readouterr().err)
-
-    assert line["event"] == "worker_started"
-    assert line["worker"]["handlers"][0]["name"] == "shop.bill"
-    assert line["worker"]["processes"] == 2
-
-
-def test_a_failed_start_is_told_in_the_processs_own_words(stub: type[Stub], capsys: pytest.CaptureFixture[str]) -> None:
-    listener, made = listen()
-    listener.attach(made)
-    text = "there is no module 'shop'\n  hint: did you mean 'shops'?"
-    listener.take(Event("failed", logging.ERROR, "a worker process could not start", {"worker": 0, "error": text}))
-
-    assert capsys.readouterr().err == f"error: {text}\n"
 
 
 @pytest.mark.parametrize("is_terminal", [False, True])

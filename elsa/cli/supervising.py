@@ -1,0 +1,135 @@
+"""Runs a Supervisor and shows what it reports; called by `elsa worker`."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from typing import TYPE_CHECKING, Any
+
+from elsa.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from elsa.config import Settings
+    from elsa.worker.events import Event
+    from elsa.worker.supervisor import Supervisor
+
+_log = logging.getLogger("elsa.supervisor")
+
+
+def run(
+    target: str,
+    options: dict[str, Any],
+    *,
+    topics: Sequence[str],
+    exclude: Sequence[str],
+    burst: bool,
+    max_messages: int | None,
+) -> int:
+    """Run the worker processes of an app until they are told to stop; the exit code. `options` are settings."""
+    from elsa.config import load
+    from elsa.worker.spec import WorkerSpec
+    from elsa.worker.supervisor import Supervisor
+
+    loaded = load(options).settings
+    processes = loaded.processes
+    if max_messages is not None and max_messages < processes:
+        options["processes"] = processes = max_messages  # nobody waits for a share of none
+    listener = Listener(loaded)
+    supervisor = Supervisor(
+        WorkerSpec(
+            target=target,
+            options=options,
+            topics=topics,
+            exclude=exclude,
+            burst=burst,
+            max_messages=max_messages,
+            log_level=loaded.log_level,
+            json_logs=loaded.json_logs,
+        ),
+        processes=processes,
+        stop_timeout=loaded.stop_timeout,
+        on_event=listener.take,
+    )
+    supervisor.start()  # before anything that can wait: the processes load the app meanwhile
+    listener.attach(supervisor)
+    code = supervisor.run()
+    return listener.close(code)
+
+
+class Listener:
+    """Shows what a supervisor reports, and starts its metrics endpoint; belongs to the main thread."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._supervisor: Supervisor | None = None
+        self._early: list[Event] = []
+        self._endpoint: Any = None
+        self._is_banner_shown = False
+        self._error: ConfigError | None = None
+
+    def attach(self, supervisor: Supervisor) -> None:
+        """Set up the logs, serve metrics, show what was reported until now."""
+        from elsa.observe import logs
+
+        logs.setup(self._settings.log_level, self._settings.json_logs)
+        self._supervisor = supervisor
+        self._serve(self._settings.http_host, self._settings.metrics_port)
+        early, self._early = self._early, []
+        for event in early:
+            self.take(event)
+
+    def take(self, event: Event) -> None:
+        """Called by the supervisor for each event."""
+        if self._supervisor is None:  # the logs are not set up yet
+            self._early.append(event)
+            return
+        if event.kind == "hello":
+            settings = event.facts["settings"]
+            self._serve(settings.get("http_host", self._settings.http_host), settings.get("metrics_port"))
+            self._show_banner(event.facts["banner"])
+        elif event.kind == "failed" and not self._settings.json_logs:
+            from elsa.cli.output import fail
+
+            fail(event.facts["error"])
+        else:
+            _log.log(event.level, event.text, extra={"event": event.kind, **event.facts})
+
+    def close(self, code: int) -> int:
+        """End the endpoint; the exit code, or what kept the endpoint from serving."""
+        if self._endpoint is not None:
+            self._endpoint.stop()
+        if self._error is not None:
+            raise self._error
+        return code
+
+    def _serve(self, host: str, port: int | None) -> None:
+        if port is None or self._endpoint is not None or self._error is not None:
+            return
+        from elsa.worker.endpoint import Endpoint
+
+        assert self._supervisor is not None
+        try:
+            self._endpoint = Endpoint(self._supervisor, host=host, port=port).start()
+        except ConfigError as error:
+            self._error = error
+            self._supervisor.stop()
+
+    def _show_banner(self, banner: Mapping[str, Any]) -> None:
+        """Once, from the first process that has loaded the app."""
+        assert self._supervisor is not None
+        if self._is_banner_shown or self._supervisor.is_stopping:
+            return
+        self._is_banner_shown = True
+        metrics = None if self._endpoint is None else self._endpoint.url
+        pid, processes = os.getpid(), self._supervisor.processes
+        if self._settings.json_logs:
+            # names like `process` are attributes of every log record, so all of it is one field
+            facts = {**banner, "pid": pid, "processes": processes, "metrics": metrics}
+            _log.info("worker started", extra={"event": "worker_started", "worker": facts})
+            return
+        from elsa.cli.banner import show
+
+        show(banner, pid=pid, processes=processes, metrics=metrics, is_terminal=sys.stderr.isatty())

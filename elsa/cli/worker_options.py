@@ -1,0 +1,78 @@
+"""The options that `elsa worker` and `elsa dev` share, and how they are read."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+from click.core import ParameterSource
+
+from elsa.cli import set_debugging
+from elsa.cli.parameters import Pair
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+F = TypeVar("F", bound="Callable[..., Any]")
+
+
+def _names(_context: click.Context, _parameter: click.Parameter, values: Iterable[str]) -> list[str]:
+    """Comma lists, repeated, as one list without doubles."""
+    return list(dict.fromkeys(name.strip() for value in values for name in value.split(",") if name.strip()))
+
+
+_LEVELS = ("debug", "info", "warning", "error", "critical")
+_OPTIONS = (
+    click.argument("target", required=False, metavar="[APP]"),
+    click.option(
+        "-A", "--app", envvar="ELSA_APP", show_envvar=True, help="The app, when APP is not given (module:app)."
+    ),
+    click.option("-c", "--concurrency", type=click.IntRange(1), help="Handlers that run at once, per process."),
+    click.option(
+        "-l",
+        "--loglevel",
+        "--log-level",
+        "log_level",
+        type=click.Choice(_LEVELS, case_sensitive=False),
+        help="From which level on to log.",
+    ),
+    click.option("-Q", "--topics", multiple=True, callback=_names, help="Only these topics: a,b (may be repeated)."),
+    click.option(
+        "-X", "--exclude", multiple=True, callback=_names, help="All topics but these: a,b (may be repeated)."
+    ),
+    click.option("--processes", type=click.IntRange(1), help="Worker processes."),
+    click.option("--drain-timeout", help="How long running handlers may finish when a partition goes (20s)."),
+    click.option("--stop-timeout", help="How long a stop may take before it is forced (25s)."),
+    click.option("--json-logs", is_flag=True, default=None, help="Log one JSON object a line, and no banner."),
+    click.option(
+        "--metrics-port", type=click.IntRange(0, 65535), help="Serve metrics and probes there; 0 takes any port."
+    ),
+    click.option("--http-host", help="Address of the metrics port (127.0.0.1)."),
+    click.option("--group-protocol", type=click.Choice(["classic", "consumer"]), help="How groups are joined."),
+    click.option("--set", "more", type=Pair(), multiple=True, metavar="NAME=VALUE", help="Any other setting."),
+    click.option("--debug", is_flag=True, expose_value=False, callback=set_debugging, help="Show tracebacks."),
+)
+
+
+def worker_options(function: F) -> F:
+    """Add them to a command, in this order."""
+    for option in reversed(_OPTIONS):
+        function = option(function)
+    return function
+
+
+def app_named(target: str | None, app: str | None) -> str:
+    """The one app that a worker runs, of APP and -A or ELSA_APP; raises UsageError."""
+    context = click.get_current_context()
+    if target and app and context.get_parameter_source("app") is ParameterSource.COMMANDLINE and target != app:
+        raise click.UsageError(f"{target} and -A {app} are two apps: a worker runs one")
+    if (wanted := target or app) is None:
+        raise click.UsageError(
+            f"which app? `elsa {context.info_name} module:app`, -A module:app or ELSA_APP=module:app"
+        )
+    return wanted
+
+
+def settings_given(settings: Mapping[str, Any], more: Sequence[tuple[str, str]]) -> dict[str, Any]:
+    """What was asked for, as arguments of an App; the rest is left to the app itself."""
+    return {name: value for name, value in settings.items() if value is not None} | dict(more)
