@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from elsa.errors import ConfigError
@@ -16,6 +18,9 @@ if TYPE_CHECKING:
     from elsa.worker.events import Event
     from elsa.worker.supervisor import Supervisor
 
+#: files of a change that are named
+_NAMED = 3
+
 _log = logging.getLogger("elsa.supervisor")
 
 
@@ -25,11 +30,17 @@ def run(
     *,
     topics: Sequence[str],
     exclude: Sequence[str],
-    burst: bool,
-    max_messages: int | None,
+    burst: bool = False,
+    max_messages: int | None = None,
+    reload_dirs: Sequence[Path] | None = None,
 ) -> int:
-    """Run the worker processes of an app until they are told to stop; the exit code. `options` are settings."""
+    """Run the worker processes of an app until they are told to stop; the exit code.
+
+    `options` are settings. With `reload_dirs` the processes are renewed when code in these folders changes; none
+    named: in the current one, and in that of the app.
+    """
     from elsa.config import load
+    from elsa.worker.reload import FileWatcher, folders_of
     from elsa.worker.spec import WorkerSpec
     from elsa.worker.supervisor import Supervisor
 
@@ -52,11 +63,33 @@ def run(
         processes=processes,
         stop_timeout=loaded.stop_timeout,
         on_event=listener.take,
+        waits_for_code=reload_dirs is not None,
     )
-    supervisor.start()  # before anything that can wait: the processes load the app meanwhile
-    listener.attach(supervisor)
-    code = supervisor.run()
+    with contextlib.ExitStack() as stack:
+        if reload_dirs is not None:
+            # before the processes: what changes while they load the app is seen
+            watcher = FileWatcher(reload_dirs or folders_of(target, Path.cwd()), supervisor.reload)
+            stack.callback(watcher.stop)
+            watcher.start()
+        supervisor.start()  # before anything that can wait: the processes load the app meanwhile
+        listener.attach(supervisor)
+        code = supervisor.run()
     return listener.close(code)
+
+
+def summary(files: Sequence[str]) -> str:
+    """Files as a person reads them: from the current folder, and not too many.
+
+    >>> summary(["/srv/a.py", "/srv/b.py", "/srv/c.py", "/srv/d.py"])
+    '/srv/a.py, /srv/b.py and 2 more'
+    """
+    here = Path.cwd().resolve()
+    names = [str(path.relative_to(here) if path.is_relative_to(here) else path) for path in map(Path, files)]
+    return (
+        ", ".join(names)
+        if len(names) <= _NAMED
+        else f"{', '.join(names[: _NAMED - 1])} and {len(names) - _NAMED + 1} more"
+    )
 
 
 class Listener:
@@ -67,7 +100,8 @@ class Listener:
         self._supervisor: Supervisor | None = None
         self._early: list[Event] = []
         self._endpoint: Any = None
-        self._is_banner_shown = False
+        #: the handlers of the banner that was shown
+        self._shown: Any = None
         self._error: ConfigError | None = None
 
     def attach(self, supervisor: Supervisor) -> None:
@@ -90,10 +124,17 @@ class Listener:
             settings = event.facts["settings"]
             self._serve(settings.get("http_host", self._settings.http_host), settings.get("metrics_port"))
             self._show_banner(event.facts["banner"])
-        elif event.kind == "failed" and not self._settings.json_logs:
-            from elsa.cli.output import fail
+        elif event.kind == "reloading":
+            # a person has read the names already
+            facts = event.facts if self._settings.json_logs else {}
+            names = summary(event.facts["files"])
+            _log.log(event.level, "reloading: %s changed", names, extra={"event": event.kind, **facts})
+        elif event.kind in ("failed", "broken") and not self._settings.json_logs:
+            from elsa.cli import output
 
-            fail(event.facts["error"])
+            output.fail(event.facts["error"])
+            if event.kind == "broken":
+                output.note("waiting for a change of the code; no message is handled until then, ctrl-C ends it")
         else:
             _log.log(event.level, event.text, extra={"event": event.kind, **event.facts})
 
@@ -118,11 +159,13 @@ class Listener:
             self._supervisor.stop()
 
     def _show_banner(self, banner: Mapping[str, Any]) -> None:
-        """Once, from the first process that has loaded the app."""
+        """From the first process that has loaded the app, and again from one whose code has other handlers."""
         assert self._supervisor is not None
-        if self._is_banner_shown or self._supervisor.is_stopping:
+        # how many partitions there are is not always known
+        handlers = [{**handler, "partitions": None} for handler in banner.get("handlers", ())]
+        if handlers == self._shown or self._supervisor.is_stopping:
             return
-        self._is_banner_shown = True
+        self._shown = handlers
         metrics = None if self._endpoint is None else self._endpoint.url
         pid, processes = os.getpid(), self._supervisor.processes
         if self._settings.json_logs:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from elsa.cli.parameters import examples
-from elsa.cli.worker_options import app_named, settings_given, worker_options
+from elsa.cli.worker_options import app_named, reload_dir_option, settings_given, worker_options
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 @click.command(
@@ -18,6 +21,7 @@ from elsa.cli.worker_options import app_named, settings_given, worker_options
         "elsa worker shop:app --processes 4 -c 16",
         "elsa worker shop -Q orders,invoices -l debug",
         "elsa worker shop --burst",
+        "elsa worker shop --reload",
     )
     + "\n\n\b\nSignals:\n"
     "  TERM, INT   stop: finish what runs, commit, leave the group; a second one: now\n"
@@ -28,6 +32,8 @@ from elsa.cli.worker_options import app_named, settings_given, worker_options
 @worker_options
 @click.option("--burst", is_flag=True, help="Stop when everything is handled.")
 @click.option("--max-messages", type=click.IntRange(1), help="Stop after so many messages, of all processes together.")
+@click.option("--reload", is_flag=True, help="Renew the processes when Python or settings files change.")
+@reload_dir_option
 def command(
     *,
     target: str | None,
@@ -36,6 +42,8 @@ def command(
     exclude: list[str],
     burst: bool,
     max_messages: int | None,
+    reload: bool,
+    reload_dirs: tuple[Path, ...],
     more: tuple[tuple[str, str], ...],
     **settings: Any,
 ) -> int:
@@ -45,5 +53,16 @@ def command(
     """
     from elsa.cli.supervising import run
 
-    wanted, options = app_named(target, app), settings_given(settings, more)
-    return run(wanted, options, topics=topics, exclude=exclude, burst=burst, max_messages=max_messages)
+    if reload_dirs and not reload:
+        raise click.UsageError("--reload-dir says what --reload watches: add --reload")
+    if reload and (burst or max_messages is not None):
+        raise click.UsageError("--reload goes on until it is stopped: give it or --burst or --max-messages, not both")
+    return run(
+        app_named(target, app),
+        settings_given(settings, more),
+        topics=topics,
+        exclude=exclude,
+        burst=burst,
+        max_messages=max_messages,
+        reload_dirs=reload_dirs if reload else None,
+    )

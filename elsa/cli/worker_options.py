@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -59,6 +60,17 @@ def worker_options(function: F) -> F:
     for option in reversed(_OPTIONS):
         function = option(function)
     return function
+
+
+#: which folders a reload watches
+reload_dir_option = click.option(
+    "--reload-dir",
+    "reload_dirs",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    multiple=True,
+    metavar="DIR",
+    help="Watch this folder, not the current one and the app's (may be repeated).",
+)
 
 
 def app_named(target: str | None, app: str | None) -> str:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
+from elsa import exits
 from elsa.clock import SYSTEM
 from elsa.worker.control import FD_VARIABLE, ControlChannel
 
@@ -73,6 +74,12 @@ class Child:
     def error(self) -> str:
         """The text of its failure, empty without one."""
         return str((self.failure or {}).get("error", ""))
+
+    @property
+    def has_refused_to_end(self) -> bool:
+        """Whether it was told to end, and did so badly or by force."""
+        ended_badly = self.process.returncode != exits.OK and self.has_greeted
+        return self.is_dismissed and (self.was_killed or ended_badly)
 
     def why_it_failed(self, index: int) -> str:
         """The reason that it gave, or how it ended without one."""

@@ -24,20 +24,38 @@ class End(Enum):
     RENEWED = auto()
     #: it was asked to end and its place is wanted all the same
     WANTED = auto()
+    #: its place is filled later: by the roll, or when the code can be run again
+    IDLE = auto()
+    #: the code can't be run: nothing is, until it changes
+    BROKEN = auto()
     #: a first start failed, or what no restart can heal happened later: the supervisor ends
     FATAL = auto()
     #: it is replaced
     DIED = auto()
 
 
-def judge(place: Place, child: Child, roll: Roll | None, *, is_stopping: bool) -> End:
-    """The meaning of the end of `child`, which was in `place`."""
+def judge(
+    place: Place,
+    child: Child,
+    roll: Roll | None,
+    *,
+    is_stopping: bool,
+    waits_for_code: bool = False,
+    is_broken: bool = False,
+) -> End:
+    """The meaning of the end of `child`, which was in `place`; `is_broken`: code that can be run is waited for."""
     if is_stopping or place.is_done or child.finished in LASTING:
         return End.LAST
     if roll is not None and roll.replaces(place, child):
         return End.RENEWED
+    if is_broken:
+        # it was told to end then, or failed as the first one did
+        return End.IDLE
     if child.is_dismissed:
         return End.WANTED
+    if waits_for_code and (child.failure is not None or not child.has_greeted):
+        # one that the roll has not come to yet runs the code before the change
+        return End.IDLE if roll is not None and roll.will_renew(place) else End.BROKEN
     is_being_tried = roll is not None and roll.tries(child)
     return End.FATAL if _is_fatal(place, child, is_being_tried=is_being_tried) else End.DIED
 

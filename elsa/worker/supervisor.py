@@ -19,6 +19,7 @@ from elsa.worker.crew import Crew
 from elsa.worker.ends import End, judge
 from elsa.worker.events import Reporter
 from elsa.worker.questions import Questions
+from elsa.worker.reload import forget_bytecode
 from elsa.worker.roll import Roll
 from elsa.worker.switchboard import Switchboard
 
@@ -40,8 +41,11 @@ SAME_WISH_SECONDS = 0.25
 class Supervisor:
     """Keeps `processes` worker processes running until it is told to stop or all of them have finished.
 
+    With `waits_for_code` a process that can't start is no end: what is wrong is told, the others are ended, and
+    nothing runs until `reload` or `restart`. Durations are seconds.
+
     `start` and `run` belong to the main thread, whose loop owns all state and calls `on_event`; `stop`, `quiet`,
-    `restart`, `call` and `questions.ask` may be called from any thread and only wake the loop. Durations are seconds.
+    `restart`, `reload`, `call` and `questions.ask` may be called from any thread and only wake the loop.
     """
 
     def __init__(
@@ -56,6 +60,7 @@ class Supervisor:
         longest_backoff: float = LONGEST_SECONDS,
         silent_after: float = 60.0,
         ready_timeout: float = 60.0,
+        waits_for_code: bool = False,
     ) -> None:
         self.stop_timeout = stop_timeout
         self._board = Switchboard()
@@ -77,6 +82,9 @@ class Supervisor:
         self._tell = Reporter(on_event).tell
         self._silent_after = silent_after
         self._ready_timeout = ready_timeout
+        self._waits_for_code = waits_for_code
+        self._is_broken = False
+        self._changed: set[str] = set()
         self._roll: Roll | None = None
         self._wished_at = 0.0
         self._is_forced = False
@@ -104,6 +112,10 @@ class Supervisor:
     def restart(self) -> None:
         """Renew the processes one by one."""
         self.call(self._do_roll)
+
+    def reload(self, files: Sequence[str]) -> None:
+        """Renew the processes one by one, because these files have changed."""
+        self.call(lambda: self._do_reload(files))
 
     def start(self) -> Self:
         """Take over the signals and start the processes; `run` is called next."""
@@ -150,6 +162,8 @@ class Supervisor:
                 self._end(child, leave=True)
 
     def _spawn(self, place: Place) -> None:
+        # here, and not when they change: until now another process may have been compiling an older version
+        forget_bytecode(self._changed)
         try:
             child = self._crew.spawn(place)
         except OSError as error:
@@ -214,20 +228,29 @@ class Supervisor:
             self.telemetry.ended(place.index)
         code = child.process.returncode
         facts = {"worker": place.index, "pid": child.pid, "code": code, "seconds": round(child.lived(), 1)}
-        end = judge(place, child, self._roll, is_stopping=self.is_stopping)
+        end = judge(
+            place,
+            child,
+            self._roll,
+            is_stopping=self.is_stopping,
+            waits_for_code=self._waits_for_code,
+            is_broken=self._is_broken,
+        )
+        if end is not End.LAST and child.has_refused_to_end:
+            self._tell("forced", WARNING, "worker process did not end well", **facts, blocked=child.blocked)
         if end is End.LAST:
             place.is_done = True
             self._close_account(child, facts)
         elif end is End.RENEWED:
-            if child.was_killed or code != exits.OK:
-                self._tell("forced", WARNING, "worker process did not end well", **facts, blocked=child.blocked)
             self._succeed(place, child)
         elif end is End.WANTED:
             self._spawn(place)
+        elif end is End.BROKEN:
+            self._wait_for_code(child.why_it_failed(place.index))
         elif end is End.FATAL:
             code = (child.failure or {}).get("code") or exits.WORKER_FAILED
             self._fail(code, place, child.why_it_failed(place.index))
-        else:
+        elif end is End.DIED:
             self._replace(place, child, facts)
 
     def _close_account(self, child: Child, facts: Mapping[str, Any]) -> None:
@@ -298,7 +321,25 @@ class Supervisor:
     def _do_roll(self) -> None:
         if not self.is_stopping:
             self._tell("rolling", INFO, "restarting the worker processes one by one", processes=self.processes)
-            self._roll = Roll(self.places, ready_timeout=self._ready_timeout)
+            self._renew()
+
+    def _do_reload(self, files: Sequence[str]) -> None:
+        if not self.is_stopping:
+            self._changed.update(files)
+            self._tell("reloading", INFO, "files have changed, reloading", files=list(files))
+            self._renew()
+
+    def _renew(self) -> None:
+        self._is_broken = False
+        for place in self.places:
+            place.backoff.reset()
+        self._roll = Roll(self.places, ready_timeout=self._ready_timeout)
+
+    def _wait_for_code(self, error: str) -> None:
+        """Tell once what is wrong, and run nothing rather than a part: no process of the code before either."""
+        self._is_broken, self._roll = True, None
+        self._tell("broken", ERROR, "the code can not be run, waiting for a change of it", error=error)
+        self._end_all(leave=False)
 
     def _do_stop(self, number: signal.Signals | None = None) -> None:
         now = SYSTEM.monotonic()

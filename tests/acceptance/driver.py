@@ -329,6 +329,18 @@ class Stage:
             "TREE_JOURNAL": str(self.journal_path),
         }
 
+    def save(self) -> None:
+        """Write the app as editors do: the file is never seen half written."""
+        fresh = self.folder / ".handlers.py.new"
+        fresh.write_text(self.source)
+        fresh.rename(self.folder / "handlers.py")
+
+    def edit(self, old: str, new: str) -> None:
+        """Change the app, in this file and, for a worker that watches it, on the disk."""
+        assert old in self.source
+        self.source = self.source.replace(old, new)
+        self.save()
+
     def start(
         self,
         *argv: str,
@@ -339,7 +351,7 @@ class Stage:
         log: str | None = None,
     ) -> Tree:
         """Start `elsa worker` on this app."""
-        (self.folder / "handlers.py").write_text(self.source)
+        self.save()
         shown = ["--json-logs"] if json_logs else []
         tree = Tree(
             [target, *shown, *argv],

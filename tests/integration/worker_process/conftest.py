@@ -30,6 +30,11 @@ class Run:
         children = {"folder": str(folder), "lives": lives, "settings": plan.pop("settings", {})}
         terminal = plan.pop("terminal", None)
         argument = {"children": children, "endpoint": plan.pop("endpoint", False), "supervisor": plan}
+        if (code := plan.pop("code", None)) is not None:
+            (folder / "code").mkdir()
+            self.save(code)
+            argument["watch"] = str(folder / "code")
+            plan["waits_for_code"] = True
         command = [sys.executable, str(HERE / "run_supervisor.py"), json.dumps(argument)]
         with (folder / "stderr").open("w") as errors:
             self.process = subprocess.Popen(
@@ -80,6 +85,12 @@ class Run:
         fresh = self.folder / "settings.new"
         fresh.write_text(json.dumps(settings))
         fresh.rename(self.folder / "settings")
+
+    def save(self, behaviour: str, name: str = "shop.py") -> None:
+        """Write code as an editor does, whole."""
+        fresh = self.folder / "code" / f".{name}.new"
+        fresh.write_text(behaviour)
+        fresh.rename(fresh.with_name(name))
 
     def signal(self, number: signal.Signals) -> None:
         self.process.send_signal(number)

@@ -6,6 +6,7 @@ import fcntl
 import json
 import sys
 import termios
+import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -33,6 +34,11 @@ supervisor = Supervisor(
     command=[sys.executable, str(Path(__file__).with_name("stand_in.py")), json.dumps(PLAN["children"])],
     **PLAN["supervisor"],
 )
+watcher = None
+if "watch" in PLAN:
+    from elsa.worker.reload import FileWatcher
+
+    watcher = FileWatcher([Path(PLAN["watch"])], supervisor.reload).start()
 supervisor.start()
 if PLAN.get("endpoint"):
     from elsa.worker.endpoint import Endpoint
@@ -40,6 +46,9 @@ if PLAN.get("endpoint"):
     endpoint = Endpoint(supervisor, host="127.0.0.1", port=0).start()
     print(json.dumps({"kind": "url", "url": endpoint.url, "at": time.monotonic()}), flush=True)
 code = supervisor.run()
+if watcher is not None:
+    watcher.stop()
 foreign = sorted({name.partition(".")[0] for name in sys.modules} & {"confluent_kafka", "shop", "rich", "click"})
-print(json.dumps({"kind": "over", "foreign": foreign, "at": time.monotonic()}), flush=True)
+threads = [thread.name for thread in threading.enumerate() if thread is not threading.main_thread()]
+print(json.dumps({"kind": "over", "foreign": foreign, "threads": threads, "at": time.monotonic()}), flush=True)
 sys.exit(code)

@@ -6,7 +6,7 @@ from typing import Any
 
 from elsa import exits
 
-BANNER = {
+BANNER: dict[str, Any] = {
     "app": "shop",
     "brokers": "localhost:9092",
     "version": "0.1.0",
@@ -39,6 +39,8 @@ class Stub:
         type(self).made.append(self)
 
     def start(self) -> None: ...
+
+    def reload(self, files: Any) -> None: ...
 
     def stop(self) -> None:
         self.is_stopping = True

@@ -4,13 +4,15 @@ import json
 import logging
 from typing import TYPE_CHECKING, Any
 
-from elsa.cli.supervising import Listener
+import pytest
+
+from elsa.cli.supervising import Listener, summary
 from elsa.config import load
 from elsa.worker.events import Event
 from tests.unit.cli.supervisors import BANNER, Stub
 
 if TYPE_CHECKING:
-    import pytest
+    from pathlib import Path
 
 
 def listen(**settings: Any) -> tuple[Listener, Any]:
@@ -54,3 +56,73 @@ def test_a_failed_start_is_told_in_the_processs_own_words(stub: type[Stub], caps
     listener.take(Event("failed", logging.ERROR, "a worker process could not start", {"worker": 0, "error": text}))
 
     assert capsys.readouterr().err == f"error: {text}\n"
+
+
+def test_a_reload_names_the_files_in_one_line(
+    stub: type[Stub], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    listener, made = listen()
+    listener.attach(made)
+    files = [str(tmp_path / "shop.py")]
+    listener.take(Event("reloading", logging.INFO, "files have changed, reloading", {"files": files}))
+    (line,) = capsys.readouterr().err.splitlines()
+
+    assert line.endswith("reloading: shop.py changed")
+
+
+def test_a_reload_in_json_has_every_path(stub: type[Stub], capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    listener, made = listen(json_logs=True)
+    listener.attach(made)
+    files = [str(tmp_path / name) for name in ("a.py", "b.py", "c.py", "d.py")]
+    listener.take(Event("reloading", logging.INFO, "files have changed, reloading", {"files": files}))
+    line = json.loads(capsys.readouterr().err)
+
+    assert (line["event"], line["files"]) == ("reloading", files)
+    assert line["message"] == "reloading: a.py, b.py and 2 more changed"
+
+
+@pytest.mark.parametrize(
+    ("names", "text"),
+    [
+        (["a.py"], "a.py"),
+        (["a.py", "b.py", "c.py"], "a.py, b.py, c.py"),
+        (["../a.py", "in/b.py"], "{up}/a.py, in/b.py"),
+    ],
+)
+def test_files_are_named_from_the_current_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, names: list[str], text: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    assert summary([str((tmp_path / name).resolve()) for name in names]) == text.format(up=tmp_path.parent)
+
+
+def test_code_that_can_not_be_run_is_told_in_its_own_words_and_what_is_waited_for(
+    stub: type[Stub], capsys: pytest.CaptureFixture[str]
+) -> None:
+    listener, made = listen()
+    listener.attach(made)
+    listener.take(Event("broken", logging.ERROR, "the code can not be run", {"error": "SyntaxError: '(' was never"}))
+
+    assert capsys.readouterr().err == (
+        "error: SyntaxError: '(' was never\n"
+        "waiting for a change of the code; no message is handled until then, ctrl-C ends it\n"
+    )
+
+
+def test_the_banner_comes_again_when_the_new_code_has_other_handlers(
+    stub: type[Stub], capsys: pytest.CaptureFixture[str]
+) -> None:
+    listener, made = listen()
+    listener.attach(made)
+    listener.take(hello())
+    capsys.readouterr()
+    fewer = Event("hello", logging.DEBUG, "", {"banner": {**BANNER, "handlers": []}, "settings": {}})
+    counted = [{**handler, "partitions": 6} for handler in BANNER["handlers"]]
+    same = Event("hello", logging.DEBUG, "", {"banner": {**BANNER, "handlers": counted}, "settings": {}})
+    listener.take(same)
+    assert capsys.readouterr().err == ""
+    listener.take(fewer)
+    listener.take(fewer)
+
+    assert capsys.readouterr().err.count("elsa 0.1.0 worker shop") == 1

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -8,6 +10,7 @@ from click.testing import CliRunner
 from elsa import exits
 from elsa.cli import cli
 from elsa.cli.banner import show
+from elsa.worker import reload
 from tests.unit.cli.supervisors import BANNER
 
 if TYPE_CHECKING:
@@ -96,6 +99,79 @@ def test_fewer_messages_than_processes_start_fewer_processes(stub: type[Stub]) -
     run("shop:app", "--processes", "8", "--max-messages", "3")
 
     assert stub.made[0].options["processes"] == stub.made[0].spec.options["processes"] == 3
+
+
+def watched(monkeypatch: pytest.MonkeyPatch) -> list[list[Path]]:
+    """The folders that are watched instead of watching them."""
+    found: list[list[Path]] = []
+
+    class Watcher:
+        def __init__(self, folders: list[Path], _on_change: Any) -> None:
+            found.append(list(folders))
+
+        def start(self) -> None: ...
+
+        def stop(self) -> None: ...
+
+    monkeypatch.setattr(reload, "FileWatcher", Watcher)
+    return found
+
+
+def test_a_reload_watches_the_current_folder_and_outlives_broken_code(
+    stub: type[Stub], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    folders = watched(monkeypatch)
+    result = run("shop:app", "--reload")
+
+    assert result.exit_code == 0, result.output
+    assert folders == [[tmp_path]]
+    assert stub.made[0].options["waits_for_code"]
+
+
+def test_folders_that_are_named_are_watched_instead(
+    stub: type[Stub], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    folders = watched(monkeypatch)
+    for name in ("src", "lib"):
+        (tmp_path / name).mkdir()
+    run("shop:app", "--reload", "--reload-dir", "src", "--reload-dir", str(tmp_path / "lib"))
+
+    assert folders == [[Path("src"), tmp_path / "lib"]]
+
+
+def test_without_reload_nothing_is_watched(stub: type[Stub], monkeypatch: pytest.MonkeyPatch) -> None:
+    folders = watched(monkeypatch)
+    run("shop:app")
+
+    assert folders == []
+    assert not stub.made[0].options["waits_for_code"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["--reload-dir", "."], "add --reload"),
+        (["--reload", "--reload-dir", "nowhere"], "'nowhere' does not exist"),
+        (["--reload", "--burst"], "--reload goes on until it is stopped"),
+        (["--reload", "--max-messages", "5"], "--reload goes on until it is stopped"),
+    ],
+)
+def test_options_of_a_reload_that_make_no_sense_are_refused(stub: type[Stub], arguments: list[str], text: str) -> None:
+    result = run("shop:app", *arguments)
+
+    assert result.exit_code == exits.USAGE
+    assert text in result.output
+    assert not stub.made
+
+
+def test_a_reload_without_its_package_is_one_error(stub: type[Stub], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "watchfiles", None)
+    result = run("shop:app", "--reload")
+
+    assert result.exit_code == exits.USAGE
+    assert result.output.startswith("error: a reload needs the package watchfiles")
+    assert "pip install 'elsa[reload]'" in result.output
+    assert "Traceback" not in result.output
 
 
 def test_the_supervisors_exit_code_is_the_commands(stub: type[Stub], monkeypatch: pytest.MonkeyPatch) -> None:
