@@ -44,7 +44,7 @@ clean:  ## remove the virtual environment and all caches
 
 # The checkout is installed editable: only a changed pyproject.toml asks for another installation.
 $(VENV)/.installed: pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[broker]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[broker,reload]'
 	@touch $@
 
 $(VENV)/.installed-dev: pyproject.toml | $(BIN)/python

@@ -1,6 +1,6 @@
 """Starts and stops a real Apache Kafka of one or three nodes.
 
-Called by `elsa broker`, `elsa demo` and the pytest fixtures.
+Called by `elsa broker`, `elsa demo`, `elsa dev` and the pytest fixtures.
 """
 
 from __future__ import annotations

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 SECTIONS = {
     "Run": {
         "worker": "Run the handlers of an app.",
+        "dev": "Write an app with a broker, a worker and a reload in one command.",
         "demo": "Watch a worker on real Kafka and real data, in one command.",
         "broker": "Run a real Apache Kafka on this machine.",
     },
@@ -43,6 +44,7 @@ SECTIONS = {
 _EXAMPLES = """\b
 Examples:
   elsa worker app:module             run the handlers of an app
+  elsa dev app:module                the same while writing it, with a broker
   elsa produce orders '{"id": 1}'    send one message
   elsa fetch orders --follow         watch a topic
   elsa groups lag billing            how far behind a group is

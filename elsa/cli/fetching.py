@@ -1,4 +1,4 @@
-"""Shows the one-time fetch of Kafka; used by `elsa broker` and `elsa demo`."""
+"""Shows the one-time fetch of Kafka; used by `elsa broker`, `elsa demo` and `elsa dev`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Turns the signals that end a program into KeyboardInterrupt; used by `elsa broker` and `elsa demo`."""
+"""Turns the signals that end a program into KeyboardInterrupt; used by `elsa broker`, `elsa demo` and `elsa dev`."""
 
 from __future__ import annotations
 

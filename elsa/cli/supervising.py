@@ -1,4 +1,4 @@
-"""Runs a Supervisor and shows what it reports; called by `elsa worker`."""
+"""Runs a Supervisor and shows what it reports; called by `elsa worker` and `elsa dev`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 from elsa.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
+    from contextlib import AbstractContextManager
 
     from elsa.config import Settings
     from elsa.worker.events import Event
@@ -33,11 +34,12 @@ def run(
     burst: bool = False,
     max_messages: int | None = None,
     reload_dirs: Sequence[Path] | None = None,
+    beside: Callable[[Supervisor], AbstractContextManager[object]] | None = None,
 ) -> int:
     """Run the worker processes of an app until they are told to stop; the exit code.
 
     `options` are settings. With `reload_dirs` the processes are renewed when code in these folders changes; none
-    named: in the current one, and in that of the app.
+    named: in the current one, and in that of the app. `beside` gives what is entered while they run.
     """
     from elsa.config import load
     from elsa.worker.reload import FileWatcher, folders_of
@@ -71,10 +73,14 @@ def run(
             watcher = FileWatcher(reload_dirs or folders_of(target, Path.cwd()), supervisor.reload)
             stack.callback(watcher.stop)
             watcher.start()
+        stack.callback(listener.stop)
         supervisor.start()  # before anything that can wait: the processes load the app meanwhile
         listener.attach(supervisor)
+        if beside is not None:
+            stack.enter_context(beside(supervisor))
         code = supervisor.run()
-    return listener.close(code)
+    listener.check()
+    return code
 
 
 def summary(files: Sequence[str]) -> str:
@@ -138,13 +144,15 @@ class Listener:
         else:
             _log.log(event.level, event.text, extra={"event": event.kind, **event.facts})
 
-    def close(self, code: int) -> int:
-        """End the endpoint; the exit code, or what kept the endpoint from serving."""
+    def stop(self) -> None:
+        """End the endpoint; idempotent."""
         if self._endpoint is not None:
             self._endpoint.stop()
+
+    def check(self) -> None:
+        """Raise what kept the endpoint from serving."""
         if self._error is not None:
             raise self._error
-        return code
 
     def _serve(self, host: str, port: int | None) -> None:
         if port is None or self._endpoint is not None or self._error is not None:

@@ -1,4 +1,4 @@
-"""What a supervisor tells each worker process at its start; `elsa worker` makes it, the worker process reads it."""
+"""What a supervisor tells each worker process at its start; made by the command, read by the process."""
 
 from __future__ import annotations
 

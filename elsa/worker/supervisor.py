@@ -1,6 +1,7 @@
 """The supervisor: starts worker processes, replaces the dead, stops them within a deadline, owns the signals.
 
-`elsa worker` makes one and runs it in its main thread. It imports neither the user's app nor confluent_kafka.
+`elsa worker` and `elsa dev` make one and run it in their main thread. It imports neither the user's app nor
+confluent_kafka.
 """
 
 from __future__ import annotations

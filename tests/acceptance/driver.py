@@ -180,7 +180,7 @@ class Account:
 
 
 class Tree:
-    """One `elsa worker` with its worker processes, in a session of its own; `end` leaves none of them."""
+    """One `elsa worker` (or `elsa dev`) with its processes, in a session of its own; `end` leaves none of them."""
 
     def __init__(
         self,
@@ -190,6 +190,7 @@ class Tree:
         folder: Path,
         terminal: int | None = None,
         log: str | None = None,
+        command: str = "worker",
     ) -> None:
         self._mark = f"TREE_MARK={uuid.uuid4().hex}"
         name, _, value = self._mark.partition("=")
@@ -197,7 +198,7 @@ class Tree:
         self.began = time.monotonic()
         with self.log_path.open("wb") as output:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "elsa", "worker", *argv],
+                [sys.executable, "-m", "elsa", command, *argv],
                 cwd=folder,
                 env={**env, name: value},
                 stdin=subprocess.DEVNULL if terminal is None else terminal,
@@ -349,6 +350,7 @@ class Stage:
         target: str = "handlers:app",
         env: dict[str, str] | None = None,
         log: str | None = None,
+        command: str = "worker",
     ) -> Tree:
         """Start `elsa worker` on this app."""
         self.save()
@@ -359,6 +361,7 @@ class Stage:
             folder=self.folder,
             terminal=terminal,
             log=log,
+            command=command,
         )
         self.trees.append(tree)
         return tree
