@@ -198,7 +198,8 @@ class Supervisor:
             settings: dict[str, Any] = message.get("settings") or {}
             facts = {"worker": place.index, "pid": child.pid, "settings": settings}
             self._tell("hello", DEBUG, "worker process loaded the app", **facts, banner=child.banner)
-            self._adopt(settings)
+            if not child.is_dismissed:
+                self._adopt(settings)
         elif kind == "ready":
             place.slot, place.has_served = message.get("slot"), True
             if child.state is State.STARTING:
@@ -217,8 +218,7 @@ class Supervisor:
     def _adopt(self, settings: Mapping[str, Any]) -> None:
         """The App's own settings, which only a process that imported it knows."""
         self.stop_timeout = float(settings.get("stop_timeout", self.stop_timeout))
-        if not self.is_stopping:
-            self._resize(int(settings.get("processes", self.processes)))
+        self._resize(int(settings.get("processes", self.processes)))
 
     def _bury(self, place: Place, child: Child) -> None:
         """A process has ended: hear its last words, then replace it, or not."""

@@ -80,6 +80,16 @@ def ended(pid: int) -> bool:
     return False
 
 
+def test_what_a_process_that_is_told_to_end_says_of_the_app_counts_no_more(supervise: Supervise) -> None:
+    run = supervise({"0": ["fail"], "1": ["greet_late"]}, processes=2, waits_for_code=True)
+    run.wait_for("hello", worker=1)
+    run.signal(signal.SIGTERM)
+
+    assert run.code() == 0
+    assert len(run.all("broken")) == 1
+    assert len(run.all("started")) == 2
+
+
 def test_an_import_that_hangs_is_given_up_for_the_next_change(supervise: Supervise) -> None:
     run = supervise(code="serve", processes=2, stop_timeout=600, ready_timeout=600)
     run.wait_for("ready", 2)
