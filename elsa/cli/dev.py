@@ -62,6 +62,7 @@ def command(
     from elsa.cli.supervising import run
     from elsa.config import load
     from elsa.worker.reload import require_watchfiles
+    from elsa.worker.spec import WorkerSpec
 
     if ephemeral and data_dir is not None:
         raise click.UsageError("--ephemeral keeps nothing: give --data-dir or --ephemeral, not both")
@@ -78,14 +79,8 @@ def command(
         # for whatever the handlers start or connect to besides
         os.environ["ELSA_BROKERS"] = options["brokers"] = kafka.bootstrap
         output.say(_announcement(kafka, is_ephemeral=ephemeral))
-        return run(
-            wanted,
-            options,
-            topics=topics,
-            exclude=exclude,
-            reload_dirs=reload_dirs,
-            beside=lambda supervisor: _watching(kafka.broker, supervisor),
-        )
+        spec = WorkerSpec(target=wanted, options=options, topics=topics, exclude=exclude)
+        return run(spec, reload_dirs=reload_dirs, beside=lambda supervisor: _watching(kafka.broker, supervisor))
 
 
 @contextlib.contextmanager

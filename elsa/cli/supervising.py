@@ -6,17 +6,19 @@ import contextlib
 import logging
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from elsa.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
 
     from elsa.config import Settings
     from elsa.worker.events import Event
+    from elsa.worker.spec import WorkerSpec
     from elsa.worker.supervisor import Supervisor
 
 #: files of a change that are named
@@ -26,42 +28,27 @@ _log = logging.getLogger("elsa.supervisor")
 
 
 def run(
-    target: str,
-    options: dict[str, Any],
+    spec: WorkerSpec,
     *,
-    topics: Sequence[str],
-    exclude: Sequence[str],
-    burst: bool = False,
-    max_messages: int | None = None,
     reload_dirs: Sequence[Path] | None = None,
     beside: Callable[[Supervisor], AbstractContextManager[object]] | None = None,
 ) -> int:
     """Run the worker processes of an app until they are told to stop; the exit code.
 
-    `options` are settings. With `reload_dirs` the processes are renewed when code in these folders changes; none
-    named: in the current one, and in that of the app. `beside` gives what is entered while they run.
+    With `reload_dirs` the processes are renewed when code in these folders changes; none named: in the current one,
+    and in that of the app. `beside` gives what is entered while they run.
     """
     from elsa.config import load
-    from elsa.worker.reload import FileWatcher, folders_of
-    from elsa.worker.spec import WorkerSpec
     from elsa.worker.supervisor import Supervisor
 
+    options = dict(spec.options)
     loaded = load(options).settings
     processes = loaded.processes
-    if max_messages is not None and max_messages < processes:
-        options["processes"] = processes = max_messages  # nobody waits for a share of none
+    if spec.max_messages is not None and spec.max_messages < processes:
+        options["processes"] = processes = spec.max_messages  # nobody waits for a share of none
     listener = Listener(loaded)
     supervisor = Supervisor(
-        WorkerSpec(
-            target=target,
-            options=options,
-            topics=topics,
-            exclude=exclude,
-            burst=burst,
-            max_messages=max_messages,
-            log_level=loaded.log_level,
-            json_logs=loaded.json_logs,
-        ),
+        replace(spec, options=options, log_level=loaded.log_level, json_logs=loaded.json_logs),
         processes=processes,
         stop_timeout=loaded.stop_timeout,
         on_event=listener.take,
@@ -70,9 +57,7 @@ def run(
     with contextlib.ExitStack() as stack:
         if reload_dirs is not None:
             # before the processes: what changes while they load the app is seen
-            watcher = FileWatcher(reload_dirs or folders_of(target, Path.cwd()), supervisor.reload)
-            stack.callback(watcher.stop)
-            watcher.start()
+            stack.enter_context(_watched(spec.target, reload_dirs, supervisor, listener))
         stack.callback(listener.stop)
         supervisor.start()  # before anything that can wait: the processes load the app meanwhile
         listener.attach(supervisor)
@@ -81,6 +66,23 @@ def run(
         code = supervisor.run()
     listener.check()
     return code
+
+
+@contextlib.contextmanager
+def _watched(target: str, folders: Sequence[Path], supervisor: Supervisor, listener: Listener) -> Iterator[None]:
+    from elsa.worker.events import Event
+    from elsa.worker.reload import FileWatcher, folders_of
+
+    folders = folders or folders_of(target, Path.cwd())
+    watcher = FileWatcher(folders, supervisor.reload)
+    try:
+        watcher.start()
+        listener.take(
+            Event("watching", logging.INFO, "watching the code", {"folders": [str(each) for each in folders]})
+        )
+        yield
+    finally:
+        watcher.stop()
 
 
 def summary(files: Sequence[str]) -> str:

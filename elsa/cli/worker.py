@@ -52,17 +52,18 @@ def command(
     Options here win over the app's own settings, those win over ELSA_* variables and elsa.toml.
     """
     from elsa.cli.supervising import run
+    from elsa.worker.spec import WorkerSpec
 
     if reload_dirs and not reload:
         raise click.UsageError("--reload-dir says what --reload watches: add --reload")
     if reload and (burst or max_messages is not None):
         raise click.UsageError("--reload goes on until it is stopped: give it or --burst or --max-messages, not both")
-    return run(
-        app_named(target, app),
-        settings_given(settings, more),
+    spec = WorkerSpec(
+        target=app_named(target, app),
+        options=settings_given(settings, more),
         topics=topics,
         exclude=exclude,
         burst=burst,
         max_messages=max_messages,
-        reload_dirs=reload_dirs if reload else None,
     )
+    return run(spec, reload_dirs=reload_dirs if reload else None)
