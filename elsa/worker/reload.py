@@ -10,6 +10,7 @@ import contextlib
 import importlib.machinery
 import importlib.util
 import os
+import platform
 import sys
 import threading
 from dataclasses import dataclass
@@ -30,6 +31,8 @@ _FOREIGN = frozenset({"__pycache__", "node_modules", "site-packages"})
 _QUIET_MILLISECONDS = 100
 #: writing that never pauses is a change all the same after so long
 _PATIENCE_MILLISECONDS = 1_000
+#: how often the files are looked at where the system doesn't tell of changes
+_POLL_SECONDS = 0.5
 #: Elsewhere each folder is watched by itself, so that those of no interest cost neither watches nor wake-ups. The
 #: system of macOS watches trees, and starts anew with every folder that is added.
 _WATCHES_TREES = sys.platform == "darwin"
@@ -67,7 +70,7 @@ def look(roots: Iterable[Path]) -> Snapshot:
         if root.is_dir():
             left.append(str(root))
         else:
-            folders.add(str(next((parent for parent in root.parents if parent.is_dir()), root.anchor)))
+            folders.add(str(_nearest(root)))
     while left:
         folder = left.pop()
         with contextlib.suppress(OSError):  # it went away meanwhile, or is not ours to read
@@ -86,6 +89,11 @@ def look(roots: Iterable[Path]) -> Snapshot:
                     elif not _is_foreign(entry.name) and entry.is_dir():
                         left.append(entry.path)
     return Snapshot(frozenset(folders), files)
+
+
+def _nearest(root: Path) -> Path:
+    """The folder itself, or what is left of the way to it."""
+    return next((folder for folder in (root, *root.parents) if folder.is_dir()), Path(root.anchor))
 
 
 def _is_code(name: str) -> bool:
@@ -136,6 +144,10 @@ class FileWatcher:
 
     def _run(self) -> None:
         try:
+            if events_are_missing():
+                self._is_watching.set()
+                while not self._ended.wait(_POLL_SECONDS):
+                    self._compare()
             while not self._ended.is_set():
                 self._watch(self._seen.folders)
         except Exception as error:  # border: the thread has nobody above it, and its end must not go unnoticed
@@ -152,13 +164,15 @@ class FileWatcher:
 
         state = _State(lambda: self._ended.is_set() or self._seen.folders != folders, self._begun)
         news = watch(
-            *(self._roots if _WATCHES_TREES else sorted(folders)),
+            *(map(_nearest, self._roots) if _WATCHES_TREES else sorted(folders)),
             watch_filter=lambda _, path: self._is_news(path),
             debounce=_PATIENCE_MILLISECONDS,
             step=_QUIET_MILLISECONDS,
             stop_event=state,
             # a time limit would throw away what comes just then
             rust_timeout=0,
+            # its own way of looking takes changes of one second for none
+            force_polling=False,
             recursive=_WATCHES_TREES,
         )
         try:
@@ -201,6 +215,17 @@ class _State:
             self.has_begun = True
             self._on_begin()
         return self._is_over()
+
+
+def events_are_missing() -> bool:
+    """Whether the system may not tell of changes: on WSL, and where the variable that watchfiles has for it says so.
+
+    The files are looked at twice a second then.
+    """
+    wish = os.environ.get("WATCHFILES_FORCE_POLLING", "").strip().lower()
+    if wish:
+        return wish not in ("0", "false", "disable", "disabled")
+    return "microsoft" in platform.release().lower()
 
 
 def require_watchfiles() -> None:

@@ -126,6 +126,7 @@ class StandIn:
 
     def greet_late(self) -> None:
         """Loads the app just when it is told to end."""
+        self.note("waiting")
         self.inbox.get()
         self.greet(processes=4)
         self.leave(0)

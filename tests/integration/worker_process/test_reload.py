@@ -81,7 +81,9 @@ def ended(pid: int) -> bool:
 
 
 def test_what_a_process_that_is_told_to_end_says_of_the_app_counts_no_more(supervise: Supervise) -> None:
-    run = supervise({"0": ["fail"], "1": ["greet_late"]}, processes=2, waits_for_code=True)
+    run = supervise({"0": ["wait_and_fail"], "1": ["greet_late"]}, processes=2, waits_for_code=True)
+    run.wait_for_note("waiting", index=1)
+    (run.folder / "go").touch()
     run.wait_for("hello", worker=1)
     run.signal(signal.SIGTERM)
 

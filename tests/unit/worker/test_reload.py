@@ -3,6 +3,7 @@ from __future__ import annotations
 import importlib
 import logging
 import os
+import platform
 import queue
 import shutil
 import sys
@@ -14,7 +15,14 @@ import pytest
 import watchfiles
 
 from elsa.errors import ConfigError
-from elsa.worker.reload import FileWatcher, folders_of, forget_bytecode, look, require_watchfiles
+from elsa.worker.reload import (
+    FileWatcher,
+    events_are_missing,
+    folders_of,
+    forget_bytecode,
+    look,
+    require_watchfiles,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -275,6 +283,38 @@ def test_a_watch_that_breaks_is_set_anew(
     write(tmp_path / "shop.py")
 
     assert changes.next() == ["shop.py"]
+
+
+def test_where_no_events_come_the_files_are_looked_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, watch: Callable[..., Changes]
+) -> None:
+    monkeypatch.setenv("WATCHFILES_FORCE_POLLING", "1")
+    monkeypatch.delattr(watchfiles, "watch")
+    changes = watch()
+    for number in range(2):
+        # of the same second and size
+        write(tmp_path / "new" / "shop.py", f"x = {number}")
+        assert changes.next() == ["new/shop.py"]
+
+
+@pytest.mark.parametrize(
+    ("wish", "release", "expected"),
+    [
+        ("", "6.8.0-generic", False),
+        ("", "5.15.90.1-microsoft-standard-WSL2", True),
+        ("1", "6.8.0-generic", True),
+        ("true", "6.8.0-generic", True),
+        ("false", "5.15.90.1-microsoft-standard-WSL2", False),
+        ("disabled", "6.8.0-generic", False),
+    ],
+)
+def test_who_looks_and_who_waits_for_events(
+    monkeypatch: pytest.MonkeyPatch, wish: str, release: str, *, expected: bool
+) -> None:
+    monkeypatch.setenv("WATCHFILES_FORCE_POLLING", wish)
+    monkeypatch.setattr(platform, "release", lambda: release)
+
+    assert events_are_missing() is expected
 
 
 def test_a_limit_of_the_system_is_told_at_the_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
