@@ -101,6 +101,9 @@ class StandIn:
             if message["type"] == "stop":
                 call = {"handler": "shop.bill", "topic": "orders", "partition": 3, "offset": 17}
                 self.channel.send({"type": "blocked", "calls": [call]})
+            elif message["type"] == "end":
+                # nobody is left to kill it
+                self.leave(0)
 
     def crash(self) -> None:
         self.greet()
