@@ -20,6 +20,7 @@ from elsa.registry import Registry
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
+    from types import FrameType
 
     from elsa.fetcher import Fetcher, FetchResult
     from elsa.groups import Groups
@@ -104,12 +105,10 @@ class App:
         `group` defaults to the App's name, `group=None` makes a standalone handler. Raises DeclarationError
         (with a hint) for unknown or contradictory options.
         """
-        frame = sys._getframe(1).f_locals
+        frame = _declaring_frame()
 
         def declare(target: Any) -> Handler[Any, Any]:
-            made: Handler[Any, Any] = self._declare(
-                Handler, target, topic, group=group, name=name, localns=frame, **options
-            )
+            made: Handler[Any, Any] = self._declare(Handler, target, topic, frame, group=group, name=name, **options)
             return made
 
         return declare
@@ -132,23 +131,31 @@ class App:
         **options: Any,
     ) -> Any:
         """Make a function a task: called by name with arguments; many tasks share a topic (`{app}.tasks`)."""
-        frame = sys._getframe(1).f_locals
+        frame = _declaring_frame()
 
         def declare(function: Any) -> Task[Any, Any]:
             where = topic or task_topic(self.name)
-            made: Task[Any, Any] = self._declare(
-                Task, function, where, group=group, name=name, localns=frame, **options
-            )
+            made: Task[Any, Any] = self._declare(Task, function, where, frame, group=group, name=name, **options)
             return made
 
         return declare if target is None else declare(target)
 
-    def _declare(self, kind: type[Any], target: Any, topic: Any, *, group: str | None, **options: Any) -> Any:
+    def _declare(
+        self, kind: type[Any], target: Any, topic: Any, frame: FrameType, *, group: str | None, **options: Any
+    ) -> Any:
         if isinstance(target, Handler):
             raise DeclarationError(
                 f"{target.name} is a handler already", hint="declare the plain function twice under two names"
             )
-        handler = kind(self, target, topic, group=self.name if group == "" else group, **options)
+        handler = kind(
+            self,
+            target,
+            topic,
+            group=self.name if group == "" else group,
+            localns=frame.f_locals,
+            declared_in=frame.f_globals.get("__name__", ""),
+            **options,
+        )
         onion.check_kinds(handler.name, handler.is_async, self.middleware_for(is_async=handler.is_async))
         self._check_covered(handler)
         self.registry.add(handler)
@@ -369,6 +376,14 @@ class App:
         from elsa.testing.harness import Harness  # noqa: PLC0415 - only tests need it
 
         return Harness(self, **options)
+
+
+def _declaring_frame() -> FrameType:
+    """Where a handler is declared: the first frame that is not one of the ways to declare it."""
+    frame: FrameType | None = sys._getframe(2)
+    while frame is not None and frame.f_globals.get("__name__") in ("elsa.app", "elsa.defaults"):
+        frame = frame.f_back
+    return frame or sys._getframe()
 
 
 def get_app(name: str) -> App:

@@ -57,7 +57,12 @@ class Site(Protocol):
     @property
     def is_stopping(self) -> bool: ...
 
+    @property
+    def progress(self) -> dict[int, Any]: ...
+
     def ack(self, messages: Sequence[Message]) -> None: ...
+
+    def heartbeat(self, offsets: Sequence[int], progress: Any) -> None: ...
 
 
 class Context:
@@ -160,6 +165,26 @@ class Context:
         Takes the options of `App.send` and returns its Delivery.
         """
         return self._site.app.send(topic, value, **options)
+
+    def heartbeat(self, progress: Any = None) -> None:
+        """Tell how far this call is: shown where running calls are listed, and kept for the next attempt.
+
+        `progress` is anything that JSON can say; keep it small. From any thread; a message that is done, or that
+        goes to another process, is forgotten.
+
+        ```python
+        @elsa.handler("exports")
+        def export(order: dict, ctx: elsa.Context) -> None:
+            for page in range(ctx.progress or 0, order["pages"]):
+                ctx.heartbeat(page)
+        ```
+        """
+        self._site.heartbeat([raw.offset() for raw in self._raw], progress)
+
+    @property
+    def progress(self) -> Any:
+        """What the last `heartbeat` of this message told, in this attempt or an earlier one; None without any."""
+        return self._site.progress.get(self.message.offset)
 
     def track(self, send: PendingSend) -> None:
         """Tie a send to this call (the producer does it for every send made inside a handler)."""

@@ -30,6 +30,8 @@ Two roots, so that `except ElsaError` never swallows a handler's own signal:
     ├── HandlerError
     │   ├── HandlerResultError      a result that makes no sense here
     │   ├── HandlerTimeout
+    │   ├── ChildEnded              the child process that ran the handler has died
+    │   ├── RemoteError             raised in a child process, by something that cannot be pickled
     │   └── NotAssigned             an ack for a partition this process does not own (any more)
     ├── BatchError                  a batch failed from one index on
     ├── WorkerError
@@ -229,6 +231,14 @@ class HandlerResultError(HandlerError):
 
 class HandlerTimeout(HandlerError, TimeoutError):
     """The handler ran longer than its timeout."""
+
+
+class ChildEnded(HandlerError):
+    """The child process that ran the handler has ended."""
+
+
+class RemoteError(HandlerError):
+    """A handler in a child process raised something that cannot be handed over."""
 
 
 class NotAssigned(HandlerError):

@@ -46,6 +46,9 @@ class Handler(Generic[P, R]):
     ```
     """
 
+    #: called by name, with others of the same topic
+    is_task = False
+
     def __init__(
         self,
         app: App,
@@ -55,6 +58,7 @@ class Handler(Generic[P, R]):
         group: str | None,
         name: str | None = None,
         localns: Mapping[str, Any] | None = None,
+        declared_in: str = "",
         **options: Any,
     ) -> None:
         if not callable(target):
@@ -77,10 +81,46 @@ class Handler(Generic[P, R]):
             check_instantiable(target, where)
         self.shape = Shape.of(target, where, localns, batch=self.declared.batch is not None)
         self.is_async = self.shape.is_async
+        #: the module whose import declares it
+        self.declared_in = declared_in or target.__module__
+        if self.declared.executor != "auto":
+            self._check_executor(where)
+        if self.is_class and not self.is_async:
+            self._check_steps(where)
         self.decode = self._make_decoder(where)
         self._encoder = encoder(self.declared.codec)
         self._topic = None if self.topics[0].startswith("^") else self.topics[0]
         functools.update_wrapper(self, target, updated=())
+
+    def _check_steps(self, where: str) -> None:
+        for step in ("setup", "teardown"):
+            if inspect.iscoroutinefunction(getattr(self.target, step, None)):
+                raise DeclarationError(
+                    f"{where}: {step} is async and the handler is not, so it would run in a thread",
+                    hint=f"write `def {step}`, or make the handler's method async, too",
+                )
+
+    def _check_executor(self, where: str) -> None:
+        """Raise DeclarationError for what cannot run where it is asked to."""
+        executor = self.declared.executor
+        if self.is_async:
+            raise DeclarationError(
+                f"{where}: executor={executor!r} is for plain functions, an `async def` runs on the event loop",
+                hint="leave executor out, or write `def`",
+            )
+        if executor != "process":
+            return
+        if self.is_class:
+            raise DeclarationError(
+                f'{where}: a class keeps its state in one place for each partition, executor="process" has many',
+                hint="use a function, or more worker processes: --processes",
+            )
+        if "<locals>" in self.target.__qualname__ or self.target.__name__ == "<lambda>":
+            raise DeclarationError(
+                f'{where}: executor="process" imports the handler in another process, where {self.target.__qualname__} '
+                "cannot be found",
+                hint="declare it at the top level of a module",
+            )
 
     def _make_decoder(self, where: str) -> Callable[[bytes | None], Any] | None:
         if self.shape.unfilled:
@@ -175,6 +215,8 @@ class Task(Handler[P, R]):
     welcome.send(42, locale="da")
     ```
     """
+
+    is_task = True
 
     def _make_decoder(self, where: str) -> Callable[[bytes | None], Any]:
         if self.is_class or self.declared.batch is not None:

@@ -92,6 +92,12 @@ class GroupObserver:
     def committed(self, outcome: str, seconds: float, offsets: Mapping[TopicPartition, int]) -> None:
         """A commit ended; `outcome` is ok or error."""
 
+    def metadata_cut(self, partitions: int) -> None:
+        """A commit could not say of so many partitions what is finished above their offsets: it did not fit."""
+
+    def metadata_ignored(self, partitions: int) -> None:
+        """So many assigned partitions had commit metadata that this version cannot read."""
+
     def polled(self, now: float) -> None:
         """The group manager came round (about ten times a second at most)."""
 

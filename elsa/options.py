@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any, Literal
 
+from elsa import units
 from elsa.codecs import NAMED, Codec, resolve
 from elsa.errors import DeclarationError, UnsupportedOption
 from elsa.policies.retry import DEFAULT, NEVER, Retry
@@ -17,15 +18,19 @@ Start = Literal["earliest", "latest"] | int | datetime | dict[int, Any]
 
 #: options of the public API whose machinery does not exist yet, with the only value that is accepted
 _LATER: dict[str, tuple[Any, str]] = {
-    "ordering": ("partition", 'only ordering="partition" is available yet'),
     "delivery": ("at_least_once", 'only delivery="at_least_once" is available yet'),
     "transactional": (False, "transactional handlers are not available yet"),
     "idempotent_by": (None, "idempotent_by is not available yet"),
-    "rate": (None, "rate limits are not available yet"),
     "expires": (None, "expires is not available yet"),
-    "max_tasks_per_child": (None, 'max_tasks_per_child belongs to executor="process", which is not available yet'),
 }
 
+
+_WORDS = {
+    "ordering": ("partition", "key", "none"),
+    "executor": ("auto", "thread", "process"),
+    "on_exhausted": ("dead_letter", "skip"),
+    "on_out_of_range": ("earliest", "latest", "fail"),
+}
 
 _LEGAL_TOPIC = r"(?!\.{1,2}$)[a-zA-Z0-9._-]{1,249}"
 
@@ -48,7 +53,10 @@ class Options:
     dead_letter: str | None = None
     on_exhausted: str = "dead_letter"
     timeout: float | None = None
+    rate: float | None = None
     max_in_flight: int | None = None
+    max_tasks_per_child: int | None = None
+    max_memory_per_child: int | None = None
     codec: Codec = NAMED["json"]
 
 
@@ -68,6 +76,9 @@ def check(where: str, group: str | None, given: Mapping[str, Any]) -> Options:
     _check_values(where, values)
     _check_start(where, values)
     values["codec"] = resolve(values.get("codec", "json"))
+    for name, read in (("rate", units.rate), ("max_memory_per_child", units.size)):
+        if values.get(name) is not None:
+            values[name] = _read(where, name, values[name], read)
     if (retry := values.get("retry")) is False or ("retry" in values and retry is None):
         values["retry"] = NEVER
     if values.get("partitions") is not None:
@@ -75,8 +86,16 @@ def check(where: str, group: str | None, given: Mapping[str, Any]) -> Options:
     return Options(**values)
 
 
+def _read(where: str, name: str, value: Any, read: Callable[[Any], Any]) -> Any:
+    try:
+        found = read(value)
+    except ValueError as error:
+        raise DeclarationError(f"{where}: {name}={value!r} is not {error}") from error
+    return found
+
+
 def _check_values(where: str, values: Mapping[str, Any]) -> None:
-    for name in ("concurrency", "batch", "max_in_flight", "partitions_count"):
+    for name in ("concurrency", "batch", "max_in_flight", "partitions_count", "max_tasks_per_child"):
         value = values.get(name)
         if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
             raise DeclarationError(f"{where}: {name}={value!r} is not a whole number above 0")
@@ -86,26 +105,20 @@ def _check_values(where: str, values: Mapping[str, Any]) -> None:
             raise DeclarationError(f"{where}: {name}={value!r} is not a number of seconds")
     _check_topic_values(where, values)
     _check_together(where, values)
-    executor = values.get("executor", "auto")
-    if executor == "process":
-        raise UnsupportedOption(
-            f'{where}: executor="process" is not available yet', hint="run more worker processes: --processes"
-        )
-    if executor not in ("auto", "thread"):
-        raise DeclarationError(f"{where}: executor={executor!r} is unknown", hint='use "auto" or "thread"')
-    exhausted = values.get("on_exhausted", "dead_letter")
-    if exhausted == "stop":
-        raise UnsupportedOption(f'{where}: on_exhausted="stop" is not available yet', hint='use "dead_letter"')
-    if exhausted not in ("dead_letter", "skip"):
-        raise DeclarationError(f"{where}: on_exhausted={exhausted!r} is unknown", hint='use "dead_letter" or "skip"')
-    if values.get("on_out_of_range", "earliest") not in ("earliest", "latest", "fail"):
-        raise DeclarationError(
-            f"{where}: on_out_of_range={values['on_out_of_range']!r} is unknown",
-            hint='use "earliest", "latest" or "fail"',
-        )
+    _check_words(where, values)
     retry = values.get("retry", True)
     if not (retry in (None, False, True) or isinstance(retry, Retry)):
         raise DeclarationError(f"{where}: retry={retry!r} is no elsa.Retry", hint="retry=None means: never again")
+
+
+def _check_words(where: str, values: Mapping[str, Any]) -> None:
+    exhausted = values.get("on_exhausted", "dead_letter")
+    if exhausted == "stop":
+        raise UnsupportedOption(f'{where}: on_exhausted="stop" is not available yet', hint='use "dead_letter"')
+    for name, known in _WORDS.items():
+        if name in values and values[name] not in known:
+            allowed = ", ".join(f'"{word}"' for word in known[:-1]) + f' or "{known[-1]}"'
+            raise DeclarationError(f"{where}: {name}={values[name]!r} is unknown", hint=f"use {allowed}")
 
 
 def _check_topic_values(where: str, values: Mapping[str, Any]) -> None:
@@ -128,6 +141,12 @@ def _check_together(where: str, values: Mapping[str, Any]) -> None:
     batch, most = values.get("batch"), values.get("max_in_flight")
     if batch is None and values.get("batch_wait") is not None:
         raise DeclarationError(f"{where}: batch_wait={values['batch_wait']!r} without batch", hint="add batch=N")
+    for name in ("max_tasks_per_child", "max_memory_per_child"):
+        if values.get(name) is not None and values.get("executor") != "process":
+            raise DeclarationError(
+                f'{where}: {name}={values[name]!r} without executor="process"',
+                hint='add executor="process": only there is a handler\'s process a child that can be replaced',
+            )
     if batch is not None and most is not None and batch > most:
         raise DeclarationError(
             f"{where}: batch={batch} never fills up with max_in_flight={most}", hint=f"max_in_flight={batch} or more"

@@ -76,6 +76,8 @@ class Outcome:
     attempt: int = 1
     #: how many messages of a batch, from its start, are done (PARTIAL; also RETRY after a BatchError)
     done: int = 0
+    #: whether the member of a batch at index `done` was named as the one that failed
+    is_blamed: bool = False
     #: the handler's value, for middleware and observers
     result: Any = None
 

@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from elsa import headers as header_names
 from elsa.errors import DeclarationError
 from elsa.handlers import Handler, Task
 from elsa.names import is_internal
@@ -40,6 +41,10 @@ class Binding:
     def handlers(self) -> list[Handler[Any, Any]]:
         return [self.handler] if self.handler else list(self.tasks.values())
 
+    def task_of(self, raw: Any) -> Task[Any, Any] | None:
+        """Which task a client's message calls; None for one that names none of these, and where there are no tasks."""
+        return self.tasks.get(header_names.text(raw.headers(), header_names.TASK) or "") if self.tasks else None
+
     def matches(self, topic: str) -> bool:
         """Whether a topic belongs here; a regex never matches an internal topic."""
         if not self.is_pattern:
@@ -48,7 +53,7 @@ class Binding:
 
 
 #: options that hold for a topic, so tasks that share one have to agree on them
-_SHARED = ("start", "on_out_of_range", "max_in_flight", "partitions_count", "topic_config")
+_SHARED = ("ordering", "start", "on_out_of_range", "max_in_flight", "partitions_count", "topic_config")
 
 
 class Registry:

@@ -8,6 +8,7 @@ from typing import Any
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?|\.\d+)\s*(ms|s|m|h|d)?", re.IGNORECASE)
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(b|kb|kib|k|mb|mib|m|gb|gib|g)?", re.IGNORECASE)
+_RATE = re.compile(r"(\d+(?:\.\d+)?|\.\d+)\s*/\s*(s|m|h|d)", re.IGNORECASE)
 _WHOLE = re.compile(r"[+-]?\d+(_\d+)*")
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _BYTES = {"b": 1, "k": 1024, "m": 1024**2, "g": 1024**3}
@@ -45,6 +46,21 @@ def size(value: Any) -> int:
     if isinstance(value, str) and (found := _SIZE.fullmatch(value.strip())):
         return int(float(found[1]) * _BYTES[(found[2] or "b").lower()[0]])
     raise ValueError('a size: bytes (1048576) or a text like "64kB", "16MB", "1GB" (powers of 1024)')
+
+
+def rate(value: Any) -> float:
+    """Something per second from a number or from `100/s`, `10/m`, `5/h`, `1000/d`; above 0.
+
+    Raises ValueError with what is allowed.
+
+    >>> rate("30/m"), rate(5)
+    (0.5, 5.0)
+    """
+    if isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < float("inf"):
+        return float(value)
+    if isinstance(value, str) and (found := _RATE.fullmatch(value.strip())) and float(found[1]) > 0:
+        return float(found[1]) / _SECONDS[found[2].lower()]
+    raise ValueError('a rate above 0: per second (100, 0.5) or a text like "100/s", "10/m", "5/h"')
 
 
 def boolean(value: Any) -> bool:

@@ -22,8 +22,9 @@ def show(banner: Mapping[str, Any], *, pid: int, processes: int, metrics: str | 
         ("stop", f"ctrl-C or kill {pid}, twice for at once; kill -HUP {pid} restarts one by one"),
     ]
     rows = [_row(handler) for handler in banner.get("handlers", ())]
+    notes = [str(note) for note in banner.get("notes", ())]
     if is_terminal:
-        _rich(title, facts, rows)
+        _rich(title, facts, rows, notes)
         return
     click.echo(title, err=True)
     for name, text in facts:
@@ -32,6 +33,8 @@ def show(banner: Mapping[str, Any], *, pid: int, processes: int, metrics: str | 
         click.echo("  handler    " + ", ".join(filter(None, _sentence(row))), err=True)
     if not rows:
         click.echo("  handler    none: the app declares no handler that was asked for", err=True)
+    for note in notes:
+        click.echo(f"  note       {note}", err=True)
 
 
 def _row(handler: Mapping[str, Any]) -> tuple[str, ...]:
@@ -62,7 +65,7 @@ def _sentence(row: Sequence[str]) -> list[str]:
     ]
 
 
-def _rich(title: str, facts: Sequence[tuple[str, str]], rows: Sequence[Sequence[str]]) -> None:
+def _rich(title: str, facts: Sequence[tuple[str, str]], rows: Sequence[Sequence[str]], notes: Sequence[str]) -> None:
     from rich import box
     from rich.table import Table
     from rich.text import Text
@@ -82,3 +85,5 @@ def _rich(title: str, facts: Sequence[tuple[str, str]], rows: Sequence[Sequence[
     for row in rows:
         shown.add_row(*(Text(cell) for cell in row))
     screen.print(shown)
+    for note in notes:
+        screen.print(Text(f"  {note}", style="yellow"))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from elsa.cli.parameters import examples
-from elsa.cli.worker_options import app_named, reload_dir_option, settings_given, worker_options
+from elsa.cli.worker_options import app_named, reload_dir_option, settings_given, weights_given, worker_options
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,7 +41,7 @@ def command(
     *,
     target: str | None,
     app: str | None,
-    topics: list[str],
+    topics: dict[str, float | None],
     exclude: list[str],
     reload_dirs: tuple[Path, ...],
     port: int | None,
@@ -79,7 +79,9 @@ def command(
         # for whatever the handlers start or connect to besides
         os.environ["ELSA_BROKERS"] = options["brokers"] = kafka.bootstrap
         output.say(_announcement(kafka, is_ephemeral=ephemeral))
-        spec = WorkerSpec(target=wanted, options=options, topics=topics, exclude=exclude)
+        spec = WorkerSpec(
+            target=wanted, options=options, topics=list(topics), weights=weights_given(topics), exclude=exclude
+        )
         return run(spec, reload_dirs=reload_dirs, beside=lambda supervisor: _watching(kafka.broker, supervisor))
 
 

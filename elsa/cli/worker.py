@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from elsa.cli.parameters import examples
-from elsa.cli.worker_options import app_named, reload_dir_option, settings_given, worker_options
+from elsa.cli.worker_options import app_named, reload_dir_option, settings_given, weights_given, worker_options
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         "elsa worker shop:app",
         "elsa worker shop:app --processes 4 -c 16",
         "elsa worker shop -Q orders,invoices -l debug",
+        "elsa worker shop -Q urgent:3,bulk:1",
         "elsa worker shop --burst",
         "elsa worker shop --reload",
     )
@@ -38,7 +39,7 @@ def command(
     *,
     target: str | None,
     app: str | None,
-    topics: list[str],
+    topics: dict[str, float | None],
     exclude: list[str],
     burst: bool,
     max_messages: int | None,
@@ -61,7 +62,8 @@ def command(
     spec = WorkerSpec(
         target=app_named(target, app),
         options=settings_given(settings, more),
-        topics=topics,
+        topics=list(topics),
+        weights=weights_given(topics),
         exclude=exclude,
         burst=burst,
         max_messages=max_messages,

@@ -22,6 +22,23 @@ def _names(_context: click.Context, _parameter: click.Parameter, values: Iterabl
     return list(dict.fromkeys(name.strip() for value in values for name in value.split(",") if name.strip()))
 
 
+def _weighted(context: click.Context, parameter: click.Parameter, values: Iterable[str]) -> dict[str, float | None]:
+    """Topics with what stands behind a last colon, if it is a number above 0: a topic's name has no colon."""
+    found: dict[str, float | None] = {}
+    for text in _names(context, parameter, values):
+        name, colon, weight = text.rpartition(":")
+        if not colon:
+            found[text] = None
+            continue
+        try:
+            found[name] = float(weight)
+        except ValueError:
+            found[name] = 0.0
+        if not name or not 0 < (found[name] or 0) < float("inf"):
+            raise click.BadParameter(f"{text!r} is no topic and weight, like orders:3", context, parameter)
+    return found
+
+
 _LEVELS = ("debug", "info", "warning", "error", "critical")
 _OPTIONS = (
     click.argument("target", required=False, metavar="[APP]"),
@@ -37,7 +54,14 @@ _OPTIONS = (
         type=click.Choice(_LEVELS, case_sensitive=False),
         help="From which level on to log.",
     ),
-    click.option("-Q", "--topics", multiple=True, callback=_names, help="Only these topics: a,b (may be repeated)."),
+    click.option(
+        "-Q",
+        "--topics",
+        multiple=True,
+        callback=_weighted,
+        metavar="TOPIC[:WEIGHT],...",
+        help="Only these topics; with weights (hi:3,lo:1) they share the places in that proportion.",
+    ),
     click.option(
         "-X", "--exclude", multiple=True, callback=_names, help="All topics but these: a,b (may be repeated)."
     ),
@@ -83,6 +107,17 @@ def app_named(target: str | None, app: str | None) -> str:
             f"which app? `elsa {context.info_name} module:app`, -A module:app or ELSA_APP=module:app"
         )
     return wanted
+
+
+def weights_given(topics: Mapping[str, float | None]) -> dict[str, float]:
+    """The weights of -Q; empty when none was given, else 1 for those without.
+
+    >>> weights_given({"hi": 3.0, "lo": None}), weights_given({"lo": None})
+    ({'hi': 3.0, 'lo': 1.0}, {})
+    """
+    if all(weight is None for weight in topics.values()):
+        return {}
+    return {name: weight or 1.0 for name, weight in topics.items()}
 
 
 def settings_given(settings: Mapping[str, Any], more: Sequence[tuple[str, str]]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from confluent_kafka import (
     OFFSET_BEGINNING,
@@ -59,6 +59,23 @@ FENCED = {
 }
 
 
+class Committed(NamedTuple):
+    """A commit as the broker keeps it."""
+
+    offset: int
+    metadata: str
+
+
+class Commit(Protocol):
+    """What is to be committed of one partition."""
+
+    @property
+    def offset(self) -> int: ...
+
+    @property
+    def metadata(self) -> str: ...
+
+
 def to_message(raw: Any, generation: int | None = None) -> Message:
     """An elsa Message of a confluent_kafka one."""
     kind, milliseconds = raw.timestamp()
@@ -88,7 +105,7 @@ class GroupConsumer:
         on_assign: Callable[[list[Partition]], None] | None = None,
         on_revoke: Callable[[list[Partition]], None] | None = None,
         on_lost: Callable[[list[Partition]], None] | None = None,
-        on_commit: Callable[[ElsaError | None, bool, dict[Partition, int]], None] | None = None,
+        on_commit: Callable[[ElsaError | None, bool, list[Partition]], None] | None = None,
         on_error: Callable[[ElsaError], None] | None = None,
         on_statistics: Callable[[Mapping[str, Any]], None] | None = None,
     ) -> None:
@@ -149,11 +166,10 @@ class GroupConsumer:
         if error is not None and not refused:
             refused, taken = taken, []
         if taken:
-            self._on_commit(None, False, {Partition(p.topic, p.partition): p.offset for p in taken})
+            self._on_commit(None, False, _plain(taken))
         if refused:
             failed = refused[0].error or error
-            offsets = {Partition(p.topic, p.partition): p.offset for p in refused}
-            self._on_commit(translate(failed), failed.code() in FENCED, offsets)
+            self._on_commit(translate(failed), failed.code() in FENCED, _plain(refused))
 
     # -- membership ----------------------------------------------------------------------------------
 
@@ -225,21 +241,21 @@ class GroupConsumer:
 
     # -- offsets -------------------------------------------------------------------------------------
 
-    def commit(self, offsets: Mapping[Partition, int]) -> None:
+    def commit(self, commits: Mapping[Partition, Commit]) -> None:
         """Start a commit; `on_commit` tells how it ended."""
-        self._consumer.commit(offsets=_lines(offsets), asynchronous=True)
+        self._consumer.commit(offsets=_commit_lines(commits), asynchronous=True)
 
-    def commit_now(self, offsets: Mapping[Partition, int]) -> tuple[ElsaError | None, bool]:
+    def commit_now(self, commits: Mapping[Partition, Commit]) -> tuple[ElsaError | None, bool]:
         """Commit and wait; (the error, whether it means that the offsets are not ours any more)."""
         try:
-            result = self._consumer.commit(offsets=_lines(offsets), asynchronous=False)
+            result = self._consumer.commit(offsets=_commit_lines(commits), asynchronous=False)
         except KafkaException as error:
             return translate(error), error.args[0].code() in FENCED
         failed = next((p.error for p in result or () if p.error), None)
         return (None, False) if failed is None else (translate(failed), failed.code() in FENCED)
 
-    def committed(self, partitions: Iterable[Partition], timeout: float) -> dict[Partition, int | None]:
-        """The group's committed offsets, None where there is none; raises the translated error."""
+    def committed(self, partitions: Iterable[Partition], timeout: float) -> dict[Partition, Committed | None]:
+        """The group's commits, None where there is none; raises the translated error."""
         try:
             found = self._consumer.committed([TopicPartition(*p) for p in partitions], timeout=timeout)
         except KafkaException as error:
@@ -247,7 +263,10 @@ class GroupConsumer:
         for line in found:
             if line.error is not None:
                 raise translate(line.error, topic=line.topic, partition=line.partition)
-        return {Partition(p.topic, p.partition): p.offset if p.offset >= 0 else None for p in found}
+        return {
+            Partition(p.topic, p.partition): Committed(p.offset, p.metadata or "") if p.offset >= 0 else None
+            for p in found
+        }
 
     def watermarks(self, partition: Partition, timeout: float) -> tuple[int, int]:
         try:
@@ -321,6 +340,10 @@ def is_fatal(error: Exception) -> bool:
 
 def _lines(offsets: Mapping[Partition, int]) -> list[Any]:
     return [TopicPartition(*partition, offset) for partition, offset in offsets.items()]
+
+
+def _commit_lines(commits: Mapping[Partition, Commit]) -> list[Any]:
+    return [TopicPartition(*partition, one.offset, one.metadata) for partition, one in commits.items()]
 
 
 def _plain(partitions: Iterable[Any]) -> list[Partition]:

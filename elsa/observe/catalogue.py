@@ -205,6 +205,18 @@ STALE = _counter(
     "Results ignored because their partition had been taken away.",
     "Those messages are delivered again to the partition's new owner.",
 )
+METADATA_CUT = _counter(
+    "elsa_commit_metadata_cut_total",
+    "group",
+    "Partitions whose commit could not say what is finished above its offset.",
+    "It did not fit: after a crash now, those messages run again.",
+)
+METADATA_IGNORED = _counter(
+    "elsa_commit_metadata_ignored_total",
+    "group",
+    "Assigned partitions whose commit metadata could not be read.",
+    "Written by another program or version, or damaged: what it said of finished messages is not used.",
+)
 CLIENT_ERRORS = _counter(
     "elsa_kafka_client_errors_total",
     "group error_type",

@@ -213,6 +213,8 @@ class _GroupMetrics(GroupObserver):
         self._halts = Counts(limit=MAX_TOPICS)
         self._errors = Counts()
         self._stale = 0
+        self._cut = 0
+        self._ignored = 0
         self._fetched = 0
         self._fetched_by_client: dict[str, int] = {}
         self._last_poll: float | None = None
@@ -249,6 +251,14 @@ class _GroupMetrics(GroupObserver):
         with self._lock:
             self._stale += results
 
+    def metadata_cut(self, partitions: int) -> None:
+        with self._lock:
+            self._cut += partitions
+
+    def metadata_ignored(self, partitions: int) -> None:
+        with self._lock:
+            self._ignored += partitions
+
     def halted(self, partition: tuple[str, int], reason: str) -> None:  # noqa: ARG002 - free text is no label
         with self._lock:
             self._halts.add(partition[0])
@@ -280,6 +290,8 @@ class _GroupMetrics(GroupObserver):
             page.histogram(catalogue.REBALANCE_DURATION, (group,), self._rebalance_durations)
             page.histogram(catalogue.COMMIT_DURATION, (group,), self._commit_durations)
             page.add(catalogue.STALE, (group,), self._stale)
+            page.add(catalogue.METADATA_CUT, (group,), self._cut)
+            page.add(catalogue.METADATA_IGNORED, (group,), self._ignored)
             page.add(catalogue.FETCHED_BYTES, (group,), self._fetched)
             if self._last_poll is not None:
                 page.add(catalogue.LAST_POLL, (group,), self._last_poll)

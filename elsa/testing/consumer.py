@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from elsa.kafka.consumer import BEGINNING
+from elsa.kafka.consumer import BEGINNING, Committed
 from elsa.message import TopicPartition
 from elsa.registry import route
 from elsa.worker import starts
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from elsa.errors import ElsaError
+    from elsa.kafka.consumer import Commit
     from elsa.testing.log import MemoryLog, StoredMessage
     from elsa.worker.group import GroupManager
 
@@ -27,7 +28,7 @@ class MemoryConsumer:
         self,
         log: MemoryLog,
         group: str | None,
-        on_commit: Callable[[ElsaError | None, bool, dict[TopicPartition, int]], None],
+        on_commit: Callable[[ElsaError | None, bool, list[TopicPartition]], None],
     ) -> None:
         self._log = log
         self._group = group
@@ -88,21 +89,21 @@ class MemoryConsumer:
 
     # -- offsets -------------------------------------------------------------------------------------
 
-    def commit(self, offsets: Mapping[TopicPartition, int]) -> None:
-        self.commit_now(offsets)
-        self._on_commit(None, False, dict(offsets))
+    def commit(self, commits: Mapping[TopicPartition, Commit]) -> None:
+        self.commit_now(commits)
+        self._on_commit(None, False, list(commits))
 
-    def commit_now(self, offsets: Mapping[TopicPartition, int]) -> tuple[None, bool]:
+    def commit_now(self, commits: Mapping[TopicPartition, Commit]) -> tuple[None, bool]:
         assert self._group is not None
-        for partition, offset in offsets.items():
-            self._log.committed[self._group, partition] = offset
+        for partition, commit in commits.items():
+            self._log.committed[self._group, partition] = Committed(commit.offset, commit.metadata)
         return None, False
 
     def committed(
         self,
         partitions: Iterable[TopicPartition],
         timeout: float,  # noqa: ARG002 - the engine's signature
-    ) -> dict[TopicPartition, int | None]:
+    ) -> dict[TopicPartition, Committed | None]:
         assert self._group is not None
         return {one: self._log.committed.get((self._group, one)) for one in partitions}
 
@@ -148,7 +149,7 @@ class MemoryMembership:
             and (binding.first.declared.partitions is None or number in binding.first.declared.partitions)
         }
         if fresh:
-            manager.take(starts.resolve(manager.consumer, fresh, manager.group))
+            manager.handover.take(starts.resolve(manager.consumer, fresh, manager.group))
         manager.is_ready = True
 
     def chores(self, now: float) -> None:

@@ -9,17 +9,17 @@ import asyncio
 import heapq
 import itertools
 import threading
-from collections import deque
 from typing import TYPE_CHECKING, cast
 
 from elsa.testing.consumer import MemoryConsumer, MemoryMembership
 from elsa.testing.recording import RecordingWorker
 from elsa.worker import hooks
-from elsa.worker.acknowledger import Acknowledger
 from elsa.worker.assignment import Assignment
+from elsa.worker.commits import Commits
 from elsa.worker.executors import Executor, Executors
 from elsa.worker.executors.loop import EventLoop, LoopExecutor, _new_loop
-from elsa.worker.executors.threads import run_lane
+from elsa.worker.executors.ring import Ring
+from elsa.worker.executors.threads import InThread, begin, run_turn
 from elsa.worker.group import GroupManager
 from elsa.worker.settlement import Settlement
 
@@ -44,19 +44,26 @@ _TURNS = 20
 
 
 class InlineExecutor:
-    """Lanes of sync handlers, run by `run` in the caller's thread."""
+    """Sync handlers, run by `run` in the caller's thread."""
+
+    limit = 1
+    is_wanted = False
 
     def __init__(self) -> None:
-        self._lanes: deque[PartitionWorker] = deque()
+        self._ring = Ring()
+        self._runner = InThread()
 
     def submit(self, worker: PartitionWorker) -> None:
-        self._lanes.append(worker)
+        self._ring.push(worker, 0.0)
 
     def run(self) -> bool:
-        """Run what was submitted; whether there was anything."""
-        if not self._lanes:
+        """Run a turn of what was submitted; whether there was anything."""
+        if not self._ring:
             return False
-        run_lane(self._lanes.popleft(), self.submit)
+        worker = self._ring.pop()
+        turn = begin(worker, self)
+        if turn is not None and run_turn(turn, self._runner):
+            self.submit(worker)
         return True
 
     def stop(self, timeout: float) -> bool:  # noqa: ARG002 - the seam
@@ -212,13 +219,14 @@ class SteppedManager(GroupManager):
             budget=around.budget,
             post=self.mailbox.put,
             clock=around.clock,
-            observer=self._observer,
+            observer=self.observer,
+            paces=around.paces,
         )
         self.assignment.journal = journal
         # every finished message is committed at once: a test need not wait for that
-        self._acknowledger = Acknowledger(interval=0.0, every=self._settings.commit_every)
+        self.commits = Commits(self, interval=0.0, every=self._settings.commit_every)
         self.membership = cast("GroupMembership", MemoryMembership(self))
-        self.memory = MemoryConsumer(log, group, self.committed)
+        self.memory = MemoryConsumer(log, group, self.commits.answered)
         self.consumer = cast("GroupConsumer", self.memory)
         self._has_client = True
 
@@ -230,11 +238,12 @@ class SteppedManager(GroupManager):
     def step(self) -> bool:
         """Read the mailbox, fire timers, commit, admit what waits; whether anything was to be done."""
         mail = self.mailbox.drain()
-        self._read(mail)
-        now = self._clock.monotonic()
+        self.read(mail)
+        now = self.clock.monotonic()
         due = self.next_due is not None and self.next_due <= now
-        self._fire(now)
-        self._commit(now)
+        self.fire(now)
+        self.note_changes()
+        self.commits.start_due(now)
         return bool(self.assignment.admit_waiting()) or due or bool(mail)
 
     def deliver(self) -> int:
@@ -252,7 +261,8 @@ class SteppedManager(GroupManager):
 
     def end(self) -> None:
         """Commit, tell the hooks, give the partitions up."""
-        ours = self.release(list(self.assignment.owned), deadline=self._clock.monotonic(), commit=True)
+        now = self.clock.monotonic()
+        ours = self.handover.release(list(self.assignment.owned), deadline=now, commit=True)
         if ours:
-            hooks.call(self._app, "revoked", ours)
+            hooks.call(self.app, "revoked", ours)
         self.consumer.unassign(ours)

@@ -271,7 +271,8 @@ class Harness:
             if len(groups) > 1:
                 raise ValueError(f"{where} is read by several groups, name one: {', '.join(sorted(groups))}")
             group = next(iter(groups), "")
-        return self._log.committed.get((group, where))
+        found = self._log.committed.get((group, where))
+        return None if found is None else found.offset
 
     # -- running -----------------------------------------------------------------------------------
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from elsa.clock import Clock
+    from elsa.kafka.consumer import Committed
 
 #: what a broker takes unless it is told otherwise (`message.max.bytes`)
 BROKER_LIMIT = 1_048_588
@@ -108,7 +109,7 @@ class MemoryLog:
 
     def __init__(self, clock: Clock, partitions: Mapping[str, int] | int) -> None:
         self.clock = clock
-        self.committed: dict[tuple[str, TopicPartition], int] = {}
+        self.committed: dict[tuple[str, TopicPartition], Committed] = {}
         self._wanted = partitions
         #: called with each new topic, by the thread that made it
         self.created: Callable[[str], None] | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -10,16 +11,20 @@ import msgspec
 from elsa import headers as names
 from elsa.errors import DecodeError, Signal
 from elsa.message import Message
-from elsa.outcome import DEFERRED, DONE, Kind, Outcome
-from elsa.worker.delivery import Invoker, Router
+from elsa.outcome import DONE, Kind, Outcome
+from elsa.worker.conclusion import CONFIRMED, Conclusion
+from elsa.worker.deferrals import Deferrals
+from elsa.worker.delivery import Invoker
 from elsa.worker.partition import PartitionWorker
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from elsa.context import Context
     from elsa.handlers import Handler
-    from elsa.worker.delivery import SliceResult
+    from elsa.worker.executors import Executor
+    from elsa.worker.settlement import Settlement
+    from elsa.worker.turns import Turn
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,56 +157,104 @@ class RecordingInvoker(Invoker):
         return outcome
 
 
+class _Done(deque[int]):
+    """The finished offsets of one turn: each is noted as it comes."""
+
+    def __init__(self, worker: RecordingWorker, turn: Turn) -> None:
+        super().__init__()
+        self._worker = worker
+        self._turn = turn
+
+    def append(self, offset: int) -> None:
+        super().append(offset)
+        raw = next(raw for raw in self._turn.running() if raw.offset() == offset)
+        self._worker.ended_well(raw)
+
+
+class RecordingConclusion(Conclusion):
+    """Notes a call that has sent something when its sends are confirmed or refused."""
+
+    _worker: RecordingWorker
+
+    def __init__(self, worker: RecordingWorker, settlement: Settlement) -> None:
+        super().__init__(worker, settlement)
+        #: calls that have ended, and are what they are when their sends are confirmed
+        self._sending: dict[int, Handled] = {}
+
+    def await_sends(self, raw: Any, context: Context, outcome: Outcome) -> None:
+        self._sending[raw.offset()] = self._worker.handled(raw, outcome)
+        super().await_sends(raw, context, outcome)
+
+    def _end_settling(self, raw: Any, news: Any) -> None:
+        handled = self._sending.pop(raw.offset(), None)
+        if handled is not None:
+            self._worker.journal.handled.append(handled)
+        super()._end_settling(raw, news)
+
+    def _send_failed(self, raw: Any, error: BaseException, attempt: int) -> None:
+        self._sending.pop(raw.offset(), None)
+        super()._send_failed(raw, error, attempt)
+        invoker = self._worker.router.invoker(raw)
+        assert isinstance(invoker, RecordingInvoker)
+        self._worker.note(raw, invoker.decided)
+
+
+class RecordingDeferrals(Deferrals):
+    """Notes what is acknowledged at last."""
+
+    _worker: RecordingWorker
+
+    def _finish(self, found: Sequence[tuple[Any, Context]]) -> None:
+        for raw, context in found:
+            if context.sends is None:
+                self._worker.note(raw, DONE)
+        super()._finish(found)
+
+
 class RecordingWorker(PartitionWorker):
     """A partition worker that tells the journal what each message came to; the decisions are not its own."""
 
     def __init__(self, *args: Any, journal: Journal, **fields: Any) -> None:
-        super().__init__(*args, **fields)
-        self._journal = journal
-        self._raws: dict[int, Any] = {}
+        self.journal = journal
         self._values: dict[int, Any] = {}
-        #: calls that have ended, and are what they are when their sends are confirmed
-        self._sending: dict[int, Handled] = {}
+        super().__init__(*args, **fields)
 
-    def lifecycle(self) -> Callable[[], Any] | None:
-        was_set_up = self._is_set_up
-        step = super().lifecycle()
-        if self._is_set_up and not was_set_up:
-            self.router = Router(self.binding, self._invoker)
-        return step
-
-    def _invoker(self, handler: Handler[Any, Any]) -> Invoker:
-        invoker = RecordingInvoker(handler, self._instance, self.observer, self._clock)
-        invoker.journal = self._journal
+    def _make_invoker(self, handler: Handler[Any, Any]) -> Invoker:
+        invoker = RecordingInvoker(handler, self._instance, self.observer, self.clock)
+        invoker.journal = self.journal
         invoker.values = self._values
         return invoker
 
-    def run(self, raws: Sequence[Any]) -> SliceResult:
-        self._raws = {raw.offset(): raw for raw in raws}
-        return super().run(raws)
+    def _make_deferrals(self) -> Deferrals:
+        return RecordingDeferrals(self)
 
-    async def run_async(self, raws: Sequence[Any]) -> SliceResult:
-        self._raws = {raw.offset(): raw for raw in raws}
-        return await super().run_async(raws)
+    def _make_conclusion(self, settlement: Settlement) -> Conclusion:
+        return RecordingConclusion(self, settlement)
 
-    def settle(self, result: SliceResult | None) -> bool:
-        if result is not None:
-            self._record(result)
-        return super().settle(result)
+    def begin(self, executor: Executor) -> Turn | None:
+        turn = super().begin(executor)
+        if turn is not None:
+            turn.done = _Done(self, turn)
+        return turn
 
-    def _record(self, result: SliceResult) -> None:
-        for offset in result.done:
-            self._note(self._raws[offset], Outcome(Kind.DONE, result=self._values.get(offset)))
-        for raw, outcome in result.others:
-            self._note(raw, outcome)
-        for raw, _ in result.deferred:
-            self._note(raw, DEFERRED)
+    def ended_well(self, raw: Any) -> None:
+        """A call has ended and sent nothing."""
+        value = self._values.pop(raw.offset(), None)
+        self.note(raw, Outcome(Kind.DONE, result=value))
         if self.batch is None:
-            finished = [*result.done, *(raw.offset() for raw, _, what in result.sending if what.kind is Kind.DONE)]
-            self._journal.results += [self._values.get(offset) for offset in finished]
-        self._values.clear()
+            self.journal.results.append(value)
 
-    def _handled(self, raw: Any, outcome: Outcome) -> Handled:
+    def conclude(self, turn: Turn, raw: Any, context: Context, outcome: Outcome) -> None:
+        if context.sends is not None and outcome.kind in CONFIRMED:
+            value = self._values.pop(raw.offset(), None)
+            if self.batch is None and outcome.kind is Kind.DONE:
+                self.journal.results.append(value)
+        elif outcome.kind is not Kind.DONE:
+            self.note(raw, outcome)
+        super().conclude(turn, raw, context, outcome)
+
+    def handled(self, raw: Any, outcome: Outcome) -> Handled:
+        """What the journal keeps of one delivery."""
         invoker = self.router.invoker(raw)
         return Handled(
             invoker.handler.name if invoker is not None else self.binding.name,
@@ -214,41 +267,12 @@ class RecordingWorker(PartitionWorker):
             outcome.result,
         )
 
-    def _note(self, raw: Any, outcome: Outcome) -> None:
-        self._journal.handled.append(self._handled(raw, outcome))
+    def note(self, raw: Any, outcome: Outcome) -> None:
+        """Tell the journal what a delivery came to."""
+        self.journal.handled.append(self.handled(raw, outcome))
         if outcome.error is not None:
-            self._journal.failed(outcome.error)
+            self.journal.failed(outcome.error)
 
-    def _await_sends(self, raw: Any, context: Context, outcome: Outcome) -> None:
-        self._sending[raw.offset()] = self._handled(raw, outcome)
-        super()._await_sends(raw, context, outcome)
-
-    def _confirmed(self, raw: Any) -> None:
-        handled = self._sending.pop(raw.offset(), None)
-        if handled is not None:
-            self._journal.handled.append(handled)
-
-    def _settled(self, raw: Any) -> None:
-        self._confirmed(raw)
-        super()._settled(raw)
-
-    def _settled_held(self, raw: Any) -> None:
-        self._confirmed(raw)
-        super()._settled_held(raw)
-
-    def _send_failed(self, raw: Any, error: BaseException, attempt: int) -> None:
-        self._sending.pop(raw.offset(), None)
-        super()._send_failed(raw, error, attempt)
-        invoker = self.router.invoker(raw)
-        assert isinstance(invoker, RecordingInvoker)
-        self._note(raw, invoker.decided)
-
-    def _finish_deferred(self, found: Sequence[tuple[Any, Context]]) -> None:
-        for raw, context in found:
-            if context.sends is None:
-                self._note(raw, DONE)
-        super()._finish_deferred(found)
-
-    def crashed(self, error: BaseException) -> None:
-        self._journal.failed(error)
-        super().crashed(error)
+    def crashed(self, error: BaseException, turn: Turn | None = None) -> None:
+        self.journal.failed(error)
+        super().crashed(error, turn)

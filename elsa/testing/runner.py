@@ -10,6 +10,7 @@ from elsa.testing.engine import InlineExecutors, SteppedManager, SteppedSettleme
 from elsa.worker.budget import Budget
 from elsa.worker.group import Surroundings
 from elsa.worker.mailbox import Topology
+from elsa.worker.pace import Paces
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -62,6 +63,7 @@ class Runner:
             budget=Budget(messages=app.settings.max_in_flight_process, size=app.settings.max_bytes_process),
             clock=self._clock,
             fail=self._fail,
+            paces=Paces(self._clock),
         )
         served: list[tuple[str | None, list[Binding]]] = [*app.registry.groups().items()]
         served += [(None, [binding]) for binding in app.registry.standalone()]
@@ -158,5 +160,5 @@ class Runner:
             for manager in self._managers
             for where, assigned in manager.assignment.owned.items()
             if assigned.worker is not None
-            for offset in assigned.worker._deferred
+            for offset in assigned.worker.deferrals.offsets()
         ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -9,9 +10,25 @@ if TYPE_CHECKING:
 
     from elsa.message import TopicPartition
     from elsa.worker.assigned import Assigned
+    from elsa.worker.offsets import Tracker
 
 #: how long the broker may take for a commit before fast handlers have to wait for it
 PATIENCE_SECONDS = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """What is committed of one partition: the next offset, and what is finished above it.
+
+    `version` and `finished` are the tracker's at that moment; `is_cut` when the metadata did not fit.
+    """
+
+    offset: int
+    metadata: str = ""
+    tracker: Tracker | None = field(default=None, compare=False, repr=False)
+    version: int = field(default=0, compare=False)
+    finished: int = field(default=0, compare=False)
+    is_cut: bool = field(default=False, compare=False)
 
 
 class Acknowledger:
@@ -34,14 +51,16 @@ class Acknowledger:
         self._last = 0.0
         #: the last answer was a refusal: neither ask again at once, nor run on as if nothing were
         self._is_refused = False
+        #: what the last commit that `due` gave out says
+        self.sent: Mapping[TopicPartition, Commit] = {}
         self.in_flight = False
         #: when the commit that is in flight began
         self.started = 0.0
 
     def finished(self, assigned: Assigned, messages: int) -> None:
-        """The base of a partition has passed this many messages."""
+        """So many messages of a partition are finished, or something else has changed that a commit would write."""
         self._finished += messages
-        if assigned.tracker.base > assigned.committed:
+        if assigned.tracker.version != assigned.version_committed:
             self._dirty.add(assigned.partition)
 
     def forget(self, partitions: Iterable[TopicPartition]) -> None:
@@ -92,50 +111,58 @@ class Acknowledger:
             pause = min(pause, PATIENCE_SECONDS) if self._is_refused else 0.0
         return max(0.0, self._last + pause - now)
 
-    def due(self, now: float, owned: Mapping[TopicPartition, Assigned]) -> dict[TopicPartition, int]:
-        """The offsets to commit now, empty when it is not time; the caller starts the commit."""
+    def due(self, now: float, owned: Mapping[TopicPartition, Assigned]) -> dict[TopicPartition, Commit]:
+        """What to commit now, empty when it is not time; the caller starts the commit."""
         if self.wait(now) != 0.0:
             return {}
-        offsets = self.pending(owned)
+        commits = self.pending(owned)
         self._dirty.clear()
         self._last = now
-        if offsets:
+        if commits:
             self._confirming, self._finished = self._finished, 0
             self.in_flight = True
             self.started = now
+            self.sent = commits
         else:
             self._finished = 0
-        return offsets
+        return commits
 
     def pending(
         self, owned: Mapping[TopicPartition, Assigned], only: Iterable[TopicPartition] | None = None
-    ) -> dict[TopicPartition, int]:
+    ) -> dict[TopicPartition, Commit]:
         """What could be committed of these (or of all dirty) partitions."""
-        wanted = self._dirty if only is None else only
-        return {
-            partition: owned[partition].tracker.base
-            for partition in wanted
-            if partition in owned and owned[partition].tracker.base > owned[partition].committed
-        }
+        found = {}
+        for partition in self._dirty if only is None else only:
+            commit = owned[partition].commit() if partition in owned else None
+            if commit is not None:
+                found[partition] = commit
+        return found
 
     def answered(
-        self, owned: Mapping[TopicPartition, Assigned], offsets: Mapping[TopicPartition, int], *, ok: bool
+        self,
+        owned: Mapping[TopicPartition, Assigned],
+        partitions: Iterable[TopicPartition],
+        *,
+        ok: bool,
+        sent: Mapping[TopicPartition, Commit] | None = None,
     ) -> None:
-        """The broker answered. What it refused is tried again at the next tick, if it is still ours then.
+        """The broker answered for these partitions what was `sent` to it (by default: what `due` gave out last).
 
-        That holds for a stale generation, too: a cooperative rebalance leaves partitions with us, and their
-        offsets are committed under the next generation. Those that we lose are forgotten.
+        What it refused is tried again at the next tick, if it is still ours then. That holds for a stale generation,
+        too: a cooperative rebalance leaves partitions with us, and their offsets are committed under the next
+        generation. Those that we lose are forgotten.
         """
         self.in_flight = False
         self._is_refused = not ok
         if not ok:
             self._finished += self._confirming
         self._confirming = 0
-        for partition, offset in offsets.items():
-            assigned = owned.get(partition)
+        commits = self.sent if sent is None else sent
+        for partition in partitions:
+            assigned, commit = owned.get(partition), commits.get(partition)
             if assigned is None:
                 continue
-            if ok:
-                assigned.committed = max(assigned.committed, offset)
-            else:
+            if ok and commit is not None:
+                assigned.confirm(commit)
+            elif not ok:
                 self._dirty.add(partition)

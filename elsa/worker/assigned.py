@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from elsa.observer import PartitionSnapshot
 from elsa.policies.backoff import Backoff
+from elsa.worker import progress
+from elsa.worker.acknowledger import Commit
 from elsa.worker.offsets import Tracker
 
 if TYPE_CHECKING:
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
     from elsa.observer import HandlerObserver
     from elsa.registry import Binding
     from elsa.worker.partition import PartitionWorker
+    from elsa.worker.progress import Progress
 
 #: What may wait here beyond `max_in_flight` before the partition is paused. Larger than what one fetch
 #: brings (256 KiB): a pause throws the fetched rest away, so it has to be rare compared with what was used.
@@ -25,6 +28,8 @@ OVERFLOW_MESSAGES = 5_000
 DWELL_SECONDS = 1.0
 #: how long it takes until messages come again after a pause, with some to spare
 REFILL_SECONDS = 0.2
+#: ages of so many received slices are kept beyond those that have something unfinished
+_SLACK = 100
 
 
 class Assigned:
@@ -39,20 +44,32 @@ class Assigned:
         "committed",
         "crashes_at",
         "end",
+        "failures",
+        "finished_at_commit",
+        "finished_at_pause",
         "held",
         "limit",
         "observer",
         "overflow",
         "overflow_bytes",
+        "parked",
         "partition",
-        "passed_at_pause",
         "paused_at",
+        "restored",
         "tracker",
+        "version_committed",
         "worker",
     )
 
     def __init__(
-        self, partition: TopicPartition, binding: Binding, observer: HandlerObserver, *, base: int, limit: int
+        self,
+        partition: TopicPartition,
+        binding: Binding,
+        observer: HandlerObserver,
+        *,
+        base: int,
+        limit: int,
+        restored: Progress | None = None,
     ) -> None:
         self.partition = partition
         self.binding = binding
@@ -60,17 +77,25 @@ class Assigned:
         self.limit = limit
         self.worker: PartitionWorker | None = None
         self.tracker = Tracker(base)
+        #: what the commit that this assignment began with says of the messages above it, until they have passed
+        self.restored = restored
         #: where this assignment began, once that is known
         self.began = base
-        #: what the broker has confirmed, -1 when nothing was ever committed
+        #: what the broker has confirmed, -1 when nothing was ever committed; and what of the tracker it holds
         self.committed = base
+        self.version_committed = 0
+        self.finished_at_commit = 0
         #: received and not handed to the worker yet
         self.overflow: deque[Any] = deque()
         self.overflow_bytes = 0
         #: bytes of what was handed over and is unfinished (kept in proportion, not per message)
         self.bytes = 0.0
+        #: messages that wait for another attempt, as far as the budget knows: they do not count against `limit`
+        self.parked = 0
+        #: failed attempts, as far as they are committed or about to be
+        self.failures = 0
         self.paused_at: float | None = None
-        self.passed_at_pause = 0
+        self.finished_at_pause = 0
         #: why nothing is taken at all: rejected, restarting, halted, stopping
         self.held: str | None = None
         #: offset of the log's end, when it was reached and nothing came since
@@ -88,13 +113,19 @@ class Assigned:
         kind, milliseconds = raws[0].timestamp()
         self._slices.append((raws[-1].offset(), milliseconds / 1000 if kind else None))
 
-    def admit(self, room: int, max_bytes: int) -> tuple[int, float]:
+    def admit(self, room: int, max_bytes: float) -> tuple[int, float]:
         """Hand up to `room` waiting messages to the worker; (how many, their bytes)."""
         worker = self.worker
         overflow = self.overflow
-        count = min(room, self.limit - self.tracker.unfinished, len(overflow))
+        count = min(room, self.limit - self.in_flight, len(overflow))
         if worker is None or self.held is not None or count <= 0 or self.bytes >= max_bytes:
             return 0, 0.0
+        # beyond that, the next commit's metadata could not tell any more what is finished above a slow head
+        capacity = progress.capacity(overflow[count - 1].offset() - self.tracker.base)
+        if capacity is not None:
+            count = min(count, capacity - self.tracker.unfinished)
+            if count <= 0:
+                return 0, 0.0
         if count == len(overflow):
             raws = list(overflow)
             overflow.clear()
@@ -103,12 +134,26 @@ class Assigned:
             raws = [overflow.popleft() for _ in range(count)]
             size = sum(map(len, raws))
         self.overflow_bytes -= size
-        self.bytes += size
         self.tracker.deliver([raw.offset() for raw in raws])
         if self.began < 0:
             self.began = raws[0].offset()
-        worker.put(raws)
+        if self.restored is not None:
+            raws = self._skip_done(raws, self.restored)
+            count, size = len(raws), sum(map(len, raws))
+        self.bytes += size
+        if raws:
+            worker.put(raws)
         return count, size
+
+    def _skip_done(self, raws: list[Any], restored: Progress) -> list[Any]:
+        """What a former owner has finished is delivered to nobody; the offsets count as finished."""
+        done = [offset for raw in raws if restored.is_done(offset := raw.offset())]
+        if done:
+            self.tracker.finish(done, acknowledges=False)
+            raws = [raw for raw in raws if not restored.is_done(raw.offset())]
+        if self.tracker.last >= restored.highest:
+            self.restored = None
+        return raws
 
     def finish(self, offsets: Sequence[int], *, acknowledges: bool = True) -> float:
         """Offsets are done; the bytes that they give back."""
@@ -128,22 +173,87 @@ class Assigned:
         base, slices = self.tracker.base, self._slices
         while slices and slices[0][0] < base:
             slices.popleft()
+        if len(slices) > after + _SLACK:
+            self._forget_ages()
         return freed
+
+    def _forget_ages(self) -> None:
+        """Behind a slow head slices go by: only the head's age, and those of what is not finished, will be asked."""
+        unfinished = self.tracker.missing(self.tracker.last + 1)
+        kept: deque[tuple[int, float | None]] = deque()
+        at = 0
+        for last, timestamp in self._slices:
+            begin = at
+            while at < len(unfinished) and unfinished[at] <= last:
+                at += 1
+            if at > begin or last > self.tracker.last:
+                kept.append((last, timestamp))
+        self._slices = kept
 
     def reach_end(self) -> bool:
         """Whether everything up to the end of the log is finished (the end then counts as the base)."""
         return self.end is not None and not self.overflow and self.tracker.reach_end(self.end)
 
+    def commit(self) -> Commit | None:
+        """What a commit would say now, None when the broker has all of it."""
+        tracker = self.tracker
+        is_news = tracker.version != self.version_committed or tracker.base > self.committed
+        if not is_news or tracker.base < max(self.committed, 0):
+            return None
+        metadata = progress.encode(tracker.base, *self._above(), self._attempts())
+        if metadata is None and tracker.base == self.committed:
+            # the base alone is there already
+            return None
+        return Commit(tracker.base, metadata or "", tracker, tracker.version, tracker.finished, is_cut=metadata is None)
+
+    def _above(self) -> tuple[int, list[int]]:
+        """The highest finished offset, and the unfinished ones below it; also of what a former owner has finished."""
+        tracker, restored = self.tracker, self.restored
+        if restored is None or restored.highest <= tracker.last:
+            return tracker.highest, tracker.missing(tracker.highest)
+        ahead = sorted(offset for offset in restored.missing if offset > tracker.last)
+        return restored.highest, tracker.missing(tracker.last + 1) + ahead
+
+    def _attempts(self) -> dict[int, int]:
+        return dict(self.worker.attempts) if self.worker is not None else {}
+
+    def confirm(self, commit: Commit) -> None:
+        """The broker has this commit; one of an earlier tracker (before a restart) says nothing of this one."""
+        if commit.tracker is not self.tracker or commit.version < self.version_committed:
+            return
+        self.committed = max(self.committed, commit.offset)
+        self.version_committed = commit.version
+        self.finished_at_commit = commit.finished
+
     def restart(self) -> float:
         """Forget everything in hand: a new worker begins at the base. The bytes that this gives back."""
         freed = self.bytes
-        self.tracker = Tracker(self.tracker.base)
+        tracker = self.tracker
+        highest, missing = self._above()
+        # what was finished above the base is not run again
+        self.restored = progress.Progress(tracker.base, highest, frozenset(missing), self._attempts())
+        self.tracker = Tracker(tracker.base, version=tracker.version)
+        self.tracker.finished = tracker.finished
         self.overflow.clear()
         self.overflow_bytes = 0
         self.bytes = 0.0
+        self.parked = 0
         self.end = None
         self._slices.clear()
         return freed
+
+    def rebase(self, base: int) -> None:
+        """The log goes on elsewhere: nothing that was known of what lies above counts any more."""
+        self.restored = None
+        self.tracker = Tracker(base, version=self.tracker.version + 1)
+        # what was committed for the old log must not keep the new one from being committed
+        self.committed = min(self.committed, base - 1)
+        self.finished_at_commit = 0
+
+    @property
+    def in_flight(self) -> int:
+        """What counts against `max_in_flight`: waiting retries cost their bytes only."""
+        return self.tracker.unfinished - self.parked
 
     @property
     def in_hand(self) -> int:
@@ -152,19 +262,24 @@ class Assigned:
     @property
     def has_pending(self) -> bool:
         """Whether anything received is not finished, held offsets included."""
-        return bool(self.overflow) or self.tracker.base <= self.tracker.last
+        return bool(self.overflow) or not self.tracker.is_idle
 
-    def wants_pause(self) -> bool:
+    def wants_pause(self, *, is_flooded: bool = False) -> bool:
+        if is_flooded and self.overflow:
+            return True
         return len(self.overflow) > max(OVERFLOW_MESSAGES, self.limit) or self.overflow_bytes > OVERFLOW_BYTES
 
-    def wants_resume(self, now: float) -> bool:
+    def wants_resume(self, now: float, *, is_flooded: bool = False) -> bool:
         assert self.paused_at is not None
+        if is_flooded and self.overflow:
+            return False
         elapsed = now - self.paused_at
-        if elapsed >= DWELL_SECONDS and self.in_hand < max(1, self.limit // 4):
+        in_hand = self.in_hand - self.parked
+        if elapsed >= DWELL_SECONDS and in_hand < max(1, self.limit // 4):
             return True
         # fast handlers would stand still for the rest of the dwell
-        finished = self.tracker.passed - self.passed_at_pause
-        return self.in_hand * elapsed <= finished * REFILL_SECONDS
+        finished = self.tracker.finished - self.finished_at_pause
+        return in_hand * elapsed <= finished * REFILL_SECONDS
 
     def snapshot(self, group: str | None, low: int, high: int) -> PartitionSnapshot:
         """What can be seen of it from outside."""
@@ -183,7 +298,7 @@ class Assigned:
             low_watermark=low,
             in_progress=self.tracker.unfinished,
             buffered=len(self.overflow),
-            uncommitted=max(0, self.tracker.base - (self.committed if self.committed >= 0 else self.began)),
+            uncommitted=self.tracker.finished - self.finished_at_commit,
             head_attempts=worker.head_attempts if worker is not None else 0,
             oldest_timestamp=self._slices[0][1] if self._slices else None,
             paused=paused,

@@ -13,7 +13,7 @@ from elsa.worker.assigned import Assigned
 from elsa.worker.partition import PartitionWorker
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from elsa.app import App
     from elsa.clock import Clock
@@ -22,10 +22,14 @@ if TYPE_CHECKING:
     from elsa.registry import Binding
     from elsa.worker.budget import Budget
     from elsa.worker.executors import Executors
+    from elsa.worker.pace import Paces
     from elsa.worker.settlement import Settlement
+    from elsa.worker.starts import Begin
 
 log = logging.getLogger("elsa.worker")
 
+#: how many partitions that wait for room are asked in one turn
+_AT_ONCE = 32
 #: an epoch belongs to one start of one worker; no two of a process are alike
 _EPOCHS = itertools.count(1)
 
@@ -44,6 +48,7 @@ class Assignment:
         post: Callable[[Any], None],
         clock: Clock,
         observer: GroupObserver,
+        paces: Paces,
     ) -> None:
         self.owned: dict[TopicPartition, Assigned] = {}
         self._app = app
@@ -54,6 +59,7 @@ class Assignment:
         self._post = post
         self._clock = clock
         self._observer = observer
+        self._paces = paces
         #: False while nothing more is to be taken
         self.admits = True
         #: False while nothing new is to run, because too much is finished and not committed
@@ -64,12 +70,20 @@ class Assignment:
         #: closed workers that still have something running
         self.ending: set[PartitionWorker] = set()
 
-    def add(self, partition: TopicPartition, binding: Binding, *, base: int, committed: int) -> Assigned:
+    def add(self, partition: TopicPartition, binding: Binding, begin: Begin) -> Assigned:
         """Take a partition in; its worker is started by `start`."""
         limit = binding.first.declared.max_in_flight or self._app.settings.max_in_flight
-        assigned = Assigned(partition, binding, self._observer_of(binding), base=base, limit=limit)
-        assigned.committed = committed
+        assigned = Assigned(
+            partition,
+            binding,
+            self._observer_of(binding),
+            base=max(begin.offset, -1),
+            limit=limit,
+            restored=begin.restored,
+        )
+        assigned.committed = begin.committed
         self.owned[partition] = assigned
+        self._budget.share(1)
         return assigned
 
     def _observer_of(self, binding: Binding) -> HandlerObserver:
@@ -84,6 +98,8 @@ class Assignment:
 
     def start(self, assigned: Assigned, generation: int | None) -> None:
         """Give a partition a worker (the first, or a new one after a crash)."""
+        restored = assigned.restored
+        assigned.failures = 0
         assigned.worker = self._make_worker(
             assigned.partition,
             assigned.binding,
@@ -95,9 +111,22 @@ class Assignment:
             observer=assigned.observer,
             post=self._post,
             clock=self._clock,
+            paces=self._paces,
+            attempts=restored.attempts if restored is not None else None,
         )
         if not self.flows:
             assigned.worker.hold()
+
+    def share_rates(self, topics: Mapping[str, int]) -> None:
+        """Tell every pace which part of its topics' partitions is here; `topics` has all the counts."""
+        for binding in {id(assigned.binding): assigned.binding for assigned in self.owned.values()}.values():
+            paces = [pace for handler in binding.handlers() if (pace := self._paces.of(handler)) is not None]
+            if not paces:
+                continue
+            here = [partition.topic for partition, assigned in self.owned.items() if assigned.binding is binding]
+            everywhere = sum(topics.get(topic, 0) for topic in set(here))
+            for pace in paces:
+                pace.share(binding.topic, len(here), everywhere)
 
     def current(self, worker: PartitionWorker) -> Assigned | None:
         """The state a worker belongs to, or None (counted) when its epoch is over."""
@@ -123,28 +152,69 @@ class Assignment:
         size = sum(map(len, raws))
         assigned.observer.received(len(raws), size)
         assigned.receive(raws, size)
+        self._budget.buffer(len(raws), size)
         if self.admits:
-            self._admit(assigned)
+            self.admit(assigned)
         else:
             self._waiting[assigned.partition] = None
 
-    def _admit(self, assigned: Assigned) -> int:
-        count, size = assigned.admit(self._budget.room(), self._app.settings.max_bytes)
+    def admit(self, assigned: Assigned) -> int:
+        """Hand over what there is room for; how many messages."""
+        messages, octets = len(assigned.overflow), assigned.overflow_bytes
+        room = self._budget.room(assigned.in_flight, assigned.bytes)
+        count, size = assigned.admit(room, self._app.settings.max_bytes)
         if count:
             self._budget.take(count, size)
-        if count or not assigned.overflow:
+        moved = messages - len(assigned.overflow)
+        if moved:
+            self._budget.buffer(-moved, assigned.overflow_bytes - octets)
+        if moved or not assigned.overflow:
+            # who was let in goes to the end
             self._waiting.pop(assigned.partition, None)
         if assigned.overflow:
             self._waiting[assigned.partition] = None
         return count
 
     def admit_waiting(self) -> int:
-        """Hand over what waited for room; how many messages."""
+        """Hand over what waited for room, of some partitions a time; how many messages."""
         if not self.admits:
             return 0
         # longest waiting first: when the process's budget is the limit, every partition gets its turn
-        partitions = list(self._waiting)
-        return sum(self._admit(self.owned[p]) for p in partitions if p in self.owned)
+        count = 0
+        for partition in self.waiting():
+            assigned = self.owned[partition]
+            if not (admitted := self.admit(assigned)) and partition in self._waiting:
+                # who gets nothing must not keep those behind it from being asked
+                self._waiting[partition] = self._waiting.pop(partition)
+            count += admitted
+        return count
+
+    def wants_pause(self, assigned: Assigned) -> bool:
+        """Whether a partition is to receive no more for a while."""
+        return assigned.wants_pause(is_flooded=self._budget.is_flooded)
+
+    def wants_resume(self, assigned: Assigned, now: float) -> bool:
+        """Whether a paused partition is to receive again."""
+        return assigned.wants_resume(now, is_flooded=self._budget.is_flooded)
+
+    def balance(self) -> list[Assigned]:
+        """Let retries that wait make room for others; the partitions of which attempts have failed since."""
+        found = []
+        for assigned in self.owned.values():
+            worker = assigned.worker
+            if worker is None:
+                continue
+            if (parked := min(worker.parked, assigned.tracker.unfinished)) != assigned.parked:
+                self._budget.set_aside(parked - assigned.parked)
+                assigned.parked = parked
+            if worker.failures != assigned.failures:
+                assigned.failures = worker.failures
+                found.append(assigned)
+        return found
+
+    def waiting(self) -> list[TopicPartition]:
+        """Those partitions that are asked next by `admit_waiting`."""
+        return [partition for partition in itertools.islice(self._waiting, _AT_ONCE) if partition in self.owned]
 
     @property
     def is_waiting(self) -> bool:
@@ -152,14 +222,14 @@ class Assignment:
 
     # -- results -------------------------------------------------------------------------------------
 
-    def finished(self, assigned: Assigned, offsets: list[int], *, acknowledges: bool = True) -> int:
-        """Offsets are done; how many messages the base has passed by it."""
-        before, passed = assigned.tracker.unfinished, assigned.tracker.passed
+    def finished(self, assigned: Assigned, offsets: Sequence[int], *, acknowledges: bool = True) -> int:
+        """Offsets are done; how many messages that finishes, held ones included."""
+        before, finished = assigned.tracker.unfinished, assigned.tracker.finished
         size = assigned.finish(offsets, acknowledges=acknowledges)
         self._budget.give(before - assigned.tracker.unfinished, size)
-        return assigned.tracker.passed - passed
+        return assigned.tracker.finished - finished
 
-    def held(self, assigned: Assigned, offsets: list[int]) -> None:
+    def held(self, assigned: Assigned, offsets: Sequence[int]) -> None:
         """Offsets are neither done nor in hand."""
         before = assigned.tracker.unfinished
         size = assigned.hold(offsets)
@@ -198,14 +268,26 @@ class Assignment:
         """Forget partitions; later results of their workers are of an old epoch."""
         for partition in partitions:
             assigned = self.owned.pop(partition, None)
-            self._waiting.pop(partition, None)
             if assigned is not None:
-                self._budget.give(assigned.tracker.unfinished, assigned.bytes, handled=False)
+                self._budget.share(-1)
+                self._drop(assigned)
 
     def restart(self, assigned: Assigned) -> int:
         """Drop everything in hand of a partition whose worker has failed; the offset to begin at again."""
-        self._budget.give(assigned.tracker.unfinished, assigned.bytes, handled=False)
-        self._waiting.pop(assigned.partition, None)
+        self._drop(assigned)
         assigned.restart()
         assigned.worker = None
         return assigned.tracker.base
+
+    def rebase(self, assigned: Assigned, base: int) -> None:
+        """Drop everything in hand: the log goes on at another offset."""
+        self.close([assigned.partition])
+        self.restart(assigned)
+        assigned.rebase(base)
+
+    def _drop(self, assigned: Assigned) -> None:
+        """Give back what a partition has of the budget."""
+        self._waiting.pop(assigned.partition, None)
+        self._budget.give(assigned.tracker.unfinished, assigned.bytes, handled=False)
+        self._budget.set_aside(-assigned.parked)
+        self._budget.buffer(-len(assigned.overflow), -assigned.overflow_bytes)

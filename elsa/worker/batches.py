@@ -10,42 +10,57 @@ from typing import TYPE_CHECKING, Any
 from elsa.context import _ACTIVE, Context
 from elsa.errors import BatchError, DecodeError
 from elsa.outcome import ABANDONED, DONE, Kind, Outcome
-from elsa.worker.delivery import CONFIRMED, Invoker, SliceResult
+from elsa.worker.conclusion import CONFIRMED
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
+
+    from elsa.worker.delivery import Invoker
+    from elsa.worker.partition import PartitionWorker
+    from elsa.worker.turns import BatchTurn
 
 _counter = time.perf_counter
 
 
 class Batch:
-    """One call of a batch handler: the members that could be decoded, and the result being filled in."""
+    """One call of a batch handler: the members that could be decoded, and the turn that is told their outcomes."""
 
-    def __init__(self, site: Any, raws: Sequence[Any]) -> None:
-        self.result = SliceResult()
-        self.raws: list[Any] = []
+    def __init__(self, worker: PartitionWorker, turn: BatchTurn) -> None:
+        assert worker.router.only is not None
+        self.invoker: Invoker = worker.router.only
+        self.raws: list[Any]
         self.bodies: list[Any] = []
-        self.invoker: Invoker = site.router.only
-        self._site = site
-        self._decode(site, raws)
-        self.attempt = site.attempts.get(self.raws[0].offset(), 0) + 1 if self.raws else 1
-        self.context = Context(site, tuple(self.raws), site.to_message, self.attempt)
+        self._worker = worker
+        self._turn = turn
+        self.raws = list(turn.raws)
+        # all members have failed equally often, or only the first one counts
+        self.attempt = worker.attempts.get(self.raws[0].offset(), 0) + 1
+        self.context = Context(worker, tuple(self.raws), worker.to_message, self.attempt)
         self.begin = _counter()
 
-    def _decode(self, site: Any, raws: Sequence[Any]) -> None:
-        decode = self.invoker.handler.decode
-        for raw in raws:
+    def decode(self) -> None:
+        """Make the bodies; whoever cannot be decoded is dropped."""
+        worker, decode = self._worker, self.invoker.handler.decode
+        broken: dict[int, BaseException] = {}
+        for index, raw in enumerate(self.raws):
             try:
-                body = site.to_message(raw) if decode is None else decode(raw.value())
+                self.bodies.append(worker.to_message(raw) if decode is None else decode(raw.value()))
             except DecodeError as error:
-                # an undecodable member dies alone; the others are a batch without it
-                outcome = self.invoker.failed(error, 1, raw)
-                self.result.others.append((raw, outcome))
-            else:
-                self.raws.append(raw)
-                self.bodies.append(body)
+                broken[index] = error
+        self.drop(broken)
 
-    def run(self) -> Any:
+    def drop(self, broken: Mapping[int, BaseException]) -> None:
+        """Members that cannot be decoded die alone; the others are a batch without them."""
+        if not broken:
+            return
+        worker, raws = self._worker, self.raws
+        for index, error in broken.items():
+            context = Context(worker, (raws[index],), worker.to_message, 1)
+            worker.conclude(self._turn, raws[index], context, self.invoker.failed(error, 1, raws[index]))
+        self.raws = [raw for index, raw in enumerate(raws) if index not in broken]
+        self.context = Context(worker, tuple(self.raws), worker.to_message, self.attempt)
+
+    def call(self) -> Any:
         _ACTIVE.set(self.context)
         return self.invoker.run((self.bodies,) if self.invoker.handler.shape.has_body else (), {}, self.context)
 
@@ -54,90 +69,73 @@ class Batch:
         if isinstance(error, BatchError):
             done = min(max(error.index, 0), len(self.raws) - 1)
             outcome = self.invoker.failed(error.error or error, self.attempt, self.raws[done])
-            return dataclasses.replace(outcome, done=done)
+            return dataclasses.replace(outcome, done=done, is_blamed=True)
         outcome = self.invoker.failed(error, self.attempt, self.raws[0])
         if outcome.kind not in (Kind.RETRY, Kind.CRASHED) and len(self.raws) > 1:
             # Given up, and nobody said which member is to blame: each runs once more, alone.
-            self._site.run_singly([raw.offset() for raw in self.raws], self.attempt - 1)
+            self._worker.run_alone(self.raws, self.attempt - 1)
             return Outcome(Kind.PARTIAL, done=0)
         return outcome
 
-    def conclude(self, outcome: Outcome) -> SliceResult:
+    def conclude(self, outcome: Outcome) -> None:
         """Give each member its outcome."""
         _ACTIVE.set(None)
-        result = self.result
-        result.durations.append(_counter() - self.begin)
-        raws = self.raws
-        if outcome.kind is Kind.DEFERRED:
-            result.deferred += [(raw, self.context) for raw in raws]
-        elif outcome.kind is Kind.SKIPPED:
-            # one member is given up; what comes behind it has not been done yet
-            self._finish(raws[: outcome.done], DONE)
-            self._finish(raws[outcome.done : outcome.done + 1], outcome)
-            result.rest = raws[outcome.done + 1 :]
-        elif outcome.kind in CONFIRMED:
+        self._turn.durations.append(_counter() - self.begin)
+        raws, done = self.raws, outcome.done
+        if outcome.kind is Kind.DEFERRED or (outcome.kind in CONFIRMED and outcome.kind is not Kind.SKIPPED):
             self._finish(raws, outcome)
-        elif outcome.kind is Kind.PARTIAL:
-            self._finish(raws[: outcome.done], DONE)
-            result.rest = raws[outcome.done :]
+            return
+        if outcome.kind is Kind.SKIPPED and not outcome.is_blamed:
+            self._finish(raws, outcome)
+            return
+        self._finish(raws[:done], DONE)
+        left = raws[done:]
+        if outcome.kind is Kind.PARTIAL:
+            self._come_again(left)
+        elif outcome.kind is Kind.RETRY and not outcome.is_blamed and self._worker.ordering != "partition":
+            # the batch has failed as a whole: all of it waits, or its other members would run at once without a pause
+            self._finish(left, outcome)
         else:
-            self._finish(raws[: outcome.done], DONE)
-            result.others.append((raws[outcome.done], outcome))
-            result.rest = raws[outcome.done + 1 :]
-        return result
+            # the others come again at once; with one lane they wait behind the one that failed
+            self._come_again(left[1:])
+            self._finish(left[:1], outcome)
+
+    def _come_again(self, raws: Sequence[Any]) -> None:
+        self._turn.back.update((raw.offset(), None) for raw in raws)
 
     def _finish(self, raws: Sequence[Any], outcome: Outcome) -> None:
-        if self.context.sends is not None:
-            self.result.sending += [(raw, self.context, outcome) for raw in raws]
-        elif outcome.kind is Kind.DONE:
-            self.result.done += [raw.offset() for raw in raws]
-        else:
-            self.result.others += [(raw, outcome) for raw in raws]
+        for raw in raws:
+            self._worker.conclude(self._turn, raw, self.context, outcome)
 
 
-def run_batch(site: Any, raws: Sequence[Any]) -> SliceResult:
-    """One call of a sync batch handler in this thread."""
-    batch = Batch(site, raws)
+async def run(worker: PartitionWorker, turn: BatchTurn) -> None:
+    """One call of a batch handler; on the event loop, or driven by a thread as `delivery.run` is."""
+    batch = Batch(worker, turn)
+    batch.decode()
     if not batch.raws:
-        return batch.result
+        return
     span = batch.invoker.observer.span
     try:
         if span is None:
-            outcome = batch.invoker.interpret(batch.run(), batch.raws, batch.attempt)
+            outcome = await _called(batch)
         else:
             with span(batch.context.messages, batch.attempt) as scope:
                 try:
-                    outcome = batch.invoker.interpret(batch.run(), batch.raws, batch.attempt)
-                except Exception as error:  # border, as below: the span learns the outcome, too
-                    outcome = batch.failed(error)
-                scope.outcome(outcome.kind.value, outcome.error)
-    except Exception as error:  # border: whatever user code raises is the batch's outcome, never ours
-        outcome = batch.failed(error)
-    except BaseException as error:  # SystemExit, MemoryError: no failure of the messages
-        outcome = Outcome(Kind.CRASHED, error=error, attempt=batch.attempt)
-    return batch.conclude(outcome)
-
-
-async def run_batch_async(site: Any, raws: Sequence[Any]) -> SliceResult:
-    """One call of an async batch handler on the event loop."""
-    batch = Batch(site, raws)
-    if not batch.raws:
-        return batch.result
-    span = batch.invoker.observer.span
-    try:
-        if span is None:
-            outcome = batch.invoker.interpret(await batch.run(), batch.raws, batch.attempt)
-        else:
-            with span(batch.context.messages, batch.attempt) as scope:
-                try:
-                    outcome = batch.invoker.interpret(await batch.run(), batch.raws, batch.attempt)
+                    outcome = await _called(batch)
                 except Exception as error:  # border, as below: the span learns the outcome, too
                     outcome = batch.failed(error)
                 scope.outcome(outcome.kind.value, outcome.error)
     except asyncio.CancelledError as error:
-        outcome = ABANDONED if site.closed else batch.failed(RuntimeError(f"cancelled from inside: {error}"))
+        outcome = ABANDONED if worker.closed else batch.failed(RuntimeError(f"cancelled from inside: {error}"))
     except Exception as error:  # border: whatever user code raises is the batch's outcome, never ours
         outcome = batch.failed(error)
     except BaseException as error:  # SystemExit, MemoryError: no failure of the messages
         outcome = Outcome(Kind.CRASHED, error=error, attempt=batch.attempt)
-    return batch.conclude(outcome)
+    batch.conclude(outcome)
+
+
+async def _called(batch: Batch) -> Outcome:
+    value = batch.call()
+    if batch.invoker.is_async:
+        value = await value
+    return batch.invoker.interpret(value, batch.raws, batch.attempt)

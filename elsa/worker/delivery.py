@@ -1,17 +1,18 @@
 """Runs a handler on messages: decode, middleware, call, and what it came to; called by the partition worker.
 
-The loops are the hot path: nothing here looks up a metric, writes a log line or asks for a trace unless
-somebody listens. A slice's facts come back as one SliceResult.
+The loop is the hot path: nothing here looks up a metric, writes a log line or asks for a trace unless somebody
+listens. It is one coroutine for both kinds of handlers: the event loop awaits it, a thread drives it to its end in
+one go, since a sync handler never suspends it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import functools
+import inspect
 import logging
 import time
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from elsa import headers as header_names
 from elsa import middleware as onion
@@ -20,51 +21,18 @@ from elsa.errors import DecodeError, HandlerResultError, HandlerTimeout, Signal
 from elsa.outcome import ABANDONED, CONTINUED, DEFERRED, DONE, AckThrough, Kind, Outcome, Result
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Coroutine, Sequence
 
     from elsa.clock import Clock
     from elsa.handlers import Handler
-    from elsa.message import Message
     from elsa.observer import HandlerObserver
     from elsa.registry import Binding
-
-#: a slice of messages ends after this many seconds, so that results are known (and committed) early
-SLICE_SECONDS = 0.02
-
-#: outcomes after which the offset moves on, so that what the call has sent must be confirmed before
-CONFIRMED = (Kind.DONE, Kind.SKIPPED, Kind.CONTINUED)
+    from elsa.worker.partition import PartitionWorker
+    from elsa.worker.turns import Turn
 
 log = logging.getLogger("elsa.worker")
 
 _counter = time.perf_counter
-
-
-class Site(Protocol):
-    """What the delivery needs of the partition worker whose messages it runs."""
-
-    closed: bool
-    held: bool
-    attempts: dict[int, int]
-    progress: Sequence[float]
-
-    def to_message(self, raw: Any) -> Message: ...
-
-
-@dataclass(slots=True)
-class SliceResult:
-    """What became of the messages of one slice."""
-
-    #: offsets that are finished
-    done: list[int] = field(default_factory=list)
-    #: every other message that was run, with its outcome
-    others: list[tuple[Any, Outcome]] = field(default_factory=list)
-    #: answered with DEFER
-    deferred: list[tuple[Any, Context]] = field(default_factory=list)
-    #: messages whose sends are still to be confirmed before the outcome holds
-    sending: list[tuple[Any, Context, Outcome]] = field(default_factory=list)
-    #: not run: back to the front of the lane
-    rest: Sequence[Any] = ()
-    durations: list[float] = field(default_factory=list)
 
 
 class Invoker:
@@ -181,10 +149,24 @@ class Invoker:
         if value is Result.DEFER:
             return DEFERRED
         if value is Result.CONTINUE:
-            return CONTINUED
+            return self._continued(raws, attempt)
         if isinstance(value, AckThrough):
             return self._partial(value.offset, raws, attempt)
         return DONE if value is None or value is Result.ACK else Outcome(Kind.DONE, result=value)
+
+    def _continued(self, raws: Sequence[Any], attempt: int) -> Outcome:
+        """Nothing may be committed before a later message is acknowledged: that needs one order for all of them."""
+        ordering = self.handler.declared.ordering
+        if ordering == "partition":
+            return CONTINUED
+        error = HandlerResultError(
+            f"{self.handler.name} returned CONTINUE with ordering={ordering!r}: no message of it comes after another",
+            topic=raws[0].topic(),
+            partition=raws[0].partition(),
+            offset=raws[0].offset(),
+            hint='use ordering="partition", or DEFER and ctx.ack()',
+        )
+        return self.failed(error, attempt, raws[0])
 
     def _partial(self, offset: int, raws: Sequence[Any], attempt: int) -> Outcome:
         offsets = [raw.offset() for raw in raws]
@@ -215,10 +197,12 @@ class Router:
         """None for a message that names no task, or one that nobody declared."""
         if self.only is not None:
             return self.only
-        name = header_names.text(raw.headers(), header_names.TASK) or ""
-        found = self._made.get(name)
-        if found is None and name in self._binding.tasks:
-            found = self._made[name] = self._make(self._binding.tasks[name])
+        task = self._binding.task_of(raw)
+        if task is None:
+            return None
+        found = self._made.get(task.name)
+        if found is None:
+            found = self._made[task.name] = self._make(task)
         return found
 
 
@@ -229,137 +213,79 @@ def unknown(raw: Any, binding: Binding) -> Outcome:
     return Outcome(Kind.DEAD, reason="unknown", error=DecodeError(f"{text}; here are {sorted(binding.tasks)}"))
 
 
-def run_threads(site: Any, raws: Sequence[Any]) -> SliceResult:
-    """Run a slice of messages one after the other in this thread."""
-    result = SliceResult()
-    site.progress = result.durations
-    done, durations = result.done.append, result.durations.append
-    only, attempts, to_message = site.router.only, site.attempts, site.to_message
+def drive(main: Coroutine[Any, Any, None]) -> None:
+    """Run a coroutine in this thread that never suspends; raises RuntimeError when it does."""
+    try:
+        main.send(None)
+    except StopIteration:
+        return
+    main.close()
+    raise RuntimeError("something that runs in a thread has awaited: an async `setup` of a sync handler?")
+
+
+async def call_step(step: Callable[[], Any]) -> None:
+    """Call a class handler's `setup` or `teardown`, whichever kind it is."""
+    outcome = step()
+    if inspect.isawaitable(outcome):
+        await outcome
+
+
+async def run(worker: PartitionWorker, turn: Turn) -> None:
+    """Run the messages of a turn, one after the other."""
+    done, durations = turn.done.append, turn.durations.append
+    only, attempts, to_message = worker.router.only, worker.attempts, worker.to_message
     activate = _ACTIVE.set
-    begin = previous = _counter()
-    for index, raw in enumerate(raws):
-        if site.closed or site.held or previous - begin > SLICE_SECONDS:
-            result.rest = raws[index:]
-            break
-        invoker = only or site.router.invoker(raw)
+    turn.since = previous = _counter()
+    for raw in turn.messages():
+        invoker = only or worker.router.invoker(raw)
         attempt = attempts.get(raw.offset(), 0) + 1 if attempts else 1
-        context = Context(site, (raw,), to_message, attempt)
+        context = Context(worker, (raw,), to_message, attempt)
         activate(context)
         outcome: Outcome
+        if invoker is None:
+            worker.conclude(turn, raw, context, unknown(raw, worker.binding))
+            continue
         try:
-            if invoker is None:
-                outcome = unknown(raw, site.binding)
-            elif invoker.observer.span is None:
+            if invoker.observer.span is None:
                 value = invoker.call(raw, context)
+                if invoker.is_async:
+                    value = await value
                 if value is None and context.sends is None:
                     done(raw.offset())
-                    now = _counter()
+                    turn.since = now = _counter()
                     durations(now - previous)
                     previous = now
                     continue
                 outcome = invoker.interpret(value, (raw,), attempt)
             else:
-                outcome = _spanned(invoker, raw, context, attempt)
-        except Exception as error:  # border: whatever user code raises is the message's outcome, never ours
-            outcome = invoker.failed(error, attempt, raw)
-        except BaseException as error:  # SystemExit, MemoryError: no failure of the message
-            outcome = Outcome(Kind.CRASHED, error=error, attempt=attempt)
-        now = _counter()
-        durations(now - previous)
-        previous = now
-        if _conclude(result, raw, context, outcome):
-            result.rest = raws[index + 1 :]
-            break
-    activate(None)
-    return result
-
-
-def _spanned(invoker: Invoker, raw: Any, context: Context, attempt: int) -> Outcome:
-    assert invoker.observer.span is not None
-    with invoker.observer.span(context.messages, attempt) as span:
-        try:
-            outcome = invoker.interpret(invoker.call(raw, context), (raw,), attempt)
-        except Exception as error:  # border, as in run_threads: the span learns the outcome, too
-            outcome = invoker.failed(error, attempt, raw)
-        span.outcome(outcome.kind.value, outcome.error)
-    return outcome
-
-
-async def run_loop(site: Any, raws: Sequence[Any]) -> SliceResult:
-    """Run a slice of messages one after the other on the event loop."""
-    result = SliceResult()
-    site.progress = result.durations
-    done, durations = result.done.append, result.durations.append
-    only, attempts, to_message = site.router.only, site.attempts, site.to_message
-    activate = _ACTIVE.set
-    begin = previous = _counter()
-    for index, raw in enumerate(raws):
-        if site.closed or site.held or previous - begin > SLICE_SECONDS:
-            result.rest = raws[index:]
-            break
-        invoker = only or site.router.invoker(raw)
-        attempt = attempts.get(raw.offset(), 0) + 1 if attempts else 1
-        context = Context(site, (raw,), to_message, attempt)
-        activate(context)
-        outcome: Outcome
-        try:
-            if invoker is None:
-                outcome = unknown(raw, site.binding)
-            elif invoker.observer.span is None:
-                value = await invoker.call(raw, context)
-                if value is None and context.sends is None:
-                    done(raw.offset())
-                    now = _counter()
-                    durations(now - previous)
-                    previous = now
-                    continue
-                outcome = invoker.interpret(value, (raw,), attempt)
-            else:
-                outcome = await _spanned_async(invoker, raw, context, attempt)
+                outcome = await _spanned(invoker, raw, context, attempt)
         except asyncio.CancelledError as error:
             # Only a revoke or a stop cancels this task; a handler that cancels itself has failed.
-            outcome = ABANDONED if site.closed else _cancelled(invoker, error, attempt, raw)
+            outcome = ABANDONED if worker.closed else _cancelled(invoker, error, attempt, raw)
         except Exception as error:  # border: whatever user code raises is the message's outcome, never ours
             outcome = invoker.failed(error, attempt, raw)
         except BaseException as error:  # SystemExit, MemoryError: no failure of the message
             outcome = Outcome(Kind.CRASHED, error=error, attempt=attempt)
-        now = _counter()
+        turn.since = now = _counter()
         durations(now - previous)
         previous = now
-        if _conclude(result, raw, context, outcome):
-            result.rest = raws[index + 1 :]
-            break
+        worker.conclude(turn, raw, context, outcome)
     activate(None)
-    return result
 
 
-def _cancelled(invoker: Invoker | None, error: BaseException, attempt: int, raw: Any) -> Outcome:
-    assert invoker is not None
+def _cancelled(invoker: Invoker, error: BaseException, attempt: int, raw: Any) -> Outcome:
     failure = RuntimeError(f"{invoker.handler.name} was cancelled from inside")
     failure.__cause__ = error
     return invoker.failed(failure, attempt, raw)
 
 
-async def _spanned_async(invoker: Invoker, raw: Any, context: Context, attempt: int) -> Outcome:
+async def _spanned(invoker: Invoker, raw: Any, context: Context, attempt: int) -> Outcome:
     assert invoker.observer.span is not None
     with invoker.observer.span(context.messages, attempt) as span:
         try:
-            outcome = invoker.interpret(await invoker.call(raw, context), (raw,), attempt)
-        except Exception as error:  # border, as in run_loop: the span learns the outcome, too
+            value = invoker.call(raw, context)
+            outcome = invoker.interpret(await value if invoker.is_async else value, (raw,), attempt)
+        except Exception as error:  # border, as in run: the span learns the outcome, too
             outcome = invoker.failed(error, attempt, raw)
         span.outcome(outcome.kind.value, outcome.error)
     return outcome
-
-
-def _conclude(result: SliceResult, raw: Any, context: Context, outcome: Outcome) -> bool:
-    """Note an outcome; whether the slice ends here, because the message goes back to the front of its lane."""
-    if outcome.kind is Kind.DEFERRED:
-        result.deferred.append((raw, context))
-    elif context.sends is not None and outcome.kind in CONFIRMED:
-        result.sending.append((raw, context, outcome))
-    elif outcome.kind is Kind.DONE:
-        result.done.append(raw.offset())
-    else:
-        result.others.append((raw, outcome))
-        return outcome.kind in (Kind.RETRY, Kind.CRASHED, Kind.ABANDONED)
-    return False

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-import sys
-import traceback
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -57,9 +55,3 @@ def assigned(app: App, group: str | None, partition: TopicPartition, generation:
         except Exception:  # border: see call
             log.exception("hook failed", extra={"event": "hook_failed", "hook": "on_assigned"})
     return None
-
-
-def stack(thread: int) -> str:
-    """Where a thread stands, for the report of what blocked a stop."""
-    frame = sys._current_frames().get(thread)
-    return "".join(traceback.format_stack(frame)) if frame is not None else ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import queue
+from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,8 @@ class Finished:
     worker: PartitionWorker
     offsets: Sequence[int]
     acknowledges: bool = True
+    #: False when the worker has more to do and nobody need be woken up
+    is_urgent: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +37,7 @@ class Held:
 
 @dataclass(frozen=True, slots=True)
 class Park:
-    """Call `worker.unpark()` at this time of the monotonic clock."""
+    """Call `worker.unpark(now)` at this time of the monotonic clock."""
 
     worker: PartitionWorker
     due: float
@@ -49,10 +52,11 @@ class Ended:
 
 @dataclass(frozen=True, slots=True)
 class Crashed:
-    """The partition worker (not a message) failed: start it anew."""
+    """The partition worker (not a message) failed: start it anew. `offset` is what ran then, None for a `setup`."""
 
     worker: PartitionWorker
     error: BaseException
+    offset: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,19 +95,30 @@ class Stop:
 
 
 class Mailbox:
-    """A queue into one thread; `put` from anywhere, `drain` and `wait` by its owner."""
+    """A queue into one thread; `put` from anywhere, `drain` and `wait` by its owner.
 
-    __slots__ = ("_queue",)
+    Results that are not urgent wait in a deque of their own, which wakes nobody: under load the owner would otherwise
+    come round for each of them, and hand the interpreter's lock to and fro. They are read before anything else, so
+    that a result never comes after the end of its worker.
+    """
+
+    __slots__ = ("_queue", "_results")
 
     def __init__(self) -> None:
         self._queue: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        # append and popleft are atomic, with and without the interpreter's lock
+        self._results: deque[Any] = deque()
 
     def put(self, item: Any) -> None:
-        self._queue.put(item)
+        if type(item) is Finished and not item.is_urgent:
+            self._results.append(item)
+        else:
+            self._queue.put(item)
 
     def drain(self) -> list[Any]:
         """Everything that is there now, in order."""
-        items = []
+        results = self._results
+        items = [results.popleft() for _ in range(len(results))]
         get = self._queue.get_nowait
         try:
             while True:
@@ -112,9 +127,11 @@ class Mailbox:
             return items
 
     def wait(self, timeout: float) -> list[Any]:
-        """Everything that is there; waits up to `timeout` seconds for the first."""
+        """Everything that is there; waits up to `timeout` seconds for the first urgent item."""
         try:
             first = self._queue.get(timeout=timeout) if timeout > 0 else self._queue.get_nowait()
         except queue.Empty:
-            return []
-        return [first, *self.drain()]
+            return self.drain()
+        results = self._results
+        items = [results.popleft() for _ in range(len(results))]
+        return [*items, first, *self.drain()]

@@ -72,11 +72,11 @@ class GroupMembership:
             manager.group,
             instance=self._instance if self._is_static else None,
             on_assign=manager.guarded(self._assigned),
-            on_revoke=manager.guarded(manager.revoked),
-            on_lost=manager.guarded(manager.lost),
-            on_commit=manager.committed,
+            on_revoke=manager.guarded(manager.handover.revoked),
+            on_lost=manager.guarded(manager.handover.lost),
+            on_commit=manager.commits.answered,
             on_error=self._error,
-            on_statistics=manager._observer.statistics,
+            on_statistics=manager.observer.statistics,
         )
 
     def join(self) -> None:
@@ -100,7 +100,7 @@ class GroupMembership:
         manager = self._manager
         if partitions:
             bindings = {p: b for p in partitions if (b := starts.binding_of(manager.bindings, p)) is not None}
-            manager.take(starts.resolve_patiently(manager.consumer, bindings, manager.group, self._clock))
+            manager.handover.take(starts.resolve_patiently(manager.consumer, bindings, manager.group, self._clock))
         self._is_joined = True
         manager.is_ready = True
 
@@ -218,7 +218,7 @@ class GroupMembership:
     def _leave(self) -> None:
         """`close` alone does not leave, and `unsubscribe` needs to be polled until the leave is sent."""
         manager = self._manager
-        end = self._clock.monotonic() + LEAVE_SECONDS + max(0.0, manager.drain_deadline() - self._clock.monotonic())
+        end = LEAVE_SECONDS + max(self._clock.monotonic(), manager.handover.drain_deadline())
         self._has_left = not manager.consumer.assigned()
         manager.consumer.unsubscribe()
         while not self._has_left and self._clock.monotonic() < end:
@@ -249,7 +249,7 @@ class StandaloneMembership:
             self._around.app.settings,
             None,
             on_error=lambda error: manager.report(type(error).__name__, str(error)),
-            on_statistics=manager._observer.statistics,
+            on_statistics=manager.observer.statistics,
         )
 
     def join(self) -> None:
@@ -292,7 +292,7 @@ class StandaloneMembership:
             else:
                 asked[partition] = self._binding
         begins |= starts.resolve(manager.consumer, asked, None)
-        manager.take(begins)
+        manager.handover.take(begins)
 
     def unowned(self, partitions: int) -> None:
         """Nobody asks this of a standalone handler."""

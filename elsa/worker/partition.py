@@ -1,10 +1,10 @@
-"""One assigned partition of one handler: its lane, attempts, state object; made at assignment, ended at revoke.
+"""One assigned partition of one handler: its lanes, attempts, state object; made at assignment, ended at revoke.
 
-Threads. The group manager's thread makes it, `put`s slices, `unpark`s and `close`s it. An executor runs it
-(`take`, then `settle`), never two at once: `_scheduled` is true from the hand-over to the executor until
-`settle` found the lane empty, parked or closed. Deliveries of sends and copies end on the producer's thread,
-`ack` may come from any. All of them change the lane under `_lock`, held for moments and never while user
-code runs; everything for the group manager goes through `post`, its mailbox.
+Threads. The group manager's thread makes it, `put`s slices, `unpark`s, `harvest`s and `close`s it. Executors run
+it (`begin`, then `settle`), as many turns at once as there are lanes ready and places free; a single lane has one
+at a time. Deliveries of sends and copies end on the producer's thread, `ack` may come from any. All of them change
+the lanes under `lock`, held for moments and never while user code runs; everything for the group manager goes
+through `post`, its mailbox.
 """
 
 from __future__ import annotations
@@ -12,39 +12,39 @@ from __future__ import annotations
 import functools
 import logging
 import threading
-from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from elsa.context import Context
-from elsa.errors import NotAssigned
 from elsa.kafka.consumer import to_message
-from elsa.outcome import DONE, Kind, Outcome
+from elsa.outcome import Kind, Outcome
 from elsa.worker import batches, delivery
-from elsa.worker.delivery import SliceResult
-from elsa.worker.mailbox import Crashed, Ended, Finished, Held, Park
+from elsa.worker.conclusion import Conclusion
+from elsa.worker.deferrals import Deferrals
+from elsa.worker.lanes import KeyedLanes, SingleLane
+from elsa.worker.mailbox import Crashed, Ended, Finished, Park
+from elsa.worker.pace import Gate
+from elsa.worker.turns import TURN_MESSAGES, TURN_SECONDS, BatchTurn, LaneTurn, LifecycleTurn, SliceTurn, Turn
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from elsa.app import App
     from elsa.clock import Clock
+    from elsa.handlers import Handler
     from elsa.message import Message, TopicPartition
     from elsa.observer import HandlerObserver
     from elsa.registry import Binding
     from elsa.worker.executors import Executor, Executors
+    from elsa.worker.pace import Paces
     from elsa.worker.settlement import Settlement
 
 log = logging.getLogger("elsa.worker")
 
-#: a slice aims at this many seconds of handler time, within these numbers of messages
-_SLICE_TARGET = 0.02
-_SLICE_MOST = 256
-
 
 class PartitionWorker:
-    """Runs the messages of one assignment (epoch) of one partition, in order.
+    """Runs the messages of one assignment (epoch) of one partition, in the order that its handler asks for.
 
-    `closed` is read by the running slice before each message; once set it never returns.
+    `closed` and `held` are read by running turns before each message; `closed` once set never returns.
     """
 
     def __init__(
@@ -60,6 +60,8 @@ class PartitionWorker:
         observer: HandlerObserver,
         post: Callable[[Any], None],
         clock: Clock,
+        paces: Paces,
+        attempts: Mapping[int, int] | None = None,
     ) -> None:
         self.partition = partition
         self.binding = binding
@@ -67,43 +69,57 @@ class PartitionWorker:
         self.epoch = epoch
         self.generation = generation
         self.observer = observer
+        self.lock = threading.Lock()
         self.closed = False
         #: True while nothing new may run, because too much is finished and not committed
         self.held = False
-        self._is_mixed = len({task.is_async for task in binding.tasks.values()}) > 1
-        self.attempts: dict[int, int] = {}
-        self.batch = binding.handler.declared.batch if binding.handler is not None else None
-        self.batch_wait = binding.first.declared.batch_wait
+        #: failed attempts of messages in hand, by offset
+        self.attempts: dict[int, int] = dict(attempts or {})
+        #: grows with every failed attempt: what the group manager has to commit
+        self.failures = 0
+        #: what handlers have last told by `ctx.heartbeat`, by offset; kept for the next attempt
+        self.progress: dict[int, Any] = {}
+        declared = binding.first.declared
+        self.ordering = declared.ordering
+        self.batch = declared.batch if binding.handler is not None else None
         self.to_message: Callable[[Any], Message] = functools.partial(to_message, generation=generation)
         self.post = post
         self.router: delivery.Router
-        self._clock = clock
+        self.clock = clock
+        self.deferrals = self._make_deferrals()
+        self._conclusion = self._make_conclusion(settlement)
         self._executors = executors
         self._settlement = settlement
-        self._lock = threading.Lock()
-        self._queue: deque[Any] = deque()
-        self._scheduled = False
-        self._parked_until: float | None = None
-        self._unsettled = 0
-        self._deferred: dict[int, tuple[Any, Context]] = {}
-        self._acked_early: set[int] = set()
-        #: first and last offset of the slice that runs
-        self._slice = (0, -1)
-        self._singly: int = -1
+        self._executor = executors.of(binding.first)
+        self._is_mixed = len({executors.of(handler) for handler in binding.handlers()}) > 1
+        executor_of = self._executor_of if self._is_mixed else lambda _: self._executor
+        self._lanes: SingleLane | KeyedLanes
+        if self.ordering == "partition":
+            self._lanes = SingleLane(executor_of, is_mixed=self._is_mixed)
+        else:
+            self._lanes = KeyedLanes(executor_of, by_key=self.ordering == "key")
+        self._turns: set[Turn] = set()
         self._limit = 16
+        #: members of batches that were given up: each runs once more, by itself
+        self._alone: set[int] = set()
+        self._batch_wait = declared.batch_wait
+        #: until when a batch may fill up, and whether that time is over
+        self._fills_until: float | None = None
+        self._is_filled = False
+        #: executors whose handlers have a `rate`
+        self._gates = {
+            executors.of(handler): Gate(pace, clock, self.batch or 1)
+            for handler in binding.handlers()
+            if (pace := paces.of(handler)) is not None
+        }
+        #: the time for which the group manager was asked to call `unpark`
+        self._armed: float | None = None
         self._instance: Any = None
-        self._is_set_up = False
-        self._torn_down = False
-        self._has_run = False
-        self._announced = False
-        #: parked only until the batch is full, not for a retry
-        self._is_filling = False
-        #: the slice that runs now and the identity of its thread
-        self._run: tuple[Sequence[Any], int] | None = None
-        #: grows by one with each message of it that is through
-        self.progress: Sequence[float] = ()
-        #: tells the executor that the running call is to be cancelled (event loop only)
-        self.cancel_running: Callable[[], None] | None = None
+        self._is_setting_up = False
+        self._is_torn_down = False
+        self._is_set_up = binding.handler is None or not binding.handler.is_class
+        if self._is_set_up:
+            self.router = self._make_router()
 
     # -- what contexts ask -------------------------------------------------------------------------
 
@@ -119,61 +135,34 @@ class PartitionWorker:
     def is_stopping(self) -> bool:
         return self.closed
 
-    @property
-    def running(self) -> tuple[Any, int] | None:
-        """What runs now, for the report of a forced stop: (message, thread identity); may be asked by any thread."""
-        run = self._run
-        if run is None:
-            return None
-        raws, thread = run
-        return raws[min(len(self.progress), len(raws) - 1)], thread
-
     def ack(self, messages: Sequence[Message]) -> None:
         """Finish deferred messages; from any thread."""
-        found = []
-        with self._lock:
-            for message in messages:
-                if not self.closed and self._is_running(message.offset):
-                    # faster than its handler: kept until that has returned DEFER
-                    self._acked_early.add(message.offset)
-                    continue
-                deferred = self._deferred.pop(message.offset, None)
-                if self.closed or deferred is None:
-                    state = "is not assigned here any more" if self.closed else "is not deferred"
-                    raise NotAssigned(
-                        f"cannot acknowledge {message.topic}[{message.partition}] offset {message.offset}: it {state}",
-                        topic=message.topic,
-                        partition=message.partition,
-                        offset=message.offset,
-                        hint="it will be delivered again" if self.closed else "return elsa.DEFER first, ack once",
-                    )
-                found.append(deferred)
-        self._finish_deferred(found)
+        self.deferrals.ack(messages)
 
-    def _is_running(self, offset: int) -> bool:
-        """Whether a message is in the slice that runs now, and was not acknowledged yet (lock held)."""
-        first, last = self._slice
-        return first <= offset <= last and offset not in self._deferred and offset not in self._acked_early
+    def heartbeat(self, offsets: Sequence[int], progress: Any) -> None:
+        """A call tells how far it is; from any thread. Of messages that are over nothing is kept."""
+        with self.lock:
+            for offset in offsets:
+                if self.is_running(offset):
+                    self.progress[offset] = progress
 
-    def _finish_deferred(self, found: Sequence[tuple[Any, Context]]) -> None:
-        """Deferred messages were acknowledged; those that have sent something still wait for its confirmation."""
-        offsets = [raw.offset() for raw, context in found if context.sends is None]
-        for offset in offsets:
-            self.attempts.pop(offset, None)
-        if offsets:
-            self.post(Finished(self, offsets))
-        for raw, context in found:
-            if context.sends is not None:
-                self._await_sends(raw, context, DONE)
+    def running(self) -> list[Turn]:
+        """What runs now, for reports; may be asked by any thread."""
+        with self.lock:
+            return [turn for turn in self._turns if turn.current is not None]
+
+    def is_running(self, offset: int) -> bool:
+        """Whether the call of a message has not returned yet (lock held)."""
+        return any(raw.offset() == offset for turn in self._turns for raw in turn.running())
 
     # -- the group manager's side ------------------------------------------------------------------
 
     def put(self, raws: Sequence[Any]) -> None:
-        """Append a slice to the lane."""
-        with self._lock:
+        """Append a slice to the lanes."""
+        with self.lock:
             if self.closed:
                 return
-            self._queue.extend(raws)
+            self._lanes.put(raws)
             self._schedule()
 
     def hold(self) -> None:
@@ -182,349 +171,398 @@ class PartitionWorker:
 
     def let_go(self) -> None:
         """Go on after `hold`."""
-        with self._lock:
+        with self.lock:
             self.held = False
             self._schedule()
 
-    def unpark(self, now: float) -> None:
-        """The pause of a waiting retry (or of a filling batch) is over."""
-        with self._lock:
-            if self._parked_until is None or now < self._parked_until:
-                # somebody parked it for longer since: that one's timer is still to come
-                return
-            self._parked_until = None
-            self._is_filling = False
-            self._announced = True
+    def unpark(self, now: float) -> float | None:
+        """Run what is due; when to come again, None when nothing waits or a timer for it exists."""
+        with self.lock:
+            if self._armed is None or now < self._armed:
+                # a timer that was overtaken by an earlier one
+                return None
+            self._armed = None
+            for gate in self._gates.values():
+                gate.open(now)
+            if self._fills_until is not None and now >= self._fills_until:
+                self._fills_until = None
+                self._is_filled = True
+            if self._lanes.unpark(now):
+                self._is_filled = True
             self._schedule()
+            if self._armed is None:
+                self._armed = self._next_due()
+            return self._armed
+
+    def _next_due(self) -> float | None:
+        dues = [self._lanes.due, self._fills_until, *(gate.until for gate in self._gates.values())]
+        return min((due for due in dues if due is not None), default=None)
+
+    def harvest(self) -> list[int]:
+        """Offsets that running turns have finished so far: a slow call must not keep the earlier ones uncommitted."""
+        found: list[int] = []
+        if self._turns:
+            with self.lock:
+                for turn in self._turns:
+                    if turn.done:
+                        found += self._reap(turn)
+        return found
 
     def close(self) -> None:
-        """Start nothing new, drop what is queued, and post Ended when the running call has returned."""
-        with self._lock:
+        """Start nothing new, drop what is queued, and post Ended when the running calls have returned."""
+        with self.lock:
             if self.closed:
                 return
             self.closed = True
-            self._queue.clear()
-            self._deferred.clear()
-            if self._instance is not None and not self._scheduled:
+            self._lanes.clear()
+            self.deferrals.clear()
+            if self._instance is not None and not self._turns:
                 # teardown is user code: it runs where the handler ran
-                self._scheduled = True
-                self._executor().submit(self)
-            waits_for_copies = self._unsettled > 0
-            self._end_if_idle()
+                self._executor.submit(self)
+            waits_for_copies = self._conclusion.unsettled > 0
+            listeners = [turn.on_close for turn in self._turns if turn.on_close is not None]
+            self.end_if_idle()
+        for tell in listeners:
+            tell()
         if waits_for_copies:
             self._settlement.hurry(self)
 
     def cancel(self) -> None:
-        """The deadline has passed: interrupt what can be interrupted (calls on the event loop)."""
-        cancel = self.cancel_running
-        if cancel is not None:
-            cancel()
+        """The deadline has passed: interrupt what can be interrupted (calls on the event loop, child processes)."""
+        with self.lock:
+            cancels = [turn.cancel for turn in self._turns]
+        for cancel in cancels:
+            if cancel is not None:
+                cancel()
 
     @property
-    def is_idle(self) -> bool:
-        with self._lock:
-            return not self._scheduled and self._unsettled == 0
-
-    @property
-    def parked(self) -> bool:
-        return self._parked_until is not None
+    def parked(self) -> int:
+        """How many messages wait for another attempt; may be read by any thread."""
+        return self._lanes.parked
 
     @property
     def head_attempts(self) -> int:
-        return max(self.attempts.values(), default=0)
+        return max(list(self.attempts.values()), default=0)
 
-    # -- the executor's side -----------------------------------------------------------------------
+    # -- the executors' side -----------------------------------------------------------------------
 
-    def _executor(self) -> Executor:
-        """Where the lane's head runs; tasks of one topic may be of both kinds."""
-        if not self._is_mixed or not self._queue or not self._is_set_up:
-            return self._executors.of(self.binding.first)
-        invoker = self.router.invoker(self._queue[0])
-        if invoker is not None:
-            return self._executors.of(invoker.handler)
-        return self._executors.of(next(task for task in self.binding.tasks.values() if not task.is_async))
+    def _executor_of(self, raw: Any) -> Executor:
+        """Where a message of a topic with tasks of several kinds runs; one that nobody wants: anywhere."""
+        task = self.binding.task_of(raw)
+        return self._executor if task is None else self._executors.of(task)
 
     def _schedule(self) -> None:
-        """Hand the lane to its executor if there is something to do and nobody has it (lock held)."""
-        if self._is_filling and self.batch is not None and len(self._queue) >= self.batch:
-            self._is_filling = False
-            self._parked_until = None
-        if self._scheduled or self.held or self.closed or not self._queue or self._parked_until is not None:
+        """Tell the executors that have something to run here (lock held)."""
+        if not self.flows or self._is_setting_up:
             return
-        if self.batch is not None and self._waits_for_batch():
+        if self._fills_until is not None:
+            if not self._is_filled and self._lanes.queued < (self.batch or 0):
+                return
+            self._fills_until = None
+        if not self._is_set_up:
+            if self._lanes.queued:
+                self._executor.submit(self)
             return
-        self._scheduled = True
-        self._executor().submit(self)
+        for executor in self._ready():
+            executor.submit(self)
+
+    def _ready(self) -> list[Executor]:
+        """The executors that have something to run here and may (lock held)."""
+        return [one for one in self._lanes.executors() if not self._gates or not self._is_gated(one)]
+
+    def _is_gated(self, executor: Executor) -> bool:
+        gate = self._gates.get(executor)
+        return gate is not None and gate.until is not None
+
+    @property
+    def flows(self) -> bool:
+        """Whether a turn may go on to the next message."""
+        return not self.held and not self.closed
+
+    def begin(self, executor: Executor) -> Turn | None:
+        """What this executor is to run now; None when there is nothing (any more)."""
+        with self.lock:
+            turn = self._begin(executor)
+            if turn is not None:
+                self._turns.add(turn)
+                turn.thread = threading.get_ident()
+            return turn
+
+    def is_ready(self, executor: Executor) -> bool:
+        """Whether one more turn could begin now."""
+        with self.lock:
+            return self._is_set_up and self.flows and self._lanes.is_ready(executor) and not self._is_gated(executor)
+
+    def _begin(self, executor: Executor) -> Turn | None:
+        if self.closed or not self._is_set_up:
+            step = self._lifecycle()
+            if step is not None:
+                return LifecycleTurn(self, executor, step)
+        if not self._is_set_up or not self.flows:
+            return None
+        if not self._lanes.is_ready(executor) or (self.batch is not None and self._waits_for_batch()):
+            return None
+        allowed = self.allow(executor, self.batch or self._limit)
+        if not allowed:
+            return None
+        if self.batch is not None:
+            raws = self._take_batch(executor, allowed)
+            turn: Turn = BatchTurn(self, executor, raws)
+        elif isinstance(self._lanes, SingleLane):
+            raws = self._lanes.take(executor, allowed)
+            turn = SliceTurn(self, executor, raws)
+        else:
+            raws = [self._lanes.next(executor)]
+            turn = LaneTurn(self, executor, self._lanes, raws[0])
+        if (gate := self._gates.get(executor)) is not None:
+            gate.give_back(allowed - len(raws))
+        return turn
+
+    def _take_batch(self, executor: Executor, most: int) -> list[Any]:
+        if isinstance(self._lanes, SingleLane):
+            return self._lanes.take(executor, most, self._alone)
+        return self._lanes.take_batch(executor, most, self._alone, self.attempts)
+
+    def allow(self, executor: Executor, wanted: int) -> int:
+        """How many messages may start now, by the handler's rate; none: it goes on by itself later (lock held)."""
+        gate = self._gates.get(executor)
+        if gate is None:
+            return wanted
+        count = gate.allow(wanted)
+        if gate.until is not None:
+            self._arm(gate.until)
+        return count
 
     def _waits_for_batch(self) -> bool:
         """Whether a batch that is not full yet waits for more, at most `batch_wait` from its first message."""
         assert self.batch is not None
-        is_single = self._queue[0].offset() <= self._singly
-        if self._announced or len(self._queue) >= self.batch or self.batch_wait == 0 or is_single:
-            self._announced = False
+        is_filled, self._is_filled = self._is_filled, False
+        if is_filled or self._lanes.queued >= self.batch or self._batch_wait == 0 or self._alone:
             return False
-        self._is_filling = True
-        self._parked_until = self._clock.monotonic() + self.batch_wait
-        self.post(Park(self, self._parked_until))
+        if self._fills_until is None:
+            self._fills_until = self.clock.monotonic() + self._batch_wait
+            self._arm(self._fills_until)
         return True
 
-    def take(self) -> list[Any]:
-        """The next messages to run together; empty when there is nothing (any more)."""
-        with self._lock:
-            self._has_run = True
-            queue = self._queue
-            if self.batch is not None:
-                count = 1 if queue and queue[0].offset() <= self._singly else self.batch
-                return self._begin([queue.popleft() for _ in range(min(count, len(queue)))])
-            count = min(self._limit, len(queue))
-            return self._begin([queue.popleft() for _ in range(count)])
-
-    def _begin(self, raws: list[Any]) -> list[Any]:
-        """These messages run next (lock held)."""
-        if raws:
-            self._slice = (raws[0].offset(), raws[-1].offset())
-        return raws
-
-    def _is_async(self, raw: Any) -> bool:
-        """Which executor a message of a topic with tasks of both kinds needs; any does for one that nobody wants."""
-        invoker = self.router.invoker(raw)
-        return invoker is not None and invoker.is_async
-
-    def _leading(self, raws: Sequence[Any], *, is_async: bool) -> int:
-        """How many messages from the first one on may run on this kind of executor."""
-        if not self._is_mixed:
-            return len(raws)
-        return next((i for i, raw in enumerate(raws) if self._is_async(raw) != is_async), len(raws))
-
-    def lifecycle(self) -> Callable[[], Any] | None:
-        """What the executor calls (or awaits) before the next slice: a class handler's `setup` or `teardown`."""
+    def _lifecycle(self) -> Callable[[], Any] | None:
+        """What has to be called before the next message, or after the last: a class handler's `setup`, `teardown`."""
         if self.closed:
-            if self._instance is None or self._torn_down:
+            if self._instance is None or self._is_torn_down or self._turns:
                 return None
-            self._torn_down = True
+            self._is_torn_down = True
             return getattr(self._instance, "teardown", None)
-        if self._is_set_up:
+        if self._is_setting_up:
             return None
-        self._is_set_up = True
-        handler = self.binding.handler
-        setup = None
-        if handler is not None and handler.is_class:
-            instance = handler.target()
-            if hasattr(instance, "setup"):
-                setup = functools.partial(instance.setup, Context(self, (), self.to_message, 1))
-            self._instance = instance
-        self.router = delivery.Router(
-            self.binding, lambda one: delivery.Invoker(one, self._instance, self.observer, self._clock)
-        )
-        return setup
+        self._is_setting_up = True
+        return self._set_up
 
-    def run(self, raws: Sequence[Any]) -> SliceResult:
-        """Run messages in this thread."""
-        count = self._leading(raws, is_async=False)
-        if count < len(raws):
-            return self._rest_later(self.run(raws[:count]), raws[count:]) if count else SliceResult(rest=raws)
-        self.progress, self._run = (), (raws, threading.get_ident())
-        self.observer.started(len(raws))
+    async def _set_up(self) -> None:
+        """Make the state object of a class handler; user code, so it runs where the messages will run."""
+        assert self.binding.handler is not None
+        self._instance = self.binding.handler.target()
+        setup = getattr(self._instance, "setup", None)
+        if setup is not None:
+            await delivery.call_step(functools.partial(setup, Context(self, (), self.to_message, 1)))
+        self.router = self._make_router()
+
+    def _make_router(self) -> delivery.Router:
+        return delivery.Router(self.binding, self._make_invoker)
+
+    # the harness makes parts that write down what becomes of each message
+
+    def _make_invoker(self, handler: Handler[Any, Any]) -> delivery.Invoker:
+        return delivery.Invoker(handler, self._instance, self.observer, self.clock)
+
+    def _make_deferrals(self) -> Deferrals:
+        return Deferrals(self)
+
+    def _make_conclusion(self, settlement: Settlement) -> Conclusion:
+        return Conclusion(self, settlement)
+
+    async def run(self, turn: Turn) -> None:
+        """Run a turn: awaited on the event loop, driven to its end in one go by a thread."""
+        if isinstance(turn, LifecycleTurn):
+            await delivery.call_step(turn.step)
+            return
+        size = turn.size
+        self.observer.started(size)
         try:
-            return batches.run_batch(self, raws) if self.batch is not None else delivery.run_threads(self, raws)
+            await (batches.run(self, turn) if isinstance(turn, BatchTurn) else delivery.run(self, turn))
         finally:
-            self.observer.ended(len(raws))
+            self.observer.ended(size)
 
-    async def run_async(self, raws: Sequence[Any]) -> SliceResult:
-        """Run messages on the event loop."""
-        count = self._leading(raws, is_async=True)
-        if count < len(raws):
-            if not count:
-                return SliceResult(rest=raws)
-            return self._rest_later(await self.run_async(raws[:count]), raws[count:])
-        self.progress, self._run = (), (raws, threading.get_ident())
-        self.observer.started(len(raws))
-        try:
-            if self.batch is not None:
-                return await batches.run_batch_async(self, raws)
-            return await delivery.run_loop(self, raws)
-        finally:
-            self.observer.ended(len(raws))
+    def conclude(self, turn: Turn, raw: Any, context: Context, outcome: Outcome) -> None:
+        """Take over what one message came to, when it is more than being done; on the runner's thread."""
+        if outcome.kind is Kind.DONE and context.sends is None:
+            turn.done.append(raw.offset())
+            return
+        turn.counts[outcome.kind.value] = turn.counts.get(outcome.kind.value, 0) + 1
+        self._conclusion.conclude(turn, raw, context, outcome)
 
-    @staticmethod
-    def _rest_later(result: SliceResult, raws: Sequence[Any]) -> SliceResult:
-        result.rest = [*result.rest, *raws]
-        return result
+    def await_sends(self, raw: Any, context: Context, outcome: Outcome) -> None:
+        """Finish a message when everything that its call has sent is confirmed."""
+        self._conclusion.await_sends(raw, context, outcome)
 
-    def run_singly(self, offsets: Sequence[int], attempts: int) -> None:
-        """Run these members of a failed batch one at a time, at their last attempt."""
-        self._singly = max(offsets)
-        for offset in offsets:
-            self.attempts[offset] = attempts
+    def give_up_settling(self) -> None:
+        """A copy could not be written and the partition is not ours any more: the message comes again."""
+        self._conclusion.give_up_settling()
 
-    def crashed(self, error: BaseException) -> None:
-        """The executor or a `setup` failed: ask the group manager for a new worker at the last unfinished offset."""
-        with self._lock:
+    def retry(self, turn: Turn, raw: Any, outcome: Outcome) -> None:
+        """A message that was just run is tried again later: its lane waits with it."""
+        with self.lock:
+            self.count_attempt(raw, outcome.attempt)
             if self.closed:
-                log.error("teardown failed", exc_info=error, extra={"partition": str(self.partition)})
+                return
+            self.deferrals.forget([raw.offset()])
+            due = self.clock.monotonic() + outcome.delay
+            if isinstance(turn, BatchTurn):
+                turn.back[raw.offset()] = due
+                return
+            turn.stop_lane()
+            self._lanes.park(raw, due, holds=True)
+            self._arm(due)
+
+    def retry_late(self, raw: Any, outcome: Outcome) -> None:
+        """A send that a call had made was refused after the call returned: the message comes again."""
+        with self.lock:
+            self.count_attempt(raw, outcome.attempt)
+            if not self.closed:
+                due = self.clock.monotonic() + outcome.delay
+                self._lanes.park(raw, due, holds=False)
+                self._arm(due)
+
+    def count_attempt(self, raw: Any, attempt: int) -> None:
+        """One more attempt of a message has failed (lock held)."""
+        self.attempts[raw.offset()] = attempt
+        self.failures += 1
+
+    def run_alone(self, raws: Sequence[Any], attempts: int) -> None:
+        """Run these members of a failed batch one at a time, at their last attempt."""
+        with self.lock:
+            for raw in raws:
+                self._alone.add(raw.offset())
+                self.attempts[raw.offset()] = attempts
+
+    def forget(self, offsets: Sequence[int]) -> None:
+        """Messages are over: nothing is kept of them (lock held, or nobody else knows them any more)."""
+        if self.attempts:
+            for offset in offsets:
+                self.attempts.pop(offset, None)
+        if self.progress:
+            for offset in offsets:
+                self.progress.pop(offset, None)
+        if self._alone:
+            self._alone.difference_update(offsets)
+
+    def _arm(self, due: float) -> None:
+        """Have `unpark` called then, unless that happens earlier anyway (lock held)."""
+        if self._armed is None or due < self._armed:
+            self._armed = due
+            self.post(Park(self, due))
+
+    def crashed(self, error: BaseException, turn: Turn | None = None) -> None:
+        """The executor or a `setup` failed: ask the group manager for a new worker at the last unfinished offset."""
+        with self.lock:
+            if turn is not None:
+                turn.is_over = True
+            # what was never set up is not torn down
+            self._is_torn_down = self._is_torn_down or not self._is_set_up
+            if self.closed:
+                what = "teardown or setup" if isinstance(turn, LifecycleTurn) else "a call"
+                text = "%s failed while its partition was ending"
+                log.error(text, what, exc_info=error, extra={"partition": str(self.partition)})
                 return
             # nothing behind the message that crashed may run before it does
             self.closed = True
-            # what was never set up is not torn down
-            self._torn_down = self._torn_down or not self._has_run
-            self._queue.clear()
-        self.post(Crashed(self, error))
+            current = turn.current if turn is not None else None
+            done = self._reap(turn) if turn is not None else []
+            self._lanes.clear()
+            self.deferrals.clear()
+        if done:
+            # before the crash is reported: what is done must not run again
+            self.post(Finished(self, done))
+        self.post(Crashed(self, error, None if current is None else current.offset()))
+        if turn is None:
+            self._report_end()
 
-    def settle(self, result: SliceResult | None) -> bool:
-        """Take over what a slice came to; True when the executor should run the lane again."""
-        self._run = None
-        if result is None:
-            return self._release([], None)
-        self._adapt(result.durations)
-        counts: dict[str, int] = {"ok": len(result.done)}
-        if self.attempts and result.done:
-            for offset in result.done:
-                self.attempts.pop(offset, None)
-        if result.done:
-            # before a crash is reported: what is done must not run again
-            self.post(Finished(self, result.done))
-        back: list[Any] = list(result.rest)
-        park: float | None = None
-        for raw, outcome in result.others:
-            counts[outcome.kind.value] = counts.get(outcome.kind.value, 0) + 1
-            if outcome.kind is Kind.RETRY:
-                self.attempts[raw.offset()] = outcome.attempt
-                back.insert(0, raw)
-                park = self._clock.monotonic() + outcome.delay
-            else:
-                self._conclude(raw, outcome)
-        for raw, context, outcome in result.sending:
-            counts[outcome.kind.value] = counts.get(outcome.kind.value, 0) + 1
-            self._await_sends(raw, context, outcome)
-        if result.deferred:
-            counts[Kind.DEFERRED.value] = len(result.deferred)
-            self._defer(result.deferred)
-        self.observer.finished(result.durations, counts)
-        return self._release(back, park)
+    def _reap(self, turn: Turn) -> list[int]:
+        """Take what a turn has finished (lock held)."""
+        done = turn.done
+        found = [done.popleft() for _ in range(len(done))]
+        turn.harvested += len(found)
+        self.forget(found)
+        self.deferrals.forget(found)
+        return found
 
-    def _defer(self, deferred: Sequence[tuple[Any, Context]]) -> None:
-        with self._lock:
-            if self.closed:
-                return
-            acked = [one for one in deferred if one[0].offset() in self._acked_early]
-            self._deferred.update((one[0].offset(), one) for one in deferred if one not in acked)
-        self._finish_deferred(acked)
+    def settle(self, turn: Turn) -> bool:
+        """Take over what a turn came to; True when its executor should come again."""
+        with self.lock:
+            done = self._reap(turn)
+            self._turns.discard(turn)
+            turn.current = None
+            if isinstance(turn, LifecycleTurn) and not self.closed:
+                self._is_set_up, self._is_setting_up = True, False
+            elif not self.closed:
+                self._take_back(turn)
+            self._adapt(turn.durations)
+            again = self._goes_on(turn.executor)
+            is_hungry = self._lanes.queued == 0
+        if done:
+            self.post(Finished(self, done, is_urgent=is_hungry or self.closed))
+        if turn.durations or turn.counts:
+            counts = turn.counts
+            counts["ok"] = counts.get("ok", 0) + turn.harvested
+            self.observer.finished(turn.durations, counts)
+        self._report_end()
+        return again
 
-    def _release(self, back: list[Any], park: float | None) -> bool:
-        with self._lock:
-            self._slice = (0, -1)
-            self._acked_early.clear()
-            if self.closed:
-                if self._instance is not None and not self._torn_down:
-                    return True
-                self._scheduled = False
-                self._end_if_idle()
-                return False
-            self._put_back(back)
-            if park is not None:
-                self._park(park)
-            self._scheduled = False
-            if self.held or not self._queue or self._parked_until is not None:
-                return False
-            if self.batch is not None and self._waits_for_batch():
-                return False
-            self._scheduled = True
-            if self._is_mixed:
-                self._executor().submit(self)
-                return False
-            return True
+    def _take_back(self, turn: Turn) -> None:
+        """What was taken and is not over goes back into the lanes (lock held)."""
+        if isinstance(turn, SliceTurn):
+            assert isinstance(self._lanes, SingleLane)
+            self._lanes.give_back(turn.back)
+        elif isinstance(turn, BatchTurn):
+            self._take_batch_back(turn)
 
-    def _put_back(self, raws: Sequence[Any]) -> None:
-        """Messages go back to the front of the lane, in order (lock held)."""
-        queue = self._queue
-        if raws and queue and queue[0].offset() < raws[-1].offset():
-            # the call of an earlier one has failed late, by a send that was refused
-            self._queue = deque(sorted([*raws, *queue], key=lambda raw: int(raw.offset())))
+    def _take_batch_back(self, turn: BatchTurn) -> None:
+        back = turn.back
+        dues = [due for due in back.values() if due is not None]
+        if isinstance(self._lanes, SingleLane):
+            self._lanes.give_back([raw for raw in turn.raws if raw.offset() in back])
+            if dues:
+                self._lanes.hold_until(max(dues))
         else:
-            queue.extendleft(reversed(raws))
-
-    def _park(self, until: float) -> None:
-        """Run nothing before a time (lock held)."""
-        self._is_filling = False
-        self._parked_until = max(until, self._parked_until or until)
-        self.post(Park(self, self._parked_until))
+            self._lanes.end_batch(turn.raws, back)
+        if dues:
+            self._arm(min(dues) if isinstance(self._lanes, KeyedLanes) else max(dues))
 
     def _adapt(self, durations: Sequence[float]) -> None:
         """Slices of slow handlers are short (their results are known early), those of fast ones long."""
         if durations:
             mean = sum(durations) / len(durations)
-            wanted = int(_SLICE_TARGET / mean) if mean > 0 else _SLICE_MOST
-            self._limit = max(1, min(_SLICE_MOST, wanted, self._limit * 4))
+            wanted = int(TURN_SECONDS / mean) if mean > 0 else TURN_MESSAGES
+            self._limit = max(1, min(TURN_MESSAGES, wanted, self._limit * 4))
 
-    def _conclude(self, raw: Any, outcome: Outcome) -> None:
-        offset = raw.offset()
-        if outcome.kind is Kind.DEAD:
-            self._begin_settling()
-            self._settlement.dead_letter(self, raw, outcome, self._given_up)
-        elif outcome.kind is Kind.SKIPPED:
-            self.attempts.pop(offset, None)
-            self.post(Finished(self, [offset], acknowledges=False))
-        elif outcome.kind is Kind.CONTINUED:
-            self.attempts.pop(offset, None)
-            self.post(Held(self, [offset]))
-        elif outcome.kind is Kind.CRASHED:
-            assert outcome.error is not None
-            self.crashed(outcome.error)
+    def _goes_on(self, executor: Executor) -> bool:
+        """Whether this executor has more to do here (lock held); others are told."""
+        if self.closed:
+            return self._instance is not None and not self._is_torn_down and not self._turns
+        if not self.flows or not self._is_set_up:
+            return False
+        ready = self._ready()
+        for other in ready:
+            if other is not executor:
+                other.submit(self)
+        return executor in ready
 
-    # -- confirmations, on the producer's thread ---------------------------------------------------
+    def _report_end(self) -> None:
+        if self.closed:
+            with self.lock:
+                self.end_if_idle()
 
-    def _begin_settling(self) -> None:
-        with self._lock:
-            self._unsettled += 1
-
-    def _settled(self, raw: Any) -> None:
-        """A message is finished now: every send of its call is confirmed."""
-        self.attempts.pop(raw.offset(), None)
-        self.post(Finished(self, [raw.offset()]))
-        self._end_settling()
-
-    def _given_up(self, raw: Any) -> None:
-        """A message is given up: its copy, or what a call that skips it has sent, is confirmed."""
-        self.attempts.pop(raw.offset(), None)
-        self.post(Finished(self, [raw.offset()], acknowledges=False))
-        self._end_settling()
-
-    def _settled_held(self, raw: Any) -> None:
-        self.attempts.pop(raw.offset(), None)
-        self.post(Held(self, [raw.offset()]))
-        self._end_settling()
-
-    def _end_settling(self) -> None:
-        with self._lock:
-            self._unsettled -= 1
-            self._end_if_idle()
-
-    def give_up_settling(self) -> None:
-        """A copy could not be written and the partition is not ours any more: the message comes again."""
-        self._end_settling()
-
-    def _await_sends(self, raw: Any, context: Context, outcome: Outcome) -> None:
-        self._begin_settling()
-        endings = {Kind.CONTINUED: self._settled_held, Kind.SKIPPED: self._given_up}
-        settled = endings.get(outcome.kind, self._settled)
-        self._settlement.confirm_sends(raw, context, settled, self._send_failed)
-
-    def _send_failed(self, raw: Any, error: BaseException, attempt: int) -> None:
-        """A send made by a finished call was refused, so the call has failed: decide as if it had raised."""
-        invoker = self.router.invoker(raw)
-        assert invoker is not None
-        outcome = invoker.failed(error, attempt, raw)
-        if outcome.kind is Kind.RETRY:
-            with self._lock:
-                if not self.closed:
-                    self.attempts[raw.offset()] = outcome.attempt
-                    self._put_back([raw])
-                    self._park(self._clock.monotonic() + outcome.delay)
-        else:
-            self._conclude(raw, outcome)
-        self._end_settling()
-
-    def _end_if_idle(self) -> None:
-        """Tell the group manager, once, that a closed worker has nothing left to wait for (lock held)."""
-        if self.closed and not self._scheduled and self._unsettled == 0:
+    def end_if_idle(self) -> None:
+        """Tell the group manager that a closed worker has nothing left to wait for (lock held)."""
+        if not self.closed or self._turns or self._conclusion.unsettled > 0:
+            return
+        if self._instance is None or self._is_torn_down:
             self.post(Ended(self))

@@ -25,12 +25,14 @@ from elsa.errors import AppNotFound, BrokerUnavailable, ConfigError, Declaration
 from elsa.loading import load_app
 from elsa.observe import logs
 from elsa.worker.control import ControlChannel
+from elsa.worker.executors import kind_of
 from elsa.worker.spec import share
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from elsa.app import App
+    from elsa.handlers import Handler
     from elsa.worker.runtime import Runtime
 
 log = logging.getLogger("elsa.worker")
@@ -107,6 +109,7 @@ class WorkerProcess:
             app,
             topics=spec.get("topics", ()),
             exclude=spec.get("exclude", ()),
+            weights=spec.get("weights") or {},
             index=index,
             # the spec's number is a guess when the App sets its own
             processes=settings.processes,
@@ -197,7 +200,7 @@ class WorkerProcess:
         return {
             "ready": runtime.is_ready,
             "partitions": [dataclasses.asdict(s) for s in runtime.snapshots()],
-            "running": runtime.running(),
+            "running": runtime.running(with_stacks=False),
         }
 
     def _report_positions(self, runtime: Runtime, *, force: bool = False) -> None:
@@ -294,7 +297,7 @@ def banner(app: App, runtime: Runtime, topics: Mapping[str, int]) -> dict[str, A
                 "topics": names,
                 "partitions": sum(matched.values()) or None,
                 "group": handler.group,
-                "executor": "event loop" if handler.is_async else "threads",
+                "executor": kind_of(handler),
                 "concurrency": runtime.concurrency(handler),
                 "batch": handler.declared.batch,
                 "retry": handler.declared.retry.describe(),
@@ -307,7 +310,20 @@ def banner(app: App, runtime: Runtime, topics: Mapping[str, int]) -> dict[str, A
         "version": __version__,
         "group_protocol": app.settings.group_protocol,
         "handlers": rows,
+        "notes": [note for handler in handlers.values() for note in notes(handler)],
     }
+
+
+def notes(handler: Handler[Any, Any]) -> list[str]:
+    """What a handler's options can not do, or cost; told at the start, before anybody relies on it."""
+    found = []
+    declared = handler.declared
+    if declared.timeout is not None and kind_of(handler) == "threads":
+        found.append(
+            f"{handler.name}: timeout={declared.timeout:g} s only sets ctx.deadline, a thread cannot be interrupted; "
+            'executor="process" can'
+        )
+    return found
 
 
 def _for_supervisor(app: App) -> dict[str, Any]:

@@ -15,10 +15,11 @@ from elsa.errors import ConfigError, ElsaError
 from elsa.kafka.config import validate_kafka
 from elsa.message import TopicPartition
 from elsa.registry import select
-from elsa.worker import hooks, propagation
+from elsa.worker import hooks, propagation, reports
 from elsa.worker.budget import Budget
 from elsa.worker.executors import Executors
 from elsa.worker.group import GroupManager, Surroundings
+from elsa.worker.pace import Paces
 from elsa.worker.settlement import Settlement
 from elsa.worker.slots import acquire
 from elsa.worker.watcher import Watcher
@@ -55,6 +56,7 @@ class Runtime:
         *,
         topics: Iterable[str] = (),
         exclude: Iterable[str] = (),
+        weights: Mapping[str, float] | None = None,
         index: int = 0,
         processes: int = 1,
         preferred_slot: int | None = None,
@@ -82,7 +84,7 @@ class Runtime:
         self._budget = Budget(
             messages=settings.max_in_flight_process, size=settings.max_bytes_process, max_messages=max_messages
         )
-        self._executors = Executors(settings)
+        self._executors = Executors(settings, weights)
         self._settlement = Settlement(app)
         self._around = Surroundings(
             app=app,
@@ -91,6 +93,7 @@ class Runtime:
             budget=self._budget,
             clock=SYSTEM,
             fail=self._fail,
+            paces=Paces(SYSTEM),
             index=index,
             processes=processes,
             positions=positions or {},
@@ -172,23 +175,14 @@ class Runtime:
         """How many messages of a handler may be in progress in this process."""
         return self._executors.concurrency(handler)
 
-    def running(self) -> list[dict[str, Any]]:
-        """What handlers work on now, for the report of a forced stop."""
+    def running(self, *, with_stacks: bool = True) -> list[dict[str, Any]]:
+        """What handlers work on now, for reports."""
         found = []
         for manager in self.managers:
             workers = {a.worker for a in list(manager.assignment.owned.values())} | set(manager.assignment.ending)
             for worker in workers:
-                where = worker.running if worker is not None else None
-                if worker is not None and where is not None:
-                    found.append(
-                        {
-                            "handler": worker.handler_name,
-                            "topic": worker.partition.topic,
-                            "partition": worker.partition.partition,
-                            "offset": where[0].offset(),
-                            "stack": hooks.stack(where[1]),
-                        }
-                    )
+                if worker is not None:
+                    found += reports.calls(worker, with_stacks=with_stacks)
         return found
 
     def _fail(self, text: str) -> None:
@@ -249,7 +243,7 @@ class Runtime:
             manager.stop(deadline, leave=leave)
         # a group manager needs a moment beyond the drain: commit, leave, close
         joined = [m.join(max(0.0, deadline - SYSTEM.monotonic()) + 3.0) for m in self.managers]
-        clean = all(joined) and all(m.stopped_cleanly for m in self.managers)
+        clean = all(joined) and all(m.handover.stopped_cleanly for m in self.managers)
         self._settlement.close()
         if self._watcher is not None:
             self._watcher.stop()

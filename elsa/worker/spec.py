@@ -19,6 +19,8 @@ class WorkerSpec:
     target: str
     options: Mapping[str, Any] = field(default_factory=dict)
     topics: Sequence[str] = ()
+    #: how topics share the places of a pool, by topic; empty: every handler has its own
+    weights: Mapping[str, float] = field(default_factory=dict)
     exclude: Sequence[str] = ()
     burst: bool = False
     max_messages: int | None = None
@@ -34,6 +36,7 @@ class WorkerSpec:
             "target": self.target,
             "options": dict(self.options),
             "topics": list(self.topics),
+            "weights": dict(self.weights),
             "exclude": list(self.exclude),
             "index": index,
             "processes": processes,

@@ -11,14 +11,16 @@ from typing import TYPE_CHECKING, Any
 from elsa.errors import KafkaError
 from elsa.kafka.consumer import BEGINNING
 from elsa.registry import route
+from elsa.worker import progress
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from elsa.clock import Clock
-    from elsa.kafka.consumer import GroupConsumer
+    from elsa.kafka.consumer import Committed, GroupConsumer
     from elsa.message import TopicPartition
     from elsa.registry import Binding
+    from elsa.worker.progress import Progress
 
 log = logging.getLogger("elsa.worker")
 
@@ -41,22 +43,34 @@ class Begin:
     offset: int
     committed: int
     pinned: bool = False
+    #: what a former owner had finished above it
+    restored: Progress | None = None
+    #: the commit has metadata that is not ours to read
+    is_foreign: bool = False
 
 
 def resolve(
     consumer: GroupConsumer, bindings: Mapping[TopicPartition, Binding], group: str | None
 ) -> dict[TopicPartition, Begin]:
     """The beginning of each partition; raises the broker's error when it does not answer."""
-    committed: Mapping[TopicPartition, int | None] = {}
+    committed: Mapping[TopicPartition, Committed | None] = {}
     if group is not None and bindings:
         committed = consumer.committed(bindings, QUESTION_SECONDS)
     found: dict[TopicPartition, Begin] = {}
     for partition, binding in bindings.items():
-        offset = committed.get(partition)
-        if offset is not None:
-            found[partition] = Begin(offset, offset)
-        else:
+        line = committed.get(partition)
+        if line is None:
             found[partition] = _declared(consumer, partition, binding, group)
+            continue
+        restored = progress.decode(line.metadata, line.offset)
+        is_foreign = bool(line.metadata) and restored is None
+        found[partition] = Begin(line.offset, line.offset, restored=restored, is_foreign=is_foreign)
+    if foreign := [partition for partition, begin in found.items() if begin.is_foreign]:
+        log.warning(
+            "commit metadata that is not this version's, or is damaged, is ignored: what it may have said of finished "
+            "messages above the committed offsets is lost, those messages run again",
+            extra={"event": "metadata_ignored", "group": group, "partitions": [str(one) for one in foreign]},
+        )
     return found
 
 

@@ -22,9 +22,13 @@ class Site:
     def __init__(self) -> None:
         self.app: Any = type("App", (), {"name": "shop", "send": lambda _, topic, value, **options: (topic, value)})()
         self.acked: list[Message] = []
+        self.progress: dict[int, Any] = {}
 
     def ack(self, messages: Any) -> None:
         self.acked += messages
+
+    def heartbeat(self, offsets: Any, progress: Any) -> None:
+        self.progress.update(dict.fromkeys(offsets, progress))
 
 
 def message(offset: int) -> Message:

@@ -15,16 +15,11 @@ from elsa.policies.retry import NEVER, Retry
 @pytest.mark.parametrize(
     "given",
     [
-        {"ordering": "key"},
-        {"ordering": "none"},
-        {"executor": "process"},
         {"delivery": "at_most_once"},
         {"transactional": True},
         {"idempotent_by": "id"},
-        {"rate": "100/s"},
         {"expires": 5},
         {"on_exhausted": "stop"},
-        {"max_tasks_per_child": 5},
     ],
 )
 def test_options_of_later_versions_are_refused_with_a_hint(given: dict[str, Any]) -> None:
@@ -102,3 +97,38 @@ def test_topics_may_be_a_name_a_list_or_a_regex() -> None:
     assert check_topics("h", "orders") == ("orders",)
     assert check_topics("h", ["a", "b"]) == ("a", "b")
     assert check_topics("h", r"^orders\..*") == (r"^orders\..*",)
+
+
+@pytest.mark.parametrize(
+    ("given", "found"),
+    [
+        ({"rate": "30/m"}, {"rate": 0.5}),
+        ({"rate": 7}, {"rate": 7.0}),
+        ({"ordering": "key", "concurrency": 64}, {"ordering": "key", "concurrency": 64}),
+        (
+            {"executor": "process", "max_tasks_per_child": 9, "max_memory_per_child": "64MB"},
+            {"executor": "process", "max_tasks_per_child": 9, "max_memory_per_child": 64 * 1024 * 1024},
+        ),
+    ],
+)
+def test_what_is_given_as_people_write_it(given: dict[str, Any], found: dict[str, Any]) -> None:
+    options = check("handler h", "g", given)
+
+    assert {name: getattr(options, name) for name in found} == found
+
+
+@pytest.mark.parametrize(
+    ("given", "text"),
+    [
+        ({"rate": "fast"}, "rate='fast' is not a rate above 0"),
+        ({"rate": 0}, "rate=0 is not a rate above 0"),
+        ({"ordering": "keys"}, "ordering='keys' is unknown"),
+        ({"executor": "fork"}, "executor='fork' is unknown"),
+        ({"max_tasks_per_child": 5}, 'max_tasks_per_child=5 without executor="process"'),
+        ({"max_memory_per_child": "1GB"}, "without executor="),
+        ({"executor": "process", "max_memory_per_child": "much"}, "is not a size"),
+    ],
+)
+def test_what_makes_no_sense_is_refused_at_declaration(given: dict[str, Any], text: str) -> None:
+    with pytest.raises(DeclarationError, match=text):
+        check("handler h", "g", given)

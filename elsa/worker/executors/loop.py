@@ -6,13 +6,18 @@ import asyncio
 import functools
 import importlib.util
 import threading
-from collections import deque
+import time
 from typing import TYPE_CHECKING
 
 from elsa.worker.executors import settle
+from elsa.worker.executors.ring import Ring
+from elsa.worker.executors.threads import begin
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from elsa.worker.partition import PartitionWorker
+    from elsa.worker.turns import Turn
 
 
 class EventLoop:
@@ -50,68 +55,75 @@ class EventLoop:
 
 
 class LoopExecutor:
-    """Up to `limit` lanes of one handler at once, each in a long-lived task that awaits its calls inline.
+    """Up to `limit` calls at once, each in a long-lived task that takes turns and awaits its calls inline.
 
-    Everything but `submit` runs on the loop's thread, so nothing here needs a lock.
+    Everything but `submit` runs on the loop's thread, so nothing here needs a lock. A task that finds more to do than
+    it takes starts two others: handlers that wait soon have all the tasks they can use, and those that never wait
+    are through before the second task has begun.
     """
 
-    def __init__(self, loop: EventLoop, limit: int) -> None:
+    def __init__(self, loop: EventLoop, limit: int, *, weights: Mapping[str, float] | None = None) -> None:
         self._loop = loop
-        self._limit = limit
-        self._waiting: deque[PartitionWorker] = deque()
+        self.limit = limit
+        self._ring = Ring(weights)
         self._tasks: set[asyncio.Task[None]] = set()
+
+    @property
+    def is_wanted(self) -> bool:
+        return bool(self._ring)
 
     def submit(self, worker: PartitionWorker) -> None:
         if self._loop.is_current:
-            self._start(worker)
+            self._enter(worker)
         else:
-            self._loop.loop.call_soon_threadsafe(self._start, worker)
+            self._loop.loop.call_soon_threadsafe(self._enter, worker)
 
-    def _start(self, worker: PartitionWorker) -> None:
-        if len(self._tasks) >= self._limit:
-            self._waiting.append(worker)
-            return
-        task = self._loop.loop.create_task(self._run(worker))
-        self._tasks.add(task)
-        task.add_done_callback(self._ended)
+    def _enter(self, worker: PartitionWorker) -> None:
+        if self._ring.push(worker, time.monotonic()):
+            self._start()
 
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        if self._waiting and len(self._tasks) < self._limit:
-            self._start(self._waiting.popleft())
+    def _start(self) -> None:
+        if self._ring and len(self._tasks) < self.limit:
+            self._tasks.add(self._loop.loop.create_task(self._run()))
 
-    async def _run(self, worker: PartitionWorker) -> None:
+    async def _run(self) -> None:
         task = asyncio.current_task()
         assert task is not None
-        while await self._slice(worker, task):
-            if self._waiting:
-                # the others first: one busy lane must not keep its place for ever
-                self._waiting.append(worker)
-                return
+        try:
+            await self._take_turns(task)
+        finally:
+            self._tasks.discard(task)
+
+    async def _take_turns(self, task: asyncio.Task[None]) -> None:
+        while self._ring:
+            worker = self._ring.pop()
+            turn = begin(worker, self)
+            if turn is None:
+                continue
+            if worker.is_ready(self):
+                self._ring.push(worker, time.monotonic())
+                self._start()
+                self._start()
+            if await self._turn(turn, task):
+                self._ring.push(worker, time.monotonic())
             # handlers that never really wait would otherwise keep the loop from everybody else
             await _breathe()
 
     def _cancel(self, task: asyncio.Task[None]) -> None:
         self._loop.loop.call_soon_threadsafe(task.cancel)
 
-    async def _slice(self, worker: PartitionWorker, task: asyncio.Task[None]) -> bool:
-        result = None
-        worker.cancel_running = functools.partial(self._cancel, task)
+    async def _turn(self, turn: Turn, task: asyncio.Task[None]) -> bool:
+        turn.cancel = functools.partial(self._cancel, task)
+        turn.coroutine = task.get_coro()
         try:
-            step = worker.lifecycle()
-            if step is not None:
-                outcome = step()
-                if asyncio.iscoroutine(outcome):
-                    await outcome
-            raws = worker.take()
-            result = await worker.run_async(raws) if raws else None
+            await turn.worker.run(turn)
         except BaseException as error:
-            worker.crashed(error)
-        worker.cancel_running = None
+            turn.worker.crashed(error, turn)
+        again = settle(turn)
         # a cancellation has done its work by now (or came too late to have any)
         while task.cancelling():
             task.uncancel()
-        return settle(worker, result)
+        return again
 
     def stop(self, timeout: float) -> bool:  # noqa: ARG002 - the loop behind it is stopped with its own limit
         return True
@@ -121,7 +133,7 @@ async def _breathe() -> None:
     try:
         await asyncio.sleep(0)
     except asyncio.CancelledError:
-        # meant for the slice that has just ended
+        # meant for the turn that has just ended
         task = asyncio.current_task()
         if task is not None:
             task.uncancel()

@@ -133,16 +133,11 @@ def test_a_second_handler_on_a_topic_of_a_group_is_refused(app: elsa.App) -> Non
 @pytest.mark.parametrize(
     "options",
     [
-        {"ordering": "key"},
-        {"ordering": "none"},
-        {"executor": "process"},
         {"delivery": "at_most_once"},
         {"transactional": True},
         {"idempotent_by": "id"},
-        {"rate": "1/s"},
         {"expires": 60},
         {"on_exhausted": "stop"},
-        {"max_tasks_per_child": 5},
     ],
 )
 def test_options_without_machinery_are_refused_with_a_hint(app: elsa.App, options: dict[str, object]) -> None:

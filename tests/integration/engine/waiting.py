@@ -10,7 +10,7 @@ import pytest
 
 from elsa.config import load
 from elsa.errors import KafkaError
-from elsa.kafka.consumer import BEGINNING, Event, GroupConsumer, classify, to_message
+from elsa.kafka.consumer import BEGINNING, Committed, Event, GroupConsumer, classify, to_message
 from elsa.kafka.probe import Probe
 from elsa.message import TopicPartition
 
@@ -97,7 +97,8 @@ class Log:
         try:
             while True:
                 try:
-                    return consumer.committed([place], 10)[place]
+                    found = consumer.committed([place], 10)[place]
+                    return None if found is None else found.offset
                 except KafkaError:  # the first question after a broker's start finds no coordinator yet
                     if time.monotonic() > end:
                         raise
@@ -117,7 +118,7 @@ class Log:
         """Commit for a group that has no members."""
         consumer = GroupConsumer(self._settings, group)
         try:
-            error, _ = consumer.commit_now({TopicPartition(topic, partition): offset})
+            error, _ = consumer.commit_now({TopicPartition(topic, partition): Committed(offset, "")})
             assert error is None, error
         finally:
             consumer.close()

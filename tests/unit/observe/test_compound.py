@@ -34,6 +34,8 @@ FACTS: dict[type, dict[str, tuple[Any, ...]]] = {
         "revoked": ([("orders", 0)], 0.1),
         "lost": ([("orders", 0)],),
         "committed": ("ok", 0.1, {("orders", 0): 1}),
+        "metadata_cut": (2,),
+        "metadata_ignored": (3,),
         "polled": (1.0,),
         "restarted": ("group", "boom"),
         "stale": (1,),

@@ -10,13 +10,15 @@ from elsa.message import TopicPartition
 from elsa.observer import HandlerObserver
 from elsa.worker import assigned as module
 from elsa.worker.assigned import Assigned
+from elsa.worker.progress import Progress, decode
 
 
 class Worker:
     """Takes what it is given."""
 
-    parked = False
+    parked = 0
     head_attempts = 0
+    attempts: dict[int, int] = {}  # noqa: RUF012 - nobody changes it
 
     def __init__(self) -> None:
         self.offsets: list[int] = []
@@ -115,6 +117,77 @@ def test_a_restart_forgets_what_is_in_hand_and_keeps_the_base(assigned: Assigned
 
     assert assigned.restart() == pytest.approx(30)
     assert (assigned.tracker.base, assigned.in_hand, assigned.bytes) == (1, 0, 0)
+
+
+def test_a_restart_does_not_run_again_what_was_finished_above_the_base(assigned: Assigned, raw: Any) -> None:
+    assigned.limit = 10
+    receive(assigned, raw, *range(6))
+    assigned.admit(100, 10**6)
+    assigned.finish([0, 2, 5])
+    assigned.restart()
+    worker = assigned.worker = Worker()  # type: ignore[assignment]  # a stand-in
+    receive(assigned, raw, *range(1, 9))
+    count, _ = assigned.admit(100, 10**6)
+
+    assert worker.offsets == [1, 3, 4, 6, 7, 8]
+    assert (count, assigned.tracker.base, assigned.tracker.unfinished) == (6, 1, 6)
+
+
+def test_what_a_former_owner_has_finished_goes_on_into_the_next_commit(assigned: Assigned, raw: Any) -> None:
+    """Also of messages that this one has not even seen yet."""
+    assigned.restored = Progress(0, 9, frozenset({0, 1, 4, 8}))
+    assigned.limit = 2
+    receive(assigned, raw, *range(10))
+    assigned.admit(1, 10**6)
+    assigned.finish([0])
+    commit = assigned.commit()
+
+    assert commit is not None
+    assert commit.offset == 1
+    read = decode(commit.metadata, 1)
+    assert read is not None
+    assert [n for n in range(1, 12) if read.is_done(n)] == [2, 3, 5, 6, 7, 9]
+    while assigned.overflow:
+        assigned.admit(1, 10**6)
+        assigned.finish([assigned.tracker.base])
+    assert assigned.worker.offsets == [0, 1, 4, 8]  # type: ignore[union-attr]  # a stand-in
+    assert assigned.tracker.base == 10
+    assert assigned.restored is None
+
+
+def test_ages_of_what_went_by_behind_a_slow_head_are_forgotten(assigned: Assigned, raw: Any) -> None:
+    assigned.limit = 1_000
+    for offset in range(2_000):
+        assigned.receive([raw(offset, timestamp=offset * 1000)], 1)
+        assigned.admit(1, 10**6)
+        if offset:
+            assigned.finish([offset])
+
+    assert len(assigned._slices) <= 2 * module._SLACK
+    assert assigned.snapshot("g", 0, 2_000).oldest_timestamp == 0.0
+    assigned.finish([0])
+    assert assigned.snapshot("g", 0, 2_000).oldest_timestamp is None
+
+
+def test_nothing_is_admitted_that_a_commits_metadata_could_not_tell(assigned: Assigned, raw: Any) -> None:
+    assigned.limit = 10_000
+    assigned.tracker.deliver([0])
+    receive(assigned, raw, *range(1_000_000, 1_004_000))
+    admitted, _ = assigned.admit(10_000, 10**9)
+
+    assert 1_000 < admitted < 2_000
+    assert assigned.admit(10_000, 10**9) == (0, 0.0)
+    assigned.finish([0])
+    assert assigned.admit(10_000, 10**9)[0] == 4_000 - admitted
+
+
+def test_waiting_retries_do_not_count_against_the_limit(assigned: Assigned, raw: Any) -> None:
+    receive(assigned, raw, *range(10))
+    assigned.admit(100, 10**6)
+    assert assigned.admit(100, 10**6)[0] == 0
+    assigned.parked = 3
+
+    assert assigned.admit(100, 10**6)[0] == 3
 
 
 def test_the_snapshot_tells_the_oldest_unfinished_messages_time(assigned: Assigned, raw: Any) -> None:

@@ -12,6 +12,8 @@ from elsa.message import TopicPartition
 from elsa.observer import GroupObserver
 from elsa.worker.assignment import Assignment
 from elsa.worker.budget import Budget
+from elsa.worker.pace import Paces
+from elsa.worker.starts import Begin
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -51,29 +53,46 @@ def make(app: elsa.App, budget: Budget, mail: list[Any]) -> Assignment:
         post=mail.append,
         clock=SYSTEM,
         observer=GroupObserver(),
+        paces=Paces(SYSTEM),
     )
 
 
 def take(assignment: Assignment, app: elsa.App, number: int) -> Assigned:
-    assigned = assignment.add(TopicPartition("t", number), app.registry.bindings()[0], base=0, committed=-1)
+    assigned = assignment.add(TopicPartition("t", number), app.registry.bindings()[0], Begin(0, -1))
     assignment.start(assigned, 1)
     return assigned
 
 
-def test_no_partition_starves_when_the_process_has_room_for_few(app: elsa.App, raw: Any) -> None:
-    assignment = make(app, Budget(messages=2, size=1000), [])
+def test_no_partition_waits_for_another_ones_handler(app: elsa.App, raw: Any) -> None:
+    assignment = make(app, Budget(messages=20, size=10_000), [])
     partitions = [take(assignment, app, number) for number in range(8)]
-    for number, assigned in enumerate(partitions):
+    slow, *others = partitions
+    assignment.receive(slow, [raw(offset, b"v", partition=0) for offset in range(50)])
+    assert slow.tracker.unfinished == 16
+
+    for number, assigned in enumerate(others, 1):
         assignment.receive(assigned, [raw(offset, b"v", partition=number) for offset in range(50)])
-    ran = set()
-    for _ in range(40):
-        # whoever has something in hand finishes one message, which makes room for one
-        busy = next(a for a in partitions if a.tracker.unfinished)
-        ran.add(busy.partition.partition)
-        assignment.finished(busy, [busy.tracker.base])
+    for _ in range(50):
+        for assigned in others:
+            assignment.finished(assigned, [assigned.tracker.base])
         assignment.admit_waiting()
 
-    assert ran == set(range(8))
+    assert [assigned.tracker.base for assigned in others] == [50] * 7
+    assert slow.tracker.base == 0
+
+
+def test_every_partition_gets_its_turn_when_there_is_room_for_few(app: elsa.App, raw: Any) -> None:
+    assignment = make(app, Budget(messages=10, size=1000), [])
+    partitions = [take(assignment, app, number) for number in range(80)]
+    for number, assigned in enumerate(partitions):
+        assignment.receive(assigned, [raw(offset, b"v", partition=number) for offset in range(50)])
+    for _ in range(10):
+        for assigned in partitions:
+            assignment.finished(assigned, [assigned.tracker.base])
+        for _ in range(3):
+            assignment.admit_waiting()
+
+    assert min(assigned.tracker.base for assigned in partitions) >= 8
 
 
 @pytest.mark.parametrize("end", ["remove", "restart"])
@@ -82,7 +101,7 @@ def test_what_is_given_up_gives_its_budget_back(app: elsa.App, raw: Any, end: st
     assignment = make(app, budget, [])
     assigned = take(assignment, app, 0)
     assignment.receive(assigned, [raw(offset, b"12345678") for offset in range(12)])
-    assert budget.room() == 0
+    assert budget.room(10, 80) == 0
     assignment.finished(assigned, [0, 3])
     assignment.held(assigned, [1])
     if end == "remove":
@@ -90,5 +109,5 @@ def test_what_is_given_up_gives_its_budget_back(app: elsa.App, raw: Any, end: st
     else:
         assignment.restart(assigned)
 
-    assert budget.room() == 10
+    assert budget.room(0, 0) == 8
     assert not assignment.is_waiting

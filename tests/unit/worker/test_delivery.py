@@ -1,4 +1,4 @@
-"""What calls come to: the loops around sync and async handlers give the same outcomes."""
+"""What calls come to: sync and async handlers give the same outcomes."""
 
 from __future__ import annotations
 
@@ -11,37 +11,12 @@ import elsa
 from elsa import Reject, RetryLater, Skip
 from elsa.clock import SYSTEM
 from elsa.context import active
-from elsa.kafka.consumer import to_message
-from elsa.observer import HandlerObserver
 from elsa.outcome import Kind
-from elsa.worker import batches, delivery
+
+from .parts import Around
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-
-class Site:
-    """The part of a PartitionWorker that the delivery needs."""
-
-    handler_name = "h"
-    group = "g"
-    generation = 3
-    is_stopping = False
-
-    def __init__(self, app: elsa.App) -> None:
-        self.app = app
-        self.binding = app.registry.bindings()[0]
-        self.closed = False
-        self.held = False
-        self.attempts: dict[int, int] = {}
-        self.singly: list[int] = []
-        self.to_message = lambda raw: to_message(raw, self.generation)
-        self.router = delivery.Router(
-            self.binding, lambda handler: delivery.Invoker(handler, None, HandlerObserver(), SYSTEM)
-        )
-
-    def run_singly(self, offsets: Any, attempts: int) -> None:
-        self.singly = list(offsets)
 
 
 @pytest.fixture
@@ -66,7 +41,9 @@ def decide(body: Any) -> Any:
     return {5: elsa.DEFER, 6: elsa.CONTINUE, 7: "value", 9: elsa.ACK}.get(body)
 
 
-def run(app: elsa.App, raws: list[Any], *, is_async: bool, prepare: Any = None, **options: Any) -> Any:
+def run(
+    app: elsa.App, raws: list[Any], *, is_async: bool, attempts: dict[int, int] | None = None, **options: Any
+) -> Around:
     if is_async:
 
         @app.handler("t", **options)
@@ -79,10 +56,15 @@ def run(app: elsa.App, raws: list[Any], *, is_async: bool, prepare: Any = None, 
         def fast(body: int) -> Any:
             return decide(body)
 
-    site = Site(app)
-    if prepare is not None:
-        prepare(site)
-    return asyncio.run(delivery.run_loop(site, raws)) if is_async else delivery.run_threads(site, raws)
+    return play(app, raws, attempts=attempts)
+
+
+def play(app: elsa.App, raws: list[Any], *, attempts: dict[int, int] | None = None, turns: int = 1) -> Around:
+    around = Around()
+    worker = around.make(app, attempts=attempts)
+    worker.put(raws)
+    around.run(worker, turns=turns)
+    return around
 
 
 @pytest.mark.parametrize("is_async", [False, True])
@@ -98,12 +80,13 @@ def run(app: elsa.App, raws: list[Any], *, is_async: bool, prepare: Any = None, 
 def test_outcomes_that_let_the_lane_go_on(
     app: elsa.App, raw: Any, body: bytes, kind: Kind, reason: str, *, is_async: bool
 ) -> None:
-    result = run(app, [raw(0, body), raw(1, b"0")], is_async=is_async)
+    around = run(app, [raw(0, body), raw(1, b"0")], is_async=is_async)
 
-    [(message, outcome)] = result.others
-    assert (message.offset(), outcome.kind, outcome.reason) == (0, kind, reason)
-    assert result.done == [1]
-    assert len(result.durations) == 2
+    [(offset, outcome)] = around.outcomes
+    assert (offset, outcome.kind, outcome.reason) == (0, kind, reason)
+    assert 1 in around.done
+    assert around.held == ([0] if kind is Kind.CONTINUED else [])
+    assert [raw.offset() for raw, *_ in around.copies] == ([0] if kind is Kind.DEAD else [])
 
 
 @pytest.mark.parametrize("is_async", [False, True])
@@ -112,37 +95,23 @@ def test_outcomes_that_let_the_lane_go_on(
 )
 def test_outcomes_that_hold_the_lane(app: elsa.App, raw: Any, body: bytes, kind: Kind, *, is_async: bool) -> None:
     raws = [raw(0, b"0"), raw(1, body), raw(2, b"0"), raw(3, b"0")]
-    result = run(app, raws, is_async=is_async)
+    around = run(app, raws, is_async=is_async)
 
-    assert result.done == [0]
-    assert [(m.offset(), o.kind) for m, o in result.others] == [(1, kind)]
-    assert list(result.rest) == raws[2:]
+    assert around.done == [0]
+    assert [(offset, outcome.kind) for offset, outcome in around.outcomes] == [(1, kind)]
+    assert len(around.crashes) == (1 if kind is Kind.CRASHED else 0)
+    assert not around.place.waiting
 
 
 @pytest.mark.parametrize("is_async", [False, True])
 def test_values_and_ack_finish_the_message(app: elsa.App, raw: Any, *, is_async: bool) -> None:
-    assert run(app, [raw(0, b"7"), raw(1, b"9")], is_async=is_async).done == [0, 1]
-
-
-@pytest.mark.parametrize("is_async", [False, True])
-def test_a_closed_site_runs_nothing_more(app: elsa.App, raw: Any, *, is_async: bool) -> None:
-    raws = [raw(0, b"0")]
-    result = run(app, raws, is_async=is_async, prepare=lambda site: setattr(site, "closed", True))
-
-    assert result.done == []
-    assert list(result.rest) == raws
+    assert sorted(run(app, [raw(0, b"7"), raw(1, b"9")], is_async=is_async).done) == [0, 1]
 
 
 def test_attempts_count_on_and_end_in_a_dead_letter(app: elsa.App, raw: Any) -> None:
-    result = run(
-        app,
-        [raw(0, b"1")],
-        is_async=False,
-        retry=elsa.Retry(max_attempts=3),
-        prepare=lambda site: site.attempts.update({0: 2}),
-    )
+    around = run(app, [raw(0, b"1")], is_async=False, retry=elsa.Retry(max_attempts=3), attempts={0: 2})
 
-    [(_, outcome)] = result.others
+    [(_, outcome)] = around.outcomes
     assert (outcome.kind, outcome.reason, outcome.attempt) == (Kind.DEAD, "exhausted", 3)
 
 
@@ -171,15 +140,16 @@ def test_what_failed_is_logged_with_what_happens_next(
 
 
 def test_on_exhausted_skip_finishes_the_message(app: elsa.App, raw: Any) -> None:
-    result = run(app, [raw(0, b"1")], is_async=False, retry=None, on_exhausted="skip")
+    around = run(app, [raw(0, b"1")], is_async=False, retry=None, on_exhausted="skip")
 
-    assert result.others[0][1].kind is Kind.SKIPPED
+    assert around.kinds == [(0, "skipped")]
+    assert around.done == [0]
 
 
 def test_a_broken_when_does_not_lose_the_message(app: elsa.App, raw: Any) -> None:
-    result = run(app, [raw(0, b"1")], is_async=False, retry=elsa.Retry(when=lambda *_: 1 / 0 > 0))
+    around = run(app, [raw(0, b"1")], is_async=False, retry=elsa.Retry(when=lambda *_: 1 / 0 > 0))
 
-    assert result.others[0][1].kind is Kind.DEAD
+    assert around.kinds == [(0, "dead")]
 
 
 def test_an_async_handler_is_cancelled_at_its_time_limit(app: elsa.App, raw: Any) -> None:
@@ -187,9 +157,9 @@ def test_an_async_handler_is_cancelled_at_its_time_limit(app: elsa.App, raw: Any
     async def slow(body: int) -> None:
         await asyncio.sleep(60)
 
-    result = asyncio.run(delivery.run_loop(Site(app), [raw(0, b"0")]))
+    [(_, outcome)] = play(app, [raw(0, b"0")]).outcomes
 
-    assert (result.others[0][1].kind, result.others[0][1].reason) == (Kind.DEAD, "timeout")
+    assert (outcome.kind, outcome.reason) == (Kind.DEAD, "timeout")
 
 
 def test_a_thread_is_told_its_deadline(app: elsa.App, raw: Any) -> None:
@@ -199,7 +169,7 @@ def test_a_thread_is_told_its_deadline(app: elsa.App, raw: Any) -> None:
     def fast(body: int, ctx: elsa.Context) -> None:
         deadlines.append(ctx.deadline)
 
-    delivery.run_threads(Site(app), [raw(0, b"0")])
+    play(app, [raw(0, b"0")])
 
     assert deadlines[0] is not None
     assert 0 < deadlines[0] - SYSTEM.monotonic() <= 60
@@ -213,7 +183,7 @@ def test_the_context_shows_the_message_and_is_gone_afterwards(app: elsa.App, raw
         ctx = elsa.current()
         seen.append((ctx.topic, ctx.partition, ctx.offset, ctx.key, ctx.headers, ctx.generation, ctx.attempt))
 
-    delivery.run_threads(Site(app), [raw(4, b"0", partition=2, key=b"k", headers=[("a", b"1")])])
+    play(app, [raw(4, b"0", partition=2, key=b"k", headers=[("a", b"1")])])
 
     assert seen == [("t", 2, 4, b"k", (("a", b"1"),), 3, 1)]
     assert active() is None
@@ -227,11 +197,11 @@ def test_middleware_sees_the_result_and_may_change_it(app: elsa.App, raw: Any) -
         seen.append(call_next())
         return elsa.DEFER
 
-    result = run(app, [raw(0, b"7")], is_async=False)
+    around = run(app, [raw(0, b"7")], is_async=False)
 
     assert seen == ["value"]
-    [(message, context)] = result.deferred
-    assert message.offset() == context.offset == 0
+    assert around.kinds == [(0, "deferred")]
+    assert around.done == []
 
 
 def test_tasks_are_found_by_their_header(app: elsa.App, raw: Any) -> None:
@@ -241,76 +211,41 @@ def test_tasks_are_found_by_their_header(app: elsa.App, raw: Any) -> None:
     def double(number: int) -> None:
         seen.append(number * 2)
 
-    site = Site(app)
     known = raw(0, b"[[4],{}]", headers=[("elsa-task", b"double")])
     unknown = raw(1, b"[[4],{}]", headers=[("elsa-task", b"triple")])
     foreign = raw(2, b"[[4],{}]")
-    result = delivery.run_threads(site, [known, unknown, foreign])
+    around = play(app, [known, unknown, foreign])
 
     assert seen == [8]
-    assert [(m.offset(), o.reason) for m, o in result.others] == [(1, "unknown"), (2, "unknown")]
-    assert "no task is named 'triple'" in str(result.others[0][1].error)
+    assert [(offset, outcome.reason) for offset, outcome in around.outcomes] == [(1, "unknown"), (2, "unknown")]
+    assert "no task is named 'triple'" in str(around.outcomes[0][1].error)
 
 
-class TestBatches:
-    """One call for several messages."""
+@pytest.mark.parametrize("ordering", ["key", "none"])
+def test_continue_needs_one_order_for_all_messages(app: elsa.App, raw: Any, ordering: str) -> None:
+    around = run(app, [raw(0, b"6")], is_async=False, ordering=ordering, retry=None)
 
-    def run(self, app: elsa.App, raws: list[Any], handle: Any, **options: Any) -> tuple[Any, Site]:
-        @app.handler("t", batch=10, **options)
-        def batch(bodies: list[int]) -> Any:
-            return handle(bodies)
+    [(_, outcome)] = around.outcomes
+    assert outcome.kind is Kind.DEAD
+    assert f"returned CONTINUE with ordering='{ordering}'" in str(outcome.error)
 
-        site = Site(app)
-        return batches.run_batch(site, raws), site
 
-    def test_all_members_finish_together(self, app: elsa.App, raw: Any) -> None:
-        result, _ = self.run(app, [raw(0, b"1"), raw(1, b"2")], lambda bodies: None)
+def test_a_handler_tells_how_far_it_is_and_its_next_attempt_knows(app: elsa.App, raw: Any) -> None:
+    seen: list[Any] = []
 
-        assert result.done == [0, 1]
+    @app.handler("t", retry=elsa.Retry(base=0))
+    def export(body: int, ctx: elsa.Context) -> None:
+        seen.append(ctx.progress)
+        ctx.heartbeat((ctx.progress or 0) + 5)
+        if body == 0 and ctx.attempt < 3:
+            raise ValueError(ctx.progress)
 
-    def test_an_undecodable_member_dies_alone(self, app: elsa.App, raw: Any) -> None:
-        seen: list[Any] = []
-        result, _ = self.run(app, [raw(0, b"1"), raw(1, b"{"), raw(2, b"3")], seen.append)
+    around = Around()
+    worker = around.make(app)
+    worker.put([raw(0, b"0"), raw(1, b"1")])
+    for _ in range(3):
+        around.run(worker)
+        worker.unpark(SYSTEM.monotonic())
 
-        assert seen == [[1, 3]]
-        assert result.done == [0, 2]
-        assert [(m.offset(), o.reason) for m, o in result.others] == [(1, "decode")]
-
-    def test_a_batch_of_undecodable_members_makes_no_call(self, app: elsa.App, raw: Any) -> None:
-        result, _ = self.run(app, [raw(0, b"{")], lambda bodies: pytest.fail("called"))
-
-        assert [o.reason for _, o in result.others] == ["decode"]
-
-    def test_ack_through_finishes_a_prefix(self, app: elsa.App, raw: Any) -> None:
-        raws = [raw(13, b"1"), raw(14, b"2")]
-        result, _ = self.run(app, raws, lambda bodies: elsa.ack_through(13))
-
-        assert result.done == [13]
-        assert list(result.rest) == raws[1:]
-
-    def test_an_offset_outside_the_batch_is_an_error(self, app: elsa.App, raw: Any) -> None:
-        result, _ = self.run(app, [raw(13, b"1")], lambda bodies: elsa.ack_through(99), retry=None)
-
-        assert "ack_through(99) for offsets 13 to 13" in str(result.others[0][1].error)
-
-    def test_a_batch_error_finishes_what_came_before_its_index(self, app: elsa.App, raw: Any) -> None:
-        def fail(bodies: list[int]) -> None:
-            raise elsa.BatchError(1, ValueError("second"))
-
-        raws = [raw(0, b"1"), raw(1, b"2"), raw(2, b"3")]
-        result, _ = self.run(app, raws, fail)
-
-        assert result.done == [0]
-        assert [(m.offset(), o.kind) for m, o in result.others] == [(1, Kind.RETRY)]
-        assert list(result.rest) == raws[2:]
-
-    def test_a_batch_that_is_given_up_runs_its_members_singly(self, app: elsa.App, raw: Any) -> None:
-        def fail(bodies: list[int]) -> None:
-            raise ValueError(bodies)
-
-        raws = [raw(0, b"1"), raw(1, b"2")]
-        result, site = self.run(app, raws, fail, retry=None)
-
-        assert site.singly == [0, 1]
-        assert result.done == []
-        assert list(result.rest) == raws
+    assert seen == [None, 5, 10, None]
+    assert worker.progress == {}

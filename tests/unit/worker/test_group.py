@@ -13,6 +13,7 @@ from elsa.message import TopicPartition
 from elsa.worker.budget import Budget
 from elsa.worker.group import GroupManager, Surroundings
 from elsa.worker.mailbox import Finished
+from elsa.worker.pace import Paces
 from elsa.worker.starts import Begin
 
 if TYPE_CHECKING:
@@ -76,8 +77,11 @@ class Consumer:
     def watermarks(self, *_: Any) -> tuple[int, int]:
         return self.low_high
 
-    def commit_now(self, offsets: dict[TopicPartition, int]) -> tuple[None, bool]:
-        self.calls.append(("commit_now", offsets))
+    def commit(self, commits: dict[TopicPartition, Any]) -> None:
+        self.calls.append(("commit", {partition: commit.offset for partition, commit in commits.items()}))
+
+    def commit_now(self, commits: dict[TopicPartition, Any]) -> tuple[None, bool]:
+        self.calls.append(("commit_now", {partition: commit.offset for partition, commit in commits.items()}))
         return None, False
 
     def generation(self) -> int:
@@ -112,6 +116,7 @@ def manager() -> Iterator[Any]:
         budget=Budget(messages=1000, size=10**6),
         clock=SYSTEM,
         fail=lambda text: None,
+        paces=Paces(SYSTEM),
     )
     made = GroupManager("g", app.registry.bindings(), around)
     made.consumer = Consumer()  # type: ignore[assignment]  # a stand-in
@@ -120,7 +125,7 @@ def manager() -> Iterator[Any]:
 
 
 def test_what_is_in_hand_survives_that_the_log_lost_what_comes_next(manager: Any, raw: Any) -> None:
-    manager.take({ZERO: Begin(0, 0)})
+    manager.handover.take({ZERO: Begin(0, 0)})
     assigned = manager.assignment.owned[ZERO]
     worker = assigned.worker
     manager.consumer.low_high = (50, 60)
@@ -136,7 +141,7 @@ def test_what_is_in_hand_survives_that_the_log_lost_what_comes_next(manager: Any
 
 
 def test_a_log_that_is_shorter_than_what_is_in_hand_begins_anew(manager: Any, raw: Any) -> None:
-    manager.take({ZERO: Begin(8, 8)})
+    manager.handover.take({ZERO: Begin(8, 8)})
     assigned = manager.assignment.owned[ZERO]
     worker = assigned.worker
     manager.consumer.low_high = (0, 3)
@@ -149,17 +154,17 @@ def test_a_log_that_is_shorter_than_what_is_in_hand_begins_anew(manager: Any, ra
 
 
 def test_a_leave_ends_when_every_partition_is_given_up(manager: Any) -> None:
-    manager.take({ZERO: Begin(0, 0), ONE: Begin(0, 0)})
+    manager.handover.take({ZERO: Begin(0, 0), ONE: Begin(0, 0)})
     begin = SYSTEM.monotonic()
 
     def later() -> None:
         if SYSTEM.monotonic() < begin + 0.3:
             manager.consumer.script.append(later)
         else:
-            manager.revoked([ONE])
+            manager.handover.revoked([ONE])
 
     # a rebalance under way takes one partition, the leave itself the other
-    manager.consumer.script = [lambda: manager.revoked([ZERO]), later]
+    manager.consumer.script = [lambda: manager.handover.revoked([ZERO]), later]
     manager.membership.subscribed = ["t"]
     manager.membership.leave(for_good=True)
 
@@ -168,7 +173,7 @@ def test_a_leave_ends_when_every_partition_is_given_up(manager: Any) -> None:
 
 
 def test_messages_that_come_during_a_leave_leave_no_gap(manager: Any, raw: Any) -> None:
-    manager.take({ZERO: Begin(0, 0)})
+    manager.handover.take({ZERO: Begin(0, 0)})
     assigned = manager.assignment.owned[ZERO]
     manager.consumer.script = [[raw(0)], lambda: setattr(manager.membership, "_has_left", True)]
     manager.membership.subscribed = ["t"]
@@ -179,15 +184,17 @@ def test_messages_that_come_during_a_leave_leave_no_gap(manager: Any, raw: Any) 
 
 def test_the_other_partitions_are_committed_while_a_revoke_drains(manager: Any, raw: Any) -> None:
     """Inside a callback no answer of a commit can come: one that was under way must not end all others."""
-    manager.take({ZERO: Begin(0, 0), ONE: Begin(0, 0)})
+    manager.handover.take({ZERO: Begin(0, 0), ONE: Begin(0, 0)})
     manager.consumer.script = [[raw(0), raw(0, partition=1), raw(1, partition=1)]]
     manager.turn()
     one = manager.assignment.owned[ONE]
     manager.mailbox.put(Finished(one.worker, [0]))
     manager.turn()
     assert ("commit", {ONE: 1}) in manager.consumer.calls
+    # a call that does not return meanwhile
+    assert manager.assignment.owned[ZERO].worker.begin(manager._around.executors) is not None
     manager.mailbox.put(Finished(one.worker, [1]))
-    manager.release([ZERO], deadline=SYSTEM.monotonic() + 0.3, commit=True)
+    manager.handover.release([ZERO], deadline=SYSTEM.monotonic() + 0.3, commit=True)
 
     assert ("commit_now", {ONE: 2}) in manager.consumer.calls
     assert one.committed == 2

@@ -96,13 +96,28 @@ def test_the_end_of_the_log_counts_only_when_nothing_is_pending() -> None:
     assert tracker.base == 7
 
 
+def test_a_slow_head_costs_no_memory_however_much_is_finished_behind_it() -> None:
+    tracker = Tracker(0)
+    tracker.deliver([0])
+    for start in range(1, 100_001, 100):
+        offsets = list(range(start, start + 100))
+        tracker.deliver(offsets)
+        tracker.finish(offsets[::-1])
+
+    assert (tracker.base, tracker.unfinished, tracker.highest) == (0, 1, 100_000)
+    assert len(tracker._order) < 2_000
+    assert tracker.missing(tracker.highest) == [0]
+    tracker.finish([0])
+    assert tracker.base == 100_001
+
+
 class TrackerAgainstModel(RuleBasedStateMachine):
     """The model is one mapping, offset -> running, held or done, from which everything is computed anew."""
 
     @initialize(base=st.integers(0, 5))
     def start(self, base: int) -> None:
         self.tracker = Tracker(base)
-        self.next = base
+        self.next = self.begin = base
         self.state: dict[int, str] = {}
 
     def those(self, state: str) -> list[int]:
@@ -147,6 +162,9 @@ class TrackerAgainstModel(RuleBasedStateMachine):
             unfinished = self.those("running")
             base = min(unfinished + self.those("held"), default=self.next)
             assert (self.tracker.base, self.tracker.unfinished) == (base, len(unfinished))
+            assert self.tracker.missing(self.next) == sorted(unfinished + self.those("held"))
+            assert self.tracker.finished == len(self.those("done"))
+            assert self.tracker.highest == max([self.begin - 1, *self.those("done")])
 
 
 TestTrackerAgainstModel = TrackerAgainstModel.TestCase

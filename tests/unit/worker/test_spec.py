@@ -29,6 +29,7 @@ def test_the_message_is_json_and_names_everything_a_process_needs() -> None:
         "target": "shop:app",
         "options": {"concurrency": 4},
         "topics": ["orders"],
+        "weights": {},
         "exclude": [],
         "index": 1,
         "processes": 2,

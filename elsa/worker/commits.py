@@ -1,0 +1,115 @@
+"""Commits of one group: carries out what the acknowledger says; called on the group manager's thread alone."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from elsa.worker.acknowledger import Acknowledger
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from elsa.errors import ElsaError
+    from elsa.message import TopicPartition
+    from elsa.worker.acknowledger import Commit
+    from elsa.worker.assigned import Assigned
+    from elsa.worker.group import GroupManager
+
+log = logging.getLogger("elsa.worker")
+
+#: how long a commit that a rebalance refuses pauses before it is tried again
+_AGAIN_SECONDS = 0.005
+
+
+class Commits:
+    """Starts commits, hears their answers; makes those that have to be waited for."""
+
+    def __init__(self, manager: GroupManager, *, interval: float, every: int) -> None:
+        self._manager = manager
+        self._clock = manager.clock
+        self._acknowledger = Acknowledger(interval=interval, every=every)
+
+    @property
+    def in_flight(self) -> bool:
+        """Whether an answer is waited for."""
+        return self._acknowledger.in_flight
+
+    def is_behind(self, now: float) -> bool:
+        """Whether nothing more may run, because too much is finished and not committed."""
+        return self._acknowledger.is_behind(now)
+
+    def note(self, assigned: Assigned, messages: int) -> None:
+        """So many messages of a partition are finished, or something else is to be committed."""
+        self._acknowledger.finished(assigned, messages)
+
+    def forget(self, partitions: Sequence[TopicPartition], *, lost: bool) -> None:
+        """Partitions are not ours any more; when they were lost, the answer under way will not be missed."""
+        self._acknowledger.forget(partitions)
+        if lost:
+            self._acknowledger.abandon()
+
+    def start_due(self, now: float) -> None:
+        """Start a commit when it is time."""
+        manager = self._manager
+        if manager.group is None:
+            return
+        commits = self._acknowledger.due(now, manager.assignment.owned)
+        if commits:
+            self._note_cut(commits)
+            try:
+                manager.consumer.commit(commits)
+            except Exception as error:  # a commit that cannot even be queued is one that failed
+                self._acknowledger.answered(manager.assignment.owned, commits, ok=False)
+                manager.report("commit", f"the commit could not be sent: {error}")
+
+    def answered(self, error: ElsaError | None, fenced: bool, partitions: Sequence[TopicPartition]) -> None:  # noqa: FBT001 - callback
+        """The broker answered a commit."""
+        manager = self._manager
+        seconds = self._clock.monotonic() - self._acknowledger.started
+        sent = self._acknowledger.sent
+        self._acknowledger.answered(manager.assignment.owned, partitions, ok=error is None)
+        offsets = {partition: sent[partition].offset for partition in partitions if partition in sent}
+        manager.observer.committed("ok" if error is None else "error", seconds, offsets)
+        if fenced:
+            # every rebalance may cross a commit that was under way
+            log.info("a commit met a rebalance and will be repeated", extra={"group": manager.name})
+        elif error is not None:
+            manager.report("commit", f"the commit was refused and will be repeated: {error}")
+
+    def make(self, partitions: Sequence[TopicPartition]) -> ElsaError | None:
+        """Commit what is finished and wait for the answer; why it was refused."""
+        manager = self._manager
+        if manager.group is None:
+            return None
+        commits = self._acknowledger.pending(manager.assignment.owned, partitions)
+        if not commits:
+            return None
+        self._note_cut(commits)
+        began = self._clock.monotonic()
+        error, _ = manager.consumer.commit_now(commits)
+        self._acknowledger.answered(manager.assignment.owned, commits, ok=error is None, sent=commits)
+        offsets = {partition: commit.offset for partition, commit in commits.items()}
+        seconds = self._clock.monotonic() - began
+        manager.observer.committed("ok" if error is None else "error", seconds, offsets)
+        return error
+
+    def make_due(self, now: float) -> None:
+        """Commit what is due inside a callback, where the answer of a commit under way cannot come."""
+        manager = self._manager
+        if manager.group is not None and self._acknowledger.is_due(now):
+            self.make(self._acknowledger.take(now))
+        manager.assignment.set_flow(not self.is_behind(now))
+
+    def make_patiently(self, deadline: float) -> None:
+        """Commit what is finished; again while a rebalance refuses it, which goes on with each poll."""
+        manager = self._manager
+        while self.make(list(manager.assignment.owned)) is not None and self._clock.monotonic() < deadline:
+            manager.poll(_AGAIN_SECONDS)
+            manager.read(manager.mailbox.wait(_AGAIN_SECONDS))
+
+    def _note_cut(self, commits: Mapping[TopicPartition, Commit]) -> None:
+        """What is finished above a base and could not be written runs again after a crash."""
+        cut = [partition for partition, commit in commits.items() if commit.is_cut]
+        if cut:
+            self._manager.observer.metadata_cut(len(cut))

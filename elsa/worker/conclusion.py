@@ -1,0 +1,120 @@
+"""What follows from the outcome of a message: retry, dead letter, confirmation of what its call has sent.
+
+Each partition worker has one. `conclude` is called by executors, the endings by the producer's thread or the
+settlement's; the worker's lock guards `unsettled`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from elsa.outcome import Kind
+from elsa.worker.mailbox import Finished, Held
+
+if TYPE_CHECKING:
+    from elsa.context import Context
+    from elsa.outcome import Outcome
+    from elsa.worker.partition import PartitionWorker
+    from elsa.worker.settlement import Settlement
+    from elsa.worker.turns import Turn
+
+#: outcomes after which the offset moves on, so that what the call has sent must be confirmed before
+CONFIRMED = (Kind.DONE, Kind.SKIPPED, Kind.CONTINUED)
+
+
+class Conclusion:
+    """Carries out the outcomes of one partition worker's messages."""
+
+    def __init__(self, worker: PartitionWorker, settlement: Settlement) -> None:
+        self._worker = worker
+        self._settlement = settlement
+        #: copies and sends that are not confirmed yet
+        self.unsettled = 0
+
+    def conclude(self, turn: Turn, raw: Any, context: Context, outcome: Outcome) -> None:
+        """Do what the outcome asks for; nothing here waits."""
+        worker, kind = self._worker, outcome.kind
+        if kind is Kind.RETRY:
+            worker.retry(turn, raw, outcome)
+        elif kind is Kind.DEFERRED:
+            worker.deferrals.defer(raw, context)
+        elif kind is Kind.CRASHED:
+            assert outcome.error is not None
+            worker.crashed(outcome.error, turn)
+        elif kind is Kind.ABANDONED:
+            turn.is_over = True
+        elif context.sends is not None and kind in CONFIRMED:
+            self.await_sends(raw, context, outcome)
+        else:
+            self._finish(raw, outcome)
+
+    def _finish(self, raw: Any, outcome: Outcome) -> None:
+        if outcome.kind is Kind.DEAD:
+            self._begin_settling()
+            self._settlement.dead_letter(self._worker, raw, outcome, self._given_up)
+        elif outcome.kind is Kind.SKIPPED:
+            self._over(raw)
+            self._worker.post(Finished(self._worker, [raw.offset()], acknowledges=False))
+        elif outcome.kind is Kind.CONTINUED:
+            self._over(raw)
+            self._worker.post(Held(self._worker, [raw.offset()]))
+        else:
+            self._over(raw)
+            self._worker.post(Finished(self._worker, [raw.offset()]))
+
+    def _over(self, raw: Any) -> None:
+        with self._worker.lock:
+            self._worker.forget([raw.offset()])
+
+    # -- confirmations, on the producer's thread ---------------------------------------------------
+
+    def await_sends(self, raw: Any, context: Context, outcome: Outcome) -> None:
+        """Finish a message when everything that its call has sent is confirmed; if not, its call has failed."""
+        self._begin_settling()
+        endings = {Kind.CONTINUED: self._settled_held, Kind.SKIPPED: self._given_up}
+        settled = endings.get(outcome.kind, self._settled)
+        self._settlement.confirm_sends(raw, context, settled, self._send_failed)
+
+    def _begin_settling(self) -> None:
+        with self._worker.lock:
+            self.unsettled += 1
+
+    def _settled(self, raw: Any) -> None:
+        self._end_settling(raw, Finished(self._worker, [raw.offset()]))
+
+    def _given_up(self, raw: Any) -> None:
+        """Its copy, or what a call that skips it has sent, is confirmed."""
+        self._end_settling(raw, Finished(self._worker, [raw.offset()], acknowledges=False))
+
+    def _settled_held(self, raw: Any) -> None:
+        self._end_settling(raw, Held(self._worker, [raw.offset()]))
+
+    def _end_settling(self, raw: Any, news: Finished | Held) -> None:
+        # before the worker may report its end
+        self._worker.post(news)
+        with self._worker.lock:
+            self._worker.forget([raw.offset()])
+            self._end()
+
+    def give_up_settling(self) -> None:
+        """A copy could not be written and the partition is not ours any more: the message comes again."""
+        with self._worker.lock:
+            self._end()
+
+    def _end(self) -> None:
+        self.unsettled -= 1
+        self._worker.end_if_idle()
+
+    def _send_failed(self, raw: Any, error: BaseException, attempt: int) -> None:
+        """A send made by a finished call was refused, so the call has failed: decide as if it had raised."""
+        invoker = self._worker.router.invoker(raw)
+        assert invoker is not None
+        outcome = invoker.failed(error, attempt, raw)
+        if outcome.kind is Kind.RETRY:
+            self._worker.retry_late(raw, outcome)
+        elif outcome.kind is Kind.CRASHED:
+            assert outcome.error is not None
+            self._worker.crashed(outcome.error)
+        else:
+            self._finish(raw, outcome)
+        self.give_up_settling()

@@ -1,0 +1,322 @@
+"""Runs sync handlers in child processes (`executor="process"`): each thread of the pool has one child of its own.
+
+A thread hands its child one call at a time and waits for the end, so a child that is killed (by its time limit, by
+the kernel, by itself) fails the messages of that call and no others. Children are started when they are needed, and
+replaced after `max_tasks_per_child` calls or above `max_memory_per_child`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import multiprocessing.spawn
+import signal
+import socket
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING, Any, Self
+
+from elsa.clock import SYSTEM
+from elsa.context import Context
+from elsa.errors import ChildEnded, HandlerTimeout, WorkerStartError
+from elsa.outcome import ABANDONED
+from elsa.worker.batches import Batch
+from elsa.worker.child import how_it_ended
+from elsa.worker.delivery import unknown
+from elsa.worker.executors.threads import ThreadExecutor
+from elsa.worker.executors.wire import Call, End, Failure, Line, Load, Received
+from elsa.worker.turns import BatchTurn
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from elsa.config import Settings
+    from elsa.handlers import Handler
+    from elsa.worker.delivery import Invoker
+    from elsa.worker.turns import Turn
+
+_counter = time.perf_counter
+
+COMMAND = (sys.executable, "-m", "elsa.worker.executors.child")
+#: how long a child may take to import the app
+START_SECONDS = 60.0
+#: how long a child may take to end when it is told to
+EXIT_SECONDS = 2.0
+
+
+class ProcessExecutor(ThreadExecutor):
+    """Up to `limit` child processes for one handler."""
+
+    def __init__(
+        self, handler: Handler[Any, Any], limit: int, settings: Settings, *, weights: Mapping[str, float] | None = None
+    ) -> None:
+        super().__init__(handler.name, limit, weights=weights, make_runner=lambda: InChild(handler, settings))
+
+    def _may_take(self) -> bool:
+        # threads that wait for children do not stand in each other's way
+        return True
+
+
+class InChild:
+    """Runs turns in a child process; belongs to one thread of the pool, but for `notify` and `kill`."""
+
+    def __init__(self, handler: Handler[Any, Any], settings: Settings) -> None:
+        self._handler = handler
+        self._settings = settings
+        self._process: ChildProcess | None = None
+
+    def run(self, turn: Turn) -> None:
+        """Every message of the turn (or its batch) in a call of its own."""
+        worker = turn.worker
+        worker.observer.started(turn.size)
+        turn.cancel, turn.on_close = self._kill, self._notify
+        try:
+            if isinstance(turn, BatchTurn):
+                self._run_batch(turn)
+            else:
+                for raw in turn.messages():
+                    self._run_message(turn, raw)
+        finally:
+            worker.observer.ended(turn.size)
+
+    def _run_message(self, turn: Turn, raw: Any) -> None:
+        worker = turn.worker
+        attempt = worker.attempts.get(raw.offset(), 0) + 1
+        context = Context(worker, (raw,), worker.to_message, attempt)
+        invoker = worker.router.invoker(raw)
+        if invoker is None:
+            worker.conclude(turn, raw, context, unknown(raw, worker.binding))
+            return
+        # outside of what counts as the message's failure
+        self._prepare()
+        began = _counter()
+        with _span(invoker, context) as span:
+            try:
+                end = self._call(turn, (raw,), attempt)
+                outcome = invoker.interpret(end.result(), (raw,), attempt)
+            except Exception as error:  # border: whatever became of the call is the message's outcome
+                outcome = ABANDONED if worker.closed and turn.is_over else invoker.failed(error, attempt, raw)
+            span.outcome(outcome.kind.value, outcome.error)
+        turn.since = _counter()
+        turn.durations.append(turn.since - began)
+        worker.conclude(turn, raw, context, outcome)
+
+    def _run_batch(self, turn: BatchTurn) -> None:
+        worker = turn.worker
+        self._prepare()
+        batch = Batch(worker, turn)
+        with _span(batch.invoker, batch.context) as span:
+            try:
+                end = self._call(turn, turn.raws, batch.attempt)
+                batch.drop({index: failure.error() for index, failure in end.undecoded.items()})
+                outcome = batch.invoker.interpret(end.result(), batch.raws, batch.attempt) if batch.raws else None
+            except Exception as error:  # border: as above
+                outcome = ABANDONED if worker.closed and turn.is_over else batch.failed(error)
+            if outcome is not None:
+                span.outcome(outcome.kind.value, outcome.error)
+        if outcome is not None:
+            batch.conclude(outcome)
+
+    def _call(self, turn: Turn, raws: Sequence[Any], attempt: int) -> End:
+        """One call in the child, to its end; raises what it came to instead."""
+        worker = turn.worker
+        process = self._process
+        assert process is not None
+        timeout = self._handler.declared.timeout
+        offsets = [raw.offset() for raw in raws]
+        progress = {offset: worker.progress[offset] for offset in offsets if offset in worker.progress}
+        turn.since = _counter()
+        try:
+            process.line.send(
+                "call",
+                Call([Received.fields(raw) for raw in raws], worker.group, worker.generation, attempt, progress),
+            )
+            end = process.end(timeout, lambda told: worker.heartbeat(offsets, told))
+        except (EOFError, OSError) as error:
+            raise self._ended(turn) from error
+        if end is None:
+            self._discard(kill=True)
+            raise HandlerTimeout(f"{self._handler.name} ran longer than {timeout:g} s: its child process was killed")
+        self._note(process, end)
+        return end
+
+    def _prepare(self) -> None:
+        """Have a child; raises WorkerStartError."""
+        if self._process is not None:
+            return
+        process = ChildProcess(self._handler.name)
+        try:
+            process.load(_load(self._handler, self._settings))
+        except BaseException:
+            process.kill()
+            raise
+        self._process = process
+
+    def _ended(self, turn: Turn) -> ChildEnded:
+        """The child went while it ran a call."""
+        process = self._process
+        assert process is not None
+        code = process.wait()
+        self._process = None
+        if turn.worker.closed:
+            # it was killed because the partition goes
+            turn.is_over = True
+        hint = "the kernel does that when memory runs out" if code == -signal.SIGKILL else None
+        return ChildEnded(f"the child process that ran {self._handler.name} {how_it_ended(code)}", hint=hint)
+
+    def _note(self, process: ChildProcess, end: End) -> None:
+        """Whether the child has done enough."""
+        declared = self._handler.declared
+        process.calls += 1
+        most, memory = declared.max_tasks_per_child, declared.max_memory_per_child
+        if (most is not None and process.calls >= most) or (memory is not None and end.resident > memory):
+            self._discard(kill=False)
+
+    def _discard(self, *, kill: bool) -> None:
+        process, self._process = self._process, None
+        if process is not None:
+            (process.kill if kill else process.close)()
+
+    # -- from other threads
+
+    def _kill(self) -> None:
+        """The partition's deadline has passed."""
+        process = self._process
+        if process is not None:
+            process.signal(signal.SIGKILL)
+
+    def _notify(self) -> None:
+        """The partition goes: the running call may look at `ctx.is_stopping`."""
+        process = self._process
+        if process is not None:
+            process.tell_stopping()
+
+    def close(self) -> None:
+        self._discard(kill=False)
+
+
+class ChildProcess:
+    """One child, from its start to its end."""
+
+    def __init__(self, name: str) -> None:
+        ours, theirs = socket.socketpair()
+        try:
+            self._process = subprocess.Popen(  # noqa: S603 - this interpreter and a module of this package
+                (*COMMAND, str(theirs.fileno())), pass_fds=(theirs.fileno(),), stdin=subprocess.DEVNULL
+            )
+        except OSError:
+            ours.close()
+            raise
+        finally:
+            theirs.close()
+        self.line = Line(ours.detach())
+        self.calls = 0
+        self._name = name
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def load(self, load: Load) -> None:
+        """Have it load the handler, and wait for that; raises WorkerStartError with what went wrong there."""
+        try:
+            self.line.send("load", load)
+            if not self.line.has_news(START_SECONDS):
+                raise WorkerStartError(f"a child process for {self._name} was not ready after {START_SECONDS:g} s")
+            kind, *rest = self.line.receive()
+        except (EOFError, OSError) as error:
+            text = f"a child process for {self._name} {how_it_ended(self.wait())} while it started"
+            raise WorkerStartError(text) from error
+        if kind == "failed":
+            failure: Failure = rest[0]
+            raise WorkerStartError(f"a child process for {self._name} could not start: {failure.text}\n{failure.trace}")
+
+    def end(self, timeout: float | None, beat: Callable[[Any], None]) -> End | None:
+        """The end of the running call, None when it took longer; raises EOFError or OSError when the child is gone."""
+        deadline = None if timeout is None else SYSTEM.monotonic() + timeout
+        while self.line.has_news(None if deadline is None else max(0.0, deadline - SYSTEM.monotonic())):
+            kind, *rest = self.line.receive()
+            if kind == "end":
+                end: End = rest[0]
+                return end
+            beat(rest[0])
+        return None
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal, unless it has ended; from any thread."""
+        self._process.send_signal(number)
+
+    def tell_stopping(self) -> None:
+        try:
+            self.line.send("stopping")
+        except OSError:  # it is gone; who waits for its end sees that
+            return
+
+    def wait(self) -> int:
+        """Its exit code."""
+        try:
+            self._process.wait(EXIT_SECONDS)
+        except subprocess.TimeoutExpired:
+            self.signal(signal.SIGKILL)
+            self._process.wait()
+        return int(self._process.returncode)
+
+    def kill(self) -> None:
+        """End it now."""
+        self.signal(signal.SIGKILL)
+        self.wait()
+        self.line.close()
+
+    def close(self) -> None:
+        """Let it shut down, and wait for that."""
+        try:
+            self.line.send("exit")
+        except OSError:
+            self.kill()
+            return
+        self.wait()
+        self.line.close()
+
+
+def _load(handler: Handler[Any, Any], settings: Settings) -> Load:
+    module = handler.declared_in
+    preparation = multiprocessing.spawn.get_preparation_data("elsa-child")
+    if module != "__main__":
+        for name in ("init_main_from_name", "init_main_from_path"):
+            preparation.pop(name, None)
+    # logging is Elsa's, the rest is of processes that multiprocessing itself has made
+    for name in ("log_to_stderr", "log_level", "start_method", "authkey"):
+        preparation.pop(name, None)
+    given = {field.name: getattr(settings, field.name) for field in dataclasses.fields(settings)}
+    given.pop("name")
+    return Load(
+        module=module,
+        app=settings.name,
+        handler=handler.name,
+        settings={name: value for name, value in given.items() if value is not None},
+        preparation=preparation,
+        log_level=settings.log_level,
+        json_logs=settings.json_logs,
+    )
+
+
+class _NoSpan:
+    """What encloses a call when nobody traces."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Nothing was opened."""
+
+    def outcome(self, name: str, error: BaseException | None = None) -> None:
+        """Nobody listens."""
+
+
+_NO_SPAN = _NoSpan()
+
+
+def _span(invoker: Invoker, context: Context) -> Any:
+    """The span around a call: it runs elsewhere, but is waited for here."""
+    span = invoker.observer.span
+    return _NO_SPAN if span is None else span(context.messages, context.attempt)

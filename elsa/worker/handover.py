@@ -1,0 +1,272 @@
+"""How partitions come to one group manager and leave it: assigned, revoked, lost, drained; also worker by worker.
+
+Everything here runs on the group manager's thread, most of it inside the client's callbacks.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+from elsa.kafka.consumer import BEGINNING
+from elsa.registry import route
+from elsa.worker import hooks, reports
+from elsa.worker.acknowledger import Commit
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from elsa.message import TopicPartition
+    from elsa.worker import starts
+    from elsa.worker.assigned import Assigned
+    from elsa.worker.group import GroupManager
+    from elsa.worker.mailbox import Stop
+    from elsa.worker.partition import PartitionWorker
+
+log = logging.getLogger("elsa.worker")
+
+#: how long the mailbox is waited for while partitions are given up
+_WAIT_SECONDS = 0.1
+#: the same while polling goes on
+_POLLING_SECONDS = 0.005
+#: how long calls that were cancelled may take to end
+_CANCEL_SECONDS = 1.0
+#: the last commit is tried at least so long, also when the drain took all the time there was
+_LAST_COMMIT_SECONDS = 1.0
+#: crashes of a partition worker at one offset after which the partition is halted
+MOST_CRASHES = 10
+
+
+class Handover:
+    """Takes partitions over and gives them up; `stopped_cleanly` tells whether every call had returned by then."""
+
+    def __init__(self, manager: GroupManager) -> None:
+        self._manager = manager
+        self._clock = manager.clock
+        self._app = manager.app
+        self.stopped_cleanly = True
+        #: crashed workers whose other calls have not returned yet, with the time from which on they may begin anew
+        #: (None: never)
+        self._reviving: dict[PartitionWorker, tuple[Assigned, float | None]] = {}
+
+    # -- partitions come -----------------------------------------------------------------------------
+
+    def take(self, begins: Mapping[TopicPartition, starts.Begin]) -> None:
+        """Partitions are ours: make their workers, run the hooks, fetch from where they begin."""
+        manager = self._manager
+        consumer, assignment = manager.consumer, manager.assignment
+        generation = self._generation()
+        hold = []
+        for partition, begin in begins.items():
+            binding = route(manager.bindings, partition.topic)
+            assert binding is not None
+            assigned = assignment.add(partition, binding, begin)
+            if hooks.assigned(self._app, manager.group, partition, generation) is not None:
+                assigned.held = "rejected"
+            if assigned.held is not None or manager.is_quiet:
+                hold.append(partition)
+            assignment.start(assigned, generation)
+        consumer.assign({partition: begin.offset for partition, begin in begins.items()})
+        # A pause outlives its assignment in librdkafka: a partition that went while it was paused would never start.
+        consumer.resume([partition for partition in begins if partition not in hold])
+        if hold:
+            consumer.pause(hold)
+        pinned = {partition: begin.offset for partition, begin in begins.items() if begin.pinned}
+        if pinned and manager.group is not None:
+            error, _ = consumer.commit_now({partition: Commit(offset) for partition, offset in pinned.items()})
+            if error is not None:
+                raise error
+            for partition, offset in pinned.items():
+                assignment.owned[partition].committed = offset
+        if ignored := sum(begin.is_foreign for begin in begins.values()):
+            manager.observer.metadata_ignored(ignored)
+        manager.share_rates()
+        manager.observer.assigned(list(begins))
+
+    def _generation(self) -> int | None:
+        manager = self._manager
+        return manager.consumer.generation() if manager.group is not None else None
+
+    # -- partitions go -------------------------------------------------------------------------------
+
+    def drain_deadline(self) -> float:
+        """When a revoke gives up waiting: before the group would give up this member."""
+        settings = self._app.settings
+        return self._clock.monotonic() + min(settings.drain_timeout, 0.4 * settings.max_poll_interval)
+
+    def revoked(self, partitions: list[TopicPartition]) -> None:
+        """The group takes partitions away (or we leave): inside the client's callback."""
+        manager = self._manager
+        try:
+            ours = self.release(partitions, deadline=self.drain_deadline(), commit=True)
+            if ours:
+                hooks.call(self._app, "revoked", ours)
+        finally:
+            manager.consumer.unassign(partitions)
+            manager.membership.gave_up()
+
+    def lost(self, partitions: list[TopicPartition]) -> None:
+        """Somebody else may have these partitions already: cancel, commit nothing."""
+        manager = self._manager
+        try:
+            ours = self.release(partitions, deadline=self._clock.monotonic(), commit=False)
+            manager.observer.lost(ours)
+            hooks.call(self._app, "lost", ours)
+        finally:
+            manager.consumer.unassign(partitions)
+            manager.membership.gave_up()
+
+    def release(self, partitions: Sequence[TopicPartition], *, deadline: float, commit: bool) -> list[TopicPartition]:
+        """Give partitions up: drain them together until `deadline`, cancel the rest, commit; those that were ours.
+
+        The other partitions go on meanwhile: their results are read here.
+        """
+        manager = self._manager
+        assignment = manager.assignment
+        ours = [p for p in partitions if p in assignment.owned]
+        began = self._clock.monotonic()
+        assignment.close(ours)
+        while not assignment.is_ended(ours) and (left := deadline - self._clock.monotonic()) > 0:
+            manager.read(manager.mailbox.wait(min(left, _WAIT_SECONDS)))
+            now = self._clock.monotonic()
+            manager.fire(now)
+            if commit:
+                manager.commits.make_due(now)
+            assignment.admit_waiting()
+            if manager.stopping is not None:
+                deadline = min(deadline, manager.stopping.deadline)
+        manager.read(manager.mailbox.drain())
+        self._cancel(ours, "handler did not return in time" if commit else "partition lost while its handler ran")
+        manager.read(manager.mailbox.drain())
+        if commit:
+            manager.harvest(ours)
+            if (error := manager.commits.make(ours)) is not None:
+                manager.report("commit", f"the last commit before giving partitions up failed: {error}")
+        assignment.remove(ours)
+        manager.share_rates()
+        manager.commits.forget(ours, lost=not commit)
+        if ours:
+            manager.observer.revoked(ours, self._clock.monotonic() - began)
+        return ours
+
+    def _cancel(self, partitions: Sequence[TopicPartition], why: str) -> None:
+        manager = self._manager
+        running = manager.assignment.cancel(partitions)
+        if not running:
+            return
+        self.stopped_cleanly = False
+        for worker in running:
+            for call in reports.calls(worker) or [{}]:
+                log.error("%s, its message will be delivered again", why, extra={"event": "drain_timeout", **call})
+        end = self._clock.monotonic() + _CANCEL_SECONDS
+        while not manager.assignment.is_ended(partitions) and (left := end - self._clock.monotonic()) > 0:
+            manager.read(manager.mailbox.wait(left))
+
+    def drain(self, stop: Stop) -> None:
+        """A stop: take nothing more, keep polling (heartbeats and revokes go on), drain, commit, leave."""
+        manager = self._manager
+        assignment = manager.assignment
+        manager.be_quiet()
+        # what was cancelled in an earlier rebalance does not make this stop a forced one
+        self.stopped_cleanly = True
+        assignment.close(list(assignment.owned))
+        deadline = min(stop.deadline, self._clock.monotonic() + self._app.settings.drain_timeout)
+        while assignment.ending and self._clock.monotonic() < deadline:
+            # messages that were under way are dropped: not delivered, not committed, so they come again
+            manager.poll(0.0)
+            manager.read(manager.mailbox.wait(_POLLING_SECONDS))
+            manager.fire(self._clock.monotonic())
+            manager.commits.start_due(self._clock.monotonic())
+        # others that stop at the same time have set off a rebalance
+        manager.commits.make_patiently(max(deadline, self._clock.monotonic() + _LAST_COMMIT_SECONDS))
+        ours = self.release(list(assignment.owned), deadline=deadline, commit=True)
+        if ours:
+            hooks.call(self._app, "revoked", ours)
+        manager.membership.leave(for_good=stop.leave)
+
+    def abandon(self, error: Exception) -> None:
+        """The client is broken: nothing can be committed any more, so everything in hand will come again."""
+        manager = self._manager
+        assignment = manager.assignment
+        manager.observer.restarted("group", type(error).__name__)
+        owned = list(assignment.owned)
+        assignment.close(owned)
+        assignment.cancel(owned)
+        assignment.remove(owned)
+        manager.commits.forget(owned, lost=True)
+        self._reviving.clear()
+        manager.membership.failed(error)
+        if owned:
+            hooks.call(self._app, "lost", owned)
+
+    # -- one worker fails ----------------------------------------------------------------------------
+
+    def crashed(self, worker: PartitionWorker, error: BaseException, offset: int | None) -> None:
+        """A partition worker failed: a new one begins at its last unfinished offset, the others never notice.
+
+        Other calls of the same worker may still run: their results count, and nothing begins before they have ended.
+        """
+        manager = self._manager
+        assigned = manager.assignment.current(worker)
+        if assigned is None:
+            return
+        at = assigned.tracker.base if offset is None else offset
+        if at != assigned.crashes_at:
+            assigned.backoff.reset()
+        assigned.crashes_at = at
+        pause = assigned.backoff.next()
+        facts: dict[str, Any] = {
+            "topic": assigned.partition.topic,
+            "partition": assigned.partition.partition,
+            "offset": at,
+            "handler": worker.handler_name,
+        }
+        manager.consumer.pause([assigned.partition])
+        manager.assignment.ending.add(worker)
+        if assigned.backoff.failures > MOST_CRASHES:
+            assigned.held = "halted"
+            manager.observer.halted(assigned.partition, type(error).__name__)
+            log.error(
+                "partition halted: its worker failed again and again at the same offset",
+                exc_info=error,
+                extra={"event": "partition_halted", **facts},
+            )
+            self._reviving[worker] = (assigned, None)
+            return
+        assigned.held = "restarting"
+        manager.observer.restarted("partition", type(error).__name__)
+        log.error(
+            "partition worker failed and starts anew",
+            exc_info=error,
+            extra={"event": "partition_restart", "in_seconds": round(pause, 1), **facts},
+        )
+        self._reviving[worker] = (assigned, self._clock.monotonic() + pause)
+
+    def ended(self, worker: PartitionWorker) -> None:
+        """A closed worker has nothing running any more."""
+        self._manager.assignment.ended(worker)
+        reviving = self._reviving.pop(worker, None)
+        if reviving is not None:
+            assigned, due = reviving
+            if self._manager.assignment.owned.get(assigned.partition) is not assigned:
+                return
+            self._manager.assignment.restart(assigned)
+            if due is not None:
+                self._manager.at(due, lambda _: self._revive(assigned))
+
+    def _revive(self, assigned: Assigned) -> None:
+        manager = self._manager
+        if manager.assignment.owned.get(assigned.partition) is not assigned or assigned.worker is not None:
+            return
+        base = assigned.tracker.base
+        assigned.held = None
+        assigned.paused_at = None
+        manager.assignment.start(assigned, self._generation())
+        manager.consumer.seek(assigned.partition, base if base >= 0 else BEGINNING)
+        if not manager.is_quiet:
+            manager.consumer.resume([assigned.partition])
+
+    def renew(self, assigned: Assigned, base: int) -> None:
+        """The log goes on at another offset: a new worker begins there."""
+        self._manager.assignment.rebase(assigned, base)
+        self._manager.assignment.start(assigned, self._generation())

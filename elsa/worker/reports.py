@@ -1,0 +1,59 @@
+"""What handlers work on now, in words: for forced stops, `/statusz` and whoever else asks; any thread may call."""
+
+from __future__ import annotations
+
+import sys
+import time
+import traceback
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+    from elsa.worker.partition import PartitionWorker
+    from elsa.worker.turns import Turn
+
+
+def calls(worker: PartitionWorker, *, with_stacks: bool = True) -> list[dict[str, Any]]:
+    """The running calls of one partition worker, each with where it is, for how long, and its last heartbeat."""
+    found = []
+    for turn in worker.running():
+        raws = turn.running()
+        if not raws:
+            continue
+        task = worker.binding.task_of(raws[0])
+        offset = raws[0].offset()
+        call: dict[str, Any] = {
+            "handler": worker.handler_name if task is None else task.name,
+            "topic": worker.partition.topic,
+            "partition": worker.partition.partition,
+            "offset": offset,
+            "messages": len(raws),
+            "attempt": worker.attempts.get(offset, 0) + 1,
+            "seconds": round(time.perf_counter() - turn.since, 3),
+            "progress": worker.progress.get(offset),
+        }
+        if with_stacks:
+            call["stack"] = stack(turn)
+        found.append(call)
+    return found
+
+
+def stack(turn: Turn) -> str:
+    """Where a call stands."""
+    if turn.coroutine is not None:
+        frames = _awaited(turn.coroutine)
+        return "".join(
+            traceback.format_list([entry for frame in frames for entry in traceback.extract_stack(frame, 1)])
+        )
+    frame = sys._current_frames().get(turn.thread)
+    return "".join(traceback.format_stack(frame)) if frame is not None else ""
+
+
+def _awaited(coroutine: Any) -> list[FrameType]:
+    """The frames of a suspended coroutine and of what it awaits, outermost first."""
+    frames = []
+    while coroutine is not None and (frame := getattr(coroutine, "cr_frame", None)) is not None:
+        frames.append(frame)
+        coroutine = coroutine.cr_await
+    return frames

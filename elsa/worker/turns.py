@@ -1,0 +1,186 @@
+"""One go of an executor at a partition worker: which messages it runs, and what is known of them meanwhile.
+
+An executor gets a turn from `PartitionWorker.begin`, the delivery iterates over `messages()`, and the worker takes
+the results over in `settle`. A turn belongs to the thread (or task) that runs it; the worker's lock guards what
+the lanes give out; `done` is filled by the runner and emptied by whoever holds the lock.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from elsa.worker.executors import Executor
+    from elsa.worker.lanes import KeyedLanes
+    from elsa.worker.partition import PartitionWorker
+
+#: a turn ends after this many seconds or messages, so that results are known (and committed) early
+TURN_SECONDS = 0.02
+TURN_MESSAGES = 256
+
+_counter = time.perf_counter
+
+
+class Turn:
+    """Messages to be run by one executor, one at a time."""
+
+    __slots__ = (
+        "cancel",
+        "coroutine",
+        "counts",
+        "current",
+        "done",
+        "durations",
+        "executor",
+        "harvested",
+        "is_over",
+        "on_close",
+        "since",
+        "thread",
+        "worker",
+    )
+
+    def __init__(self, worker: PartitionWorker, executor: Executor) -> None:
+        self.worker = worker
+        self.executor = executor
+        #: what runs now, since when (time.perf_counter), and in which thread
+        self.current: Any = None
+        self.since = _counter()
+        self.thread = 0
+        #: interrupts the running call, where that is possible
+        self.cancel: Callable[[], None] | None = None
+        #: tells the running call, in a child process, that the partition goes
+        self.on_close: Callable[[], None] | None = None
+        #: of the event loop: what is suspended while the call waits
+        self.coroutine: Any = None
+        #: offsets that are finished and not reported to the group manager yet
+        self.done: deque[int] = deque()
+        #: how many of them were reported before the end of the turn
+        self.harvested = 0
+        #: seconds of each call, and how many came to which outcome other than ok
+        self.durations: list[float] = []
+        self.counts: dict[str, int] = {}
+        #: nothing more is to be run: the worker crashed, or this call was interrupted
+        self.is_over = False
+
+    @property
+    def size(self) -> int:
+        """How many messages it works on at once."""
+        return 1
+
+    def messages(self) -> Iterator[Any]:
+        """What to run, one after the other; ends when the worker closes or holds, or the turn has lasted enough."""
+        raise NotImplementedError
+
+    def running(self) -> Sequence[Any]:
+        """The messages of the call that runs now."""
+        current = self.current
+        return () if current is None else (current,)
+
+    def stop_lane(self) -> None:
+        """The message that was just run goes back to its lane: nothing behind it may run now."""
+        raise NotImplementedError
+
+
+class LifecycleTurn(Turn):
+    """`setup` or `teardown` of a class, run where its messages run."""
+
+    __slots__ = ("step",)
+
+    def __init__(self, worker: PartitionWorker, executor: Executor, step: Callable[[], Any]) -> None:
+        super().__init__(worker, executor)
+        self.step = step
+
+    def messages(self) -> Iterator[Any]:
+        return iter(())
+
+
+class SliceTurn(Turn):
+    """Consecutive messages of a partition that is one lane."""
+
+    __slots__ = ("_is_stopped", "_raws", "back")
+
+    def __init__(self, worker: PartitionWorker, executor: Executor, raws: Sequence[Any]) -> None:
+        super().__init__(worker, executor)
+        self._raws = raws
+        self._is_stopped = False
+        #: what goes back to the head of the lane: it has failed, or was not run
+        self.back: list[Any] = []
+
+    def messages(self) -> Iterator[Any]:
+        worker, begin = self.worker, self.since
+        for index, raw in enumerate(self._raws):
+            if worker.closed or worker.held or self._is_stopped or self.is_over or self.since - begin > TURN_SECONDS:
+                self.back += self._raws[index:]
+                break
+            self.current = raw
+            yield raw
+        self.current = None
+
+    def stop_lane(self) -> None:
+        self._is_stopped = True
+        self.back.append(self.current)
+
+
+class LaneTurn(Turn):
+    """Whatever is ready, one message at a time, so that nothing waits behind a slow one that it need not wait for."""
+
+    __slots__ = ("_first", "_lanes", "_stays")
+
+    def __init__(self, worker: PartitionWorker, executor: Executor, lanes: KeyedLanes, first: Any) -> None:
+        super().__init__(worker, executor)
+        self._lanes = lanes
+        self._first = first
+        self._stays = False
+
+    def messages(self) -> Iterator[Any]:
+        worker, lanes, begin, left = self.worker, self._lanes, self.since, TURN_MESSAGES
+        raw = None if worker.closed else self._first
+        while raw is not None:
+            self.current = raw
+            yield raw
+            left -= 1
+            # while nobody else waits for this place it need not be given back: results are harvested meanwhile
+            is_long = self.since - begin > TURN_SECONDS and self.executor.is_wanted
+            is_over = left == 0 or self.is_over or is_long
+            with worker.lock:
+                self.current = None
+                if worker.closed:
+                    return
+                if not self._stays:
+                    lanes.release(raw)
+                self._stays = False
+                goes_on = not is_over and worker.flows and lanes.is_ready(self.executor)
+                goes_on = goes_on and worker.allow(self.executor, 1) == 1
+                raw = lanes.next(self.executor) if goes_on else None
+
+    def stop_lane(self) -> None:
+        # it is parked with its key
+        self._stays = True
+
+
+class BatchTurn(Turn):
+    """Messages for one call of a batch handler."""
+
+    __slots__ = ("back", "raws")
+
+    def __init__(self, worker: PartitionWorker, executor: Executor, raws: Sequence[Any]) -> None:
+        super().__init__(worker, executor)
+        self.raws = raws
+        self.current = raws[0]
+        #: members that come again, by offset: at once (None), or not before a time of the monotonic clock
+        self.back: dict[int, float | None] = {}
+
+    @property
+    def size(self) -> int:
+        return len(self.raws)
+
+    def messages(self) -> Iterator[Any]:
+        return iter(self.raws)
+
+    def running(self) -> Sequence[Any]:
+        return self.raws if self.current is not None else ()

@@ -1,0 +1,364 @@
+"""`executor="process"`: calls run in child processes, and what kills a child fails the message it ran and no other.
+
+The handlers stand in a module of their own, because children import it.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import signal
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import elsa
+
+from .waiting import Log, stays, until
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+    from types import ModuleType
+
+    from elsa.testing.kafka import Topics
+
+pytestmark = pytest.mark.broker
+
+_JOBS = '''
+import json, os, signal, sys, time
+import elsa
+from msgspec import Struct
+
+class Job(Struct):
+    do: str
+    n: int = 0
+
+class Awkward(Exception):
+    """Cannot be made from its own text."""
+    def __init__(self, one, two):
+        super().__init__(f"{{one}} and {{two}}")
+
+class Local:
+    def __reduce__(self):
+        raise TypeError("this stays here")
+
+app = elsa.App({app!r}, brokers={brokers!r}, runtime_dir={runtime!r}, metadata_refresh=1.0, drain_timeout={drain})
+told = open({told!r}, "a", buffering=1)
+ballast = []
+
+if os.environ.get("JOBS_BROKEN") and os.getpid() != int(os.environ["JOBS_PARENT"]):
+    raise RuntimeError("no import today")
+
+@app.on_startup
+def started():
+    told.write(json.dumps(["startup", -1, os.getpid()]) + "\\n")
+
+def work(job, ctx):
+    told.write(json.dumps([job.do, job.n, os.getpid()]) + "\\n")
+    if job.do == "beat":
+        ctx.heartbeat({{"page": job.n}})
+        time.sleep(60)
+    elif job.do == "sleep":
+        time.sleep(60)
+    elif job.do == "polite":
+        while not ctx.is_stopping:
+            time.sleep(0.01)
+        told.write(json.dumps(["was told", job.n, os.getpid()]) + "\\n")
+    elif job.do == "exit":
+        os._exit(3)
+    elif job.do == "sys.exit":
+        sys.exit(4)
+    elif job.do == "kill":
+        os.kill(os.getpid(), signal.SIGKILL)
+    elif job.do == "awkward":
+        raise Awkward(1, 2)
+    elif job.do == "value":
+        raise ValueError("plain")
+    elif job.do == "memory":
+        raise MemoryError
+    elif job.do == "local":
+        return Local()
+    elif job.do == "eat":
+        ballast.append(b"x" * (40_000_000 + job.n))
+    elif job.do == "defer":
+        return elsa.DEFER
+    elif job.do == "send":
+        ctx.send({topic!r} + ".out", {{"n": job.n}})
+    elif job.do == "send too much":
+        ctx.send({topic!r} + ".out", "x" * 20_000_000)
+    elif job.do == "where":
+        current = elsa.current()
+        assert (current.topic, current.key, current.attempt) == ({topic!r}, b"k", 1)
+        assert dict(current.headers)["h"] == b"1"
+
+@app.handler({topic!r}, executor="process", ordering={ordering!r}{options})
+def handle(job: Job, ctx: elsa.Context):
+    return work(job, ctx)
+'''
+
+_BATCH = """
+
+@app.handler({topic!r} + ".batch", executor="process", batch=10, batch_wait=0.2, retry=None)
+def handle_batch(jobs: list[Job], ctx: elsa.Context):
+    for index, job in enumerate(jobs):
+        if job.do == "blame":
+            raise elsa.BatchError(index, ValueError("this one"))
+        told.write(json.dumps([job.do, job.n, os.getpid()]) + "\\n")
+"""
+
+
+class Jobs:
+    """The module of the handlers, and what its calls have written down."""
+
+    def __init__(self, module: ModuleType, name: str, told: Path, log: Log) -> None:
+        self.app: elsa.App = module.app
+        self.name = name
+        self._told = told
+        self._log = log
+
+    def send(self, *jobs: tuple[str, int], **options: Any) -> None:
+        records = [elsa.Record(json.dumps({"do": do, "n": n}), **options) for do, n in jobs]
+        self.app.produce(self.name, records)
+
+    def told(self, *kinds: str) -> list[tuple[str, int, int]]:
+        lines = [json.loads(line) for line in self._told.read_text().splitlines() if line.endswith("]")]
+        return [(do, n, pid) for do, n, pid in lines if not kinds or do in kinds]
+
+    def wait_told(self, count: int, *kinds: str) -> list[tuple[str, int, int]]:
+        until(lambda: len(self.told(*kinds)) >= count, f"{count} of {kinds}")
+        return self.told(*kinds)
+
+    def dead(self, count: int) -> list[Any]:
+        return self._log.wait_for(f"{self.name}.{self.app.name}.dlq", count)
+
+    def committed(self, offset: int) -> None:
+        self._log.wait_committed(self.app.name, self.name, offset)
+
+
+@pytest.fixture
+def jobs(  # noqa: PLR0917 - fixtures
+    brokers: str,
+    topic: Topics,
+    log: Log,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    make_app: Callable[..., elsa.App],
+) -> Iterator[Callable[..., Jobs]]:
+    """`jobs(**options)` declares the handler with these options; its App is not started yet."""
+    monkeypatch.syspath_prepend(str(tmp_path))
+    made: list[Jobs] = []
+
+    def make(options: str = "", *, ordering: str = "none", drain: float = 10.0, extra: str = "") -> Jobs:
+        name = topic(1)
+        unique = name.rpartition("-")[2]
+        told = tmp_path / "told"
+        told.touch()
+        # cleans up topics and groups
+        place_holder = make_app()
+        place_holder.stop(0)
+        facts = {
+            "app": place_holder.name,
+            "brokers": brokers,
+            "runtime": str(tmp_path),
+            "drain": drain,
+            "told": str(told),
+            "topic": name,
+            "ordering": ordering,
+            "options": f", {options}" if options else "",
+        }
+        (tmp_path / f"jobs_{unique}.py").write_text((_JOBS + extra).format(**facts))
+        module = importlib.import_module(f"jobs_{unique}")
+        made.append(Jobs(module, name, told, log))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.app.stop(5)
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def test_calls_run_in_children_that_end_with_the_worker(jobs: Callable[..., Jobs]) -> None:
+    found = jobs("concurrency=2")
+    found.send(("where", 0), key="k", headers={"h": "1"})
+    found.send(*(("nothing", n) for n in range(1, 20)))
+    with found.app:
+        found.committed(20)
+
+    calls = found.told("where", "nothing")
+    assert sorted(n for _, n, _ in calls) == list(range(20))
+    pids = {pid for *_, pid in calls}
+    assert os.getpid() not in pids
+    assert len(pids) <= 2
+    # hooks prepare every process that runs handlers
+    assert {pid for *_, pid in found.told("startup")} >= pids
+    assert not any(_alive(pid) for pid in pids)
+
+
+def test_what_kills_a_child_fails_its_own_message_only(jobs: Callable[..., Jobs]) -> None:
+    found = jobs("concurrency=2, retry=elsa.Retry(max_attempts=2, base=0)")
+    fatal = ["exit", "sys.exit", "kill", "memory"]
+    found.send(*(("nothing", n) for n in range(20)))
+    found.send(*((do, n) for n, do in enumerate(fatal)))
+    found.send(*(("nothing", n) for n in range(20, 40)))
+    with found.app:
+        dead = found.dead(4)
+        found.committed(44)
+
+    assert sorted(n for _, n, _ in found.told("nothing")) == list(range(40))
+    assert {do: len(found.told(do)) for do in fatal} == dict.fromkeys(fatal, 2)
+    texts = {json.loads(letter.value)["do"]: letter.header("elsa-error-message").decode() for letter in dead}
+    assert "ended with exit code 3" in texts["exit"]
+    assert "ended with exit code 4" in texts["sys.exit"]
+    assert "was killed by SIGKILL" in texts["kill"]
+    assert "memory runs out" in texts["kill"]
+    assert all(letter.header("elsa-error-type") == b"elsa.errors.ChildEnded" for letter in dead)
+
+
+def test_a_call_over_its_time_is_killed_and_follows_its_policy(jobs: Callable[..., Jobs]) -> None:
+    found = jobs("concurrency=2, timeout=0.5, retry=elsa.Retry(max_attempts=2, base=0)")
+    found.send(("sleep", 1), *(("nothing", n) for n in range(10)))
+    with found.app:
+        (letter,) = found.dead(1)
+        found.committed(11)
+
+    assert letter.header("elsa-reason") == b"timeout"
+    assert "ran longer than 0.5 s" in letter.header("elsa-error-message").decode()
+    calls = found.told("sleep")
+    assert len(calls) == len({pid for *_, pid in calls}) == 2
+    assert len(found.told("nothing")) == 10
+
+
+def test_children_are_replaced_after_so_many_calls(jobs: Callable[..., Jobs]) -> None:
+    found = jobs("concurrency=1, max_tasks_per_child=3")
+    found.send(*(("nothing", n) for n in range(9)))
+    with found.app:
+        found.committed(9)
+
+    pids = [pid for *_, pid in found.told("nothing")]
+    assert [pids.count(pid) for pid in dict.fromkeys(pids)] == [3, 3, 3]
+
+
+def test_children_are_replaced_when_they_have_grown(jobs: Callable[..., Jobs]) -> None:
+    found = jobs('concurrency=1, max_memory_per_child="180MB"')
+    found.send(*(("eat", n) for n in range(8)))
+    with found.app:
+        found.committed(8)
+
+    assert 2 <= len({pid for *_, pid in found.told("eat")}) <= 4
+
+
+def test_errors_come_back_as_what_they_were(jobs: Callable[..., Jobs]) -> None:
+    """Also those that cannot be pickled; the policy sees the class where there is one."""
+    found = jobs("retry=elsa.Retry(max_attempts=3, base=0, ignore=(ValueError,))")
+    found.send(("value", 1), ("awkward", 2), ("local", 3), ("defer", 4))
+    found.app.produce(found.name, "{")
+    with found.app:
+        dead = {letter.offset: letter for letter in found.dead(5)}
+        found.committed(5)
+
+    by_offset = {int(letter.header("elsa-origin").rpartition(b":")[2]): letter for letter in dead.values()}
+    kinds = {offset: letter.header("elsa-error-type").decode() for offset, letter in by_offset.items()}
+    assert kinds[0] == "builtins.ValueError"
+    assert kinds[1].endswith(".Awkward")
+    assert by_offset[1].header("elsa-error-message") == b"1 and 2"
+    assert b"in work" in by_offset[0].header("elsa-traceback")
+    assert (
+        "returned a Local that cannot be handed to another process"
+        in by_offset[2].header("elsa-error-message").decode()
+    )
+    assert "returned DEFER from a child process" in by_offset[3].header("elsa-error-message").decode()
+    assert by_offset[4].header("elsa-reason") == b"decode"
+    assert [len(found.told(do)) for do in ("value", "awkward")] == [1, 3]
+
+
+def test_what_a_call_sends_is_confirmed_before_its_message_is_done(jobs: Callable[..., Jobs], log: Log) -> None:
+    found = jobs("concurrency=2, retry=elsa.Retry(max_attempts=1)")
+    found.app.topics.create(f"{found.name}.out", partitions=1)
+    found.send(*(("send", n) for n in range(10)), ("send too much", 99))
+    with found.app:
+        (letter,) = found.dead(1)
+        found.committed(11)
+
+    assert json.loads(letter.value)["n"] == 99
+    assert b"MessageTooLarge" in letter.header("elsa-error-type")
+    assert sorted(json.loads(one.value or b"")["n"] for one in log.read(f"{found.name}.out")) == list(range(10))
+
+
+def test_a_heartbeat_shows_how_far_a_call_is(jobs: Callable[..., Jobs]) -> None:
+    found = jobs(drain=0.2)
+    found.send(("beat", 7))
+    found.app.start()
+    try:
+        (call,) = until(
+            lambda: [one for one in found.app._runtime.running() if one["progress"]], "the call tells its progress"
+        )
+        assert (call["offset"], call["attempt"], call["progress"]) == (0, 1, {"page": 7})
+    finally:
+        found.app.stop(3)
+
+
+def test_a_stop_is_told_to_the_call_which_may_end_well(jobs: Callable[..., Jobs], log: Log) -> None:
+    found = jobs()
+    found.send(("polite", 1))
+    with found.app:
+        found.wait_told(1, "polite")
+
+    assert len(found.told("was told")) == 1
+    assert log.committed(found.app.name, found.name) == 1
+
+
+def test_a_call_that_does_not_end_is_killed_at_the_deadline_and_comes_again(
+    jobs: Callable[..., Jobs], log: Log
+) -> None:
+    found = jobs(drain=0.5)
+    found.send(("sleep", 1))
+    found.app.start()
+    ((*_, pid),) = found.wait_told(1, "sleep")
+    found.app.stop(5)
+
+    assert not _alive(pid)
+    assert log.committed(found.app.name, found.name) in (None, 0)
+    assert log.partitions(f"{found.name}.{found.app.name}.dlq") == 0
+
+
+def test_a_module_that_cannot_be_imported_there_halts_the_partition_and_loses_nothing(
+    jobs: Callable[..., Jobs], log: Log, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("JOBS_PARENT", str(os.getpid()))
+    found = jobs()
+    monkeypatch.setenv("JOBS_BROKEN", "1")
+    found.send(("nothing", 1))
+    with found.app:
+        until(lambda: "no import today" in caplog.text, "the child's error is shown")
+        stays(lambda: log.partitions(f"{found.name}.{found.app.name}.dlq") == 0, 0.5, "no dead letter")
+        monkeypatch.delenv("JOBS_BROKEN")
+        found.committed(1)
+
+
+def test_a_batch_is_one_call_and_its_members_have_their_own_fates(jobs: Callable[..., Jobs], log: Log) -> None:
+    found = jobs(extra=_BATCH)
+    name = f"{found.name}.batch"
+    found.app.topics.create(name, partitions=1)
+    bodies = [json.dumps({"do": do, "n": n}) for n, do in enumerate(["one", "two", "blame", "four"])]
+    found.app.produce(name, [*bodies[:1], "{", *bodies[1:]])
+    with found.app:
+        dead = log.wait_for(f"{name}.{found.app.name}.dlq", 2)
+        log.wait_committed(found.app.name, name, 5)
+
+    assert sorted(letter.header("elsa-reason") or b"" for letter in dead) == [b"decode", b"exhausted"]
+    assert [do for do, *_ in found.told("one", "two", "four")] == ["one", "two", "four"]
+
+
+def test_signals_that_end_a_child_are_named() -> None:
+    from elsa.worker.child import how_it_ended
+
+    assert how_it_ended(-signal.SIGKILL) == "was killed by SIGKILL"

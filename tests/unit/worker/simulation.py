@@ -1,0 +1,376 @@
+"""A group manager without its threads, a broker in a few dicts, and a clock: everything happens when a test says so.
+
+The engine's code is the real one: group manager, trackers, lanes, deliveries, commits. Handlers are coroutines that
+stop inside each call until the test says how it ends.
+"""
+
+from __future__ import annotations
+
+import types
+from collections import defaultdict
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import elsa
+from elsa.kafka.consumer import BEGINNING, Committed
+from elsa.message import TopicPartition
+from elsa.registry import route
+from elsa.testing.clock import FakeClock
+from elsa.worker import progress, starts
+from elsa.worker.budget import Budget
+from elsa.worker.group import GroupManager, Surroundings
+from elsa.worker.mailbox import Mailbox, Stop
+from elsa.worker.pace import Paces
+
+from .conftest import Raw
+from .parts import Place
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+
+    from elsa.kafka.consumer import Commit
+    from elsa.worker.partition import PartitionWorker
+    from elsa.worker.turns import Turn
+
+TOPIC, GROUP = "t", "g"
+
+
+@types.coroutine
+def pause(body: int) -> Generator[int, Any, Any]:
+    """Give the call to the test, and get its end from it."""
+    return (yield body)
+
+
+class Broker:
+    """Logs, commits, and nothing else; `done` is what handlers have really finished."""
+
+    def __init__(self, partitions: int) -> None:
+        self.logs: dict[TopicPartition, list[Raw]] = {TopicPartition(TOPIC, n): [] for n in range(partitions)}
+        self.commits: dict[TopicPartition, Committed] = {}
+        self.done: dict[TopicPartition, set[int]] = defaultdict(set)
+        self._numbers = 0
+
+    def produce(self, partition: int, key: bytes | None, *, gap: int = 0) -> int:
+        """A message, behind offsets that the log does not have; returns its body."""
+        where = TopicPartition(TOPIC, partition)
+        log = self.logs[where]
+        offset = (log[-1].offset() + 1 if log else 0) + gap
+        self._numbers += 1
+        log.append(Raw(offset, b"%d" % self._numbers, topic=TOPIC, partition=partition, key=key))
+        return self._numbers
+
+    def commit(self, commits: Mapping[TopicPartition, Commit]) -> None:
+        for where, commit in commits.items():
+            self.commits[where] = Committed(commit.offset, commit.metadata)
+            self.check(where)
+
+    def check(self, where: TopicPartition) -> None:
+        """What is committed was done, and what its metadata says is done was done; offsets never go back."""
+        commit, done = self.commits[where], self.done[where]
+        assert len(commit.metadata) <= progress.MOST_BYTES
+        for raw in self.logs[where]:
+            if raw.offset() < commit.offset or self.says_done(where, raw.offset()):
+                assert raw.offset() in done, f"{where} offset {raw.offset()} is committed and was never handled"
+
+    def says_done(self, where: TopicPartition, offset: int) -> bool:
+        """Whether a new owner is told not to run this."""
+        commit = self.commits.get(where)
+        if commit is None:
+            return False
+        restored = progress.decode(commit.metadata, commit.offset)
+        return offset < commit.offset or (restored is not None and restored.is_done(offset))
+
+    def is_all_done(self) -> bool:
+        return all(raw.offset() in self.done[where] for where, log in self.logs.items() for raw in log)
+
+    def is_all_committed(self) -> bool:
+        return all(self.says_done(where, raw.offset()) for where, log in self.logs.items() for raw in log)
+
+
+class ScriptedConsumer:
+    """One member's client: polls give what the test has prepared, callbacks run inside of them."""
+
+    def __init__(self, broker: Broker) -> None:
+        self._broker = broker
+        self.positions: dict[TopicPartition, int] = {}
+        self.paused: set[TopicPartition] = set()
+        self.callbacks: list[Callable[[], None]] = []
+        #: how many messages one poll gives at most
+        self.most = 3
+        #: commits that are under way, and how the next ones end
+        self.under_way: list[dict[TopicPartition, Commit]] = []
+        self.answers: list[bool] = []
+        self.on_commit: Callable[[Any, bool, list[TopicPartition]], None]
+        self.is_closed = False
+
+    def poll(self, _: float) -> list[Any]:
+        callbacks, self.callbacks = self.callbacks, []
+        for callback in callbacks:
+            callback()
+        self._answer()
+        found: list[Raw] = []
+        for where, position in self.positions.items():
+            if where in self.paused:
+                continue
+            rest = [raw for raw in self._broker.logs[where] if raw.offset() >= position]
+            part = rest[: self.most - len(found)]
+            found += part
+            if part:
+                self.positions[where] = part[-1].offset() + 1
+        return found
+
+    def _answer(self) -> None:
+        under_way, self.under_way = self.under_way, []
+        for commits in under_way:
+            if self.answers.pop(0) if self.answers else True:
+                self._broker.commit(commits)
+                self.on_commit(None, False, list(commits))
+            else:
+                self.on_commit(elsa.errors.KafkaError("refused"), True, list(commits))
+
+    def commit(self, commits: Mapping[TopicPartition, Commit]) -> None:
+        self.under_way.append(dict(commits))
+
+    def commit_now(self, commits: Mapping[TopicPartition, Commit]) -> tuple[Exception | None, bool]:
+        if self.answers.pop(0) if self.answers else True:
+            self._broker.commit(commits)
+            return None, False
+        return elsa.errors.KafkaError("refused"), True
+
+    def committed(self, partitions: Iterable[TopicPartition], _: float) -> dict[TopicPartition, Committed | None]:
+        return {one: self._broker.commits.get(one) for one in partitions}
+
+    def assign(self, offsets: Mapping[TopicPartition, int]) -> None:
+        for where, offset in offsets.items():
+            self.seek(where, offset)
+
+    def seek(self, where: TopicPartition, offset: int) -> None:
+        self.positions[where] = 0 if offset == BEGINNING else offset
+
+    def unassign(self, partitions: Iterable[TopicPartition]) -> None:
+        for where in partitions:
+            self.positions.pop(where, None)
+
+    def assigned(self) -> list[TopicPartition]:
+        return list(self.positions)
+
+    def pause(self, partitions: Iterable[TopicPartition]) -> None:
+        self.paused |= set(partitions)
+
+    def resume(self, partitions: Iterable[TopicPartition]) -> None:
+        self.paused -= set(partitions)
+
+    def unsubscribe(self) -> None:
+        """What is left is revoked with the next poll."""
+
+    def generation(self) -> int:
+        return 1
+
+    def cached_watermarks(self, where: TopicPartition) -> tuple[int, int]:
+        return 0, len(self._broker.logs[where])
+
+    def close(self) -> None:
+        self.is_closed = True
+
+
+@dataclass(eq=False)
+class Call:
+    """A handler call that is under way."""
+
+    turn: Turn
+    coroutine: Any
+    body: int
+    raw: Any
+
+    @property
+    def worker(self) -> PartitionWorker:
+        return self.turn.worker
+
+
+class Waiting(Mailbox):
+    """A mailbox whose owner waits for nothing real: meanwhile calls end, or time passes."""
+
+    def __init__(self, member: Member) -> None:
+        super().__init__()
+        self._member = member
+
+    def wait(self, timeout: float) -> list[Any]:
+        self._member.while_waiting(timeout)
+        return self.drain()
+
+
+@dataclass(eq=False)
+class Member:
+    """One worker process: its group manager and its calls. `policy` says what happens while the manager waits."""
+
+    broker: Broker
+    ordering: str = "key"
+    retry: elsa.Retry = field(default_factory=lambda: elsa.Retry(max_attempts=3, base=1, jitter=False))
+    options: Mapping[str, Any] = field(default_factory=dict)
+    policy: Callable[[Member], str] = lambda _: "finish"
+    name: str = "simulated"
+
+    def __post_init__(self) -> None:
+        self.clock = FakeClock()
+        self.app = elsa.App(self.name, commit_interval=1.0, drain_timeout=5.0, stop_timeout=10.0)
+        self.calls: list[Call] = []
+        #: (partition, offset) of every start, in order
+        self.started: list[tuple[TopicPartition, int]] = []
+        self.place = Place(limit=4)
+
+        @self.app.handler(TOPIC, group=GROUP, ordering=self.ordering, retry=self.retry, **self.options)
+        async def handle(body: int) -> Any:
+            end = await pause(body)
+            if isinstance(end, BaseException):
+                raise end
+            return end
+
+        around = Surroundings(
+            app=self.app,
+            executors=self,  # type: ignore[arg-type]  # a stand-in
+            settlement=self,  # type: ignore[arg-type]  # a stand-in
+            budget=Budget(messages=1_000, size=10**6),
+            clock=self.clock,
+            fail=self._failed,
+            paces=Paces(self.clock),
+        )
+        self.manager = GroupManager(GROUP, self.app.registry.bindings(), around)
+        mailbox = Waiting(self)
+        self.manager.mailbox = mailbox
+        self.manager.assignment._post = mailbox.put
+        self.consumer = ScriptedConsumer(self.broker)
+        self.consumer.on_commit = self.manager.commits.answered
+        self.manager.consumer = self.consumer  # type: ignore[assignment]  # a stand-in
+        self.manager._has_client = True
+        self.manager.is_ready = True
+        self.manager.membership.leave = self._leave  # type: ignore[method-assign]  # nobody to leave
+        self.failures: list[str] = []
+
+    # -- as executors and settlement
+
+    def of(self, _: Any) -> Place:
+        return self.place
+
+    def dead_letter(self, worker: PartitionWorker, raw: Any, _: Any, settled: Callable[[Any], None]) -> None:
+        self.broker.done[worker.partition].add(raw.offset())
+        settled(raw)
+
+    def hurry(self, _: PartitionWorker) -> None:
+        """No copy waits here."""
+
+    def _failed(self, text: str) -> None:
+        self.failures.append(text)
+
+    def _leave(self, *, for_good: bool) -> None:
+        """Nobody else is told."""
+
+    # -- what a test can do
+
+    def turn(self) -> None:
+        """One round of the manager's loop; time passes a little, so that it does everything that is due."""
+        self.clock.advance(0.11)
+        self.manager.turn()
+
+    def rebalance(self, *, assign: Sequence[int] = (), revoke: Sequence[int] = (), lost: Sequence[int] = ()) -> None:
+        """Let the next poll call back."""
+        manager = self.manager
+
+        def call(callback: Callable[[list[TopicPartition]], None], numbers: Sequence[int]) -> None:
+            partitions = [TopicPartition(TOPIC, number) for number in numbers]
+            self.consumer.callbacks.append(lambda: manager.guarded(callback)(partitions))
+
+        if revoke:
+            call(manager.handover.revoked, revoke)
+        if lost:
+            call(manager.handover.lost, lost)
+        if assign:
+            call(self._assigned, assign)
+
+    def _assigned(self, partitions: list[TopicPartition]) -> None:
+        fresh = {p: b for p in partitions if (b := route(self.manager.bindings, p.topic)) is not None}
+        self.manager.handover.take(starts.resolve(self.manager.consumer, fresh, GROUP))
+
+    @property
+    def owned(self) -> list[int]:
+        return [where.partition for where in self.manager.assignment.owned]
+
+    def begin(self) -> bool:
+        """Let an executor take one turn, if there is a place and something to run."""
+        if len(self.calls) >= self.place.limit or not self.place.waiting:
+            return False
+        worker = next(iter(self.place.waiting))
+        self.place.waiting.pop(worker)
+        turn = worker.begin(self.place)
+        if turn is None:
+            return False
+        if worker.is_ready(self.place):
+            self.place.submit(worker)
+        self._go(turn, worker.run(turn), None)
+        return True
+
+    def _go(self, turn: Turn, coroutine: Any, value: Any) -> None:
+        """Run a turn up to its next call, or to its end."""
+        try:
+            body = coroutine.send(value)
+        except StopIteration:
+            if turn.worker.settle(turn):
+                self.place.submit(turn.worker)
+            return
+        raw = turn.current
+        self._check_start(turn, raw)
+        self.started.append((turn.worker.partition, raw.offset()))
+        self.calls.append(Call(turn, coroutine, body, raw))
+
+    def _check_start(self, turn: Turn, raw: Any) -> None:
+        """The same key never runs twice at once; with one lane nothing does."""
+        worker = turn.worker
+        assigned = self.manager.assignment.owned.get(worker.partition)
+        is_ours = assigned is not None and assigned.worker is worker
+        assert is_ours, f"{worker.partition} offset {raw.offset()} began after its partition was given up"
+        for call in self.calls:
+            if call.worker is not worker or worker.closed:
+                continue
+            is_same_lane = self.ordering == "partition" or (
+                self.ordering == "key" and raw.key() is not None and call.raw.key() == raw.key()
+            )
+            assert not is_same_lane, f"{worker.partition} offset {raw.offset()} began beside {call.raw.offset()}"
+
+    def finish(self, index: int = 0, end: Any = None) -> None:
+        """Let a call end: with a value, or by raising `end`."""
+        call = self.calls.pop(index % len(self.calls))
+        if not isinstance(end, BaseException) or isinstance(end, elsa.Skip):
+            self.broker.done[call.worker.partition].add(call.raw.offset())
+        self._go(call.turn, call.coroutine, end)
+
+    def while_waiting(self, timeout: float) -> None:
+        """The manager waits: somebody finishes, or time passes until its deadline."""
+        if self.calls and self.policy(self) == "finish":
+            self.finish()
+        else:
+            self.clock.advance(max(timeout, 0.05))
+            # what waits for nothing but the deadline need not take real time
+            self.clock.advance(1.0 if self.calls else 0.0)
+
+    def stop(self) -> None:
+        """An orderly stop, to its end."""
+        self.manager.stopping = Stop(self.clock.monotonic() + 10.0, leave=True)
+        self.manager.handover.drain(self.manager.stopping)
+
+    def end(self) -> None:
+        """The process is gone, whatever it was doing."""
+        for call in self.calls:
+            call.coroutine.close()
+        self.calls.clear()
+        self.app.stop()
+
+    def run_dry(self, *, rounds: int = 2_000) -> None:
+        """Let everything that can happen happen, all of it well."""
+        for _ in range(rounds):
+            self.turn()
+            while self.begin():
+                pass
+            while self.calls:
+                self.finish()
+            if self.broker.is_all_committed():
+                return
+        raise AssertionError(f"stuck: {self.broker.commits}, {self.place.waiting}, {self.manager.assignment.owned}")
