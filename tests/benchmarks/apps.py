@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import sys
@@ -15,7 +16,7 @@ import msgspec
 from msgspec import Struct
 
 import elsa
-from tests.benchmarks.marks import Journal, Tally
+from tests.benchmarks.marks import Journal, Spans, Tally
 from tests.benchmarks.streams import body, key_of
 
 
@@ -50,6 +51,40 @@ elif _shape == "count-async":
     @app.handler(_topic)
     async def count_async(order: Order) -> None:
         mark(order.id)
+
+elif _shape == "count-key":
+    tally = Tally(_count, _file, beside=os.getppid())
+    mark = tally.mark
+
+    @app.handler(_topic, ordering="key", concurrency=100)
+    def count_key(order: Order) -> None:
+        mark(order.id)
+
+elif _shape == "count-key-async":
+    tally = Tally(_count, _file, beside=os.getppid())
+    mark = tally.mark
+
+    @app.handler(_topic, ordering="key", concurrency=100)
+    async def count_key_async(order: Order) -> None:
+        mark(order.id)
+
+elif _shape == "io":
+    spans = Spans(_count, _file, key_of, beside=os.getppid())
+
+    @app.handler(_topic, ordering="key", concurrency=500)
+    async def wait_async(order: Order) -> None:
+        begun = spans.begin()
+        await asyncio.sleep(0.01)
+        spans.end(order.id, begun)
+
+elif _shape == "io-threads":
+    spans = Spans(_count, _file, key_of, beside=os.getppid())
+
+    @app.handler(_topic, ordering="key", concurrency=100)
+    def wait(order: Order) -> None:
+        begun = spans.begin()
+        time.sleep(0.01)
+        spans.end(order.id, begun)
 
 elif _shape == "journal":
     journal = Journal(_file)

@@ -15,10 +15,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
+from tests.benchmarks.marks import read_count
 from tests.benchmarks.measure import tree
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+
+    from tests.benchmarks.marks import Count
 
 _ROOT = Path(__file__).parents[2]
 
@@ -147,6 +150,15 @@ class Bench:
 
     def _start(self, command: list[str], env: Mapping[str, str]) -> Program:
         return Program(command, env, self.folder / f"{self.name('program')}.log")
+
+
+def counted(program: Program, file: Path, seconds: float) -> Count:
+    """The Count that a program writes when it has handled everything; raises when a promise was broken."""
+    program.wait_for(file.exists, seconds, "all messages are handled")
+    count = read_count(file)
+    if count.missing or count.out_of_order:
+        raise AssertionError(f"{count.missing} messages were missing, {count.out_of_order} out of order")
+    return count
 
 
 def free_port() -> int:

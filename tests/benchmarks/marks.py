@@ -89,11 +89,64 @@ class Tally:
             missing=self._expected - len(set(self._seen)),
             out_of_order=out_of_order,
         )
-        # renamed into place: whoever sees the file sees all of it
-        half = self._path.with_suffix(".half")
-        half.write_text(json.dumps(asdict(count)))
-        half.rename(self._path)
+        write_count(self._path, count)
         self.done.set()
+
+
+class Spans:
+    """Begin and end of every call; writes a Count at the last of them.
+
+    `out_of_order` counts the messages that began before the one before them of the same key had ended. Safe from
+    any number of threads. `key` tells the key of a number.
+    """
+
+    def __init__(self, expected: int, path: Path, key: Callable[[int], int], *, beside: int | None = None) -> None:
+        self._expected = expected
+        self._path = path
+        self._key = key
+        self._beside = beside
+        self._spans: list[tuple[int, float, float]] = []
+        self._cpu = 0.0
+
+    def begin(self) -> float:
+        """A call begins."""
+        if not self._cpu:
+            self._cpu = self._seconds()
+        return time.monotonic()
+
+    def end(self, number: int, begun: float) -> None:
+        """A call ends."""
+        spans = self._spans
+        spans.append((number, begun, time.monotonic()))
+        if len(spans) == self._expected:
+            self._finish()
+
+    def _seconds(self) -> float:
+        return time.process_time() + (process_seconds(self._beside) if self._beside else 0.0)
+
+    def _finish(self) -> None:
+        ended: dict[int, float] = {}
+        out_of_order = 0
+        for number, begun, end in sorted(self._spans):
+            key = self._key(number)
+            out_of_order += ended.get(key, 0.0) > begun
+            ended[key] = end
+        count = Count(
+            messages=self._expected,
+            first=min(begun for _, begun, _ in self._spans),
+            last=max(end for _, _, end in self._spans),
+            cpu_seconds=self._seconds() - self._cpu,
+            missing=self._expected - len({number for number, _, _ in self._spans}),
+            out_of_order=out_of_order,
+        )
+        write_count(self._path, count)
+
+
+def write_count(path: Path, count: Count) -> None:
+    """Renamed into place: whoever sees the file sees all of it."""
+    half = path.with_suffix(".half")
+    half.write_text(json.dumps(asdict(count)))
+    half.rename(path)
 
 
 def read_count(path: Path) -> Count:

@@ -5,6 +5,7 @@ Started by processes.py as `python -m tests.benchmarks.rawloop SHAPE` with the s
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer
 
-from tests.benchmarks.marks import Journal, Tally
+from tests.benchmarks.marks import Journal, Spans, Tally
 from tests.benchmarks.streams import body, key_of
 
 if TYPE_CHECKING:
@@ -53,6 +54,33 @@ def count() -> None:
         for message in batch:
             mark(json.loads(value_of(message))["id"])
         if batch:
+            client.commit(asynchronous=False)
+    client.close()
+
+
+def io() -> None:
+    """consume(1000), the keys of a batch at the same time on an event loop, a synchronous commit per batch."""
+    client = consumer()
+    spans = Spans(COUNT, FILE, key_of)
+
+    async def in_order(numbers: list[int]) -> None:
+        for number in numbers:
+            begun = spans.begin()
+            await asyncio.sleep(0.01)
+            spans.end(number, begun)
+
+    async def all_keys(batch: list[Message]) -> None:
+        keys: dict[bytes, list[int]] = {}
+        for message in batch:
+            key = message.key()
+            assert key is not None
+            keys.setdefault(key, []).append(json.loads(value_of(message))["id"])
+        await asyncio.gather(*(in_order(numbers) for numbers in keys.values()))
+
+    while not FILE.exists():
+        batch = client.consume(1000, 0.1)
+        if batch:
+            asyncio.run(all_keys(batch))
             client.commit(asynchronous=False)
     client.close()
 
@@ -126,7 +154,7 @@ def _poll_until_told(client: Consumer, handle: Callable[[dict[str, Any]], object
     client.close()
 
 
-SHAPES = {"count": count, "journal": journal, "slow": slow, "publish": publish}
+SHAPES = {"count": count, "io": io, "journal": journal, "slow": slow, "publish": publish}
 
 if __name__ == "__main__":
     SHAPES[sys.argv[1]]()

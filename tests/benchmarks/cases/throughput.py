@@ -26,13 +26,28 @@ def run(bench: Bench) -> list[Row]:
     cpu = Row("throughput", "sync handler, CPU per 100,000", "s", target=at_most)
     slow_rate = Row("throughput", "async handler", "messages/s", target=Target("ratio", "at least", 0.4))
     slow_cpu = Row("throughput", "async handler, CPU per 100,000", "s")
+    keys = Row(
+        "throughput",
+        'sync, ordering="key", concurrency=100',
+        "messages/s",
+        target=Target("ratio", "at least", 0.5),
+    )
+    keys_async = Row("throughput", 'async, ordering="key", concurrency=100', "messages/s")
     inner_rate = Row("throughput", "sync handler, App in a program", "messages/s")
     for turn in range(bench.repeats):
         raw = _raw(bench, topic, messages)
         sync = _worker(bench, topic, messages, "count")
         loop = _worker(bench, topic, messages, "count-async")
+        by_key = _worker(bench, topic, messages, "count-key")
+        by_key_async = _worker(bench, topic, messages, "count-key-async")
         inner = _embedded(bench, topic, messages)
-        for row, count in ((rate, sync), (slow_rate, loop), (inner_rate, inner)):
+        for row, count in (
+            (rate, sync),
+            (slow_rate, loop),
+            (keys, by_key),
+            (keys_async, by_key_async),
+            (inner_rate, inner),
+        ):
             row.raw.append(raw.rate)
             row.elsa.append(count.rate)
         for row, count in ((cpu, sync), (slow_cpu, loop)):
@@ -40,9 +55,10 @@ def run(bench: Bench) -> list[Row]:
             row.elsa.append(count.cpu_per_100k)
         bench.say(
             f"throughput {turn + 1}: raw {raw.rate:,.0f}/s, sync {sync.rate:,.0f}/s ({sync.cpu_per_100k:.2f} s of CPU"
-            f" per 100,000, raw {raw.cpu_per_100k:.2f}), async {loop.rate:,.0f}/s, inside a program {inner.rate:,.0f}/s"
+            f" per 100,000, raw {raw.cpu_per_100k:.2f}), async {loop.rate:,.0f}/s, by key {by_key.rate:,.0f}/s,"
+            f" by key async {by_key_async.rate:,.0f}/s, inside a program {inner.rate:,.0f}/s"
         )
-    return [rate, cpu, slow_rate, slow_cpu, inner_rate]
+    return [rate, cpu, slow_rate, slow_cpu, keys, keys_async, inner_rate]
 
 
 def _raw(bench: Bench, topic: str, messages: int) -> Count:
