@@ -216,7 +216,7 @@ class PartitionWorker:
             self.closed = True
             self._lanes.clear()
             self.deferrals.clear()
-            if self._instance is not None and not self._turns:
+            if self._needs_teardown and not self._turns:
                 # teardown is user code: it runs where the handler ran
                 self._executor.submit(self)
             waits_for_copies = self._conclusion.unsettled > 0
@@ -347,14 +347,19 @@ class PartitionWorker:
     def _lifecycle(self) -> Callable[[], Any] | None:
         """What has to be called before the next message, or after the last: a class handler's `setup`, `teardown`."""
         if self.closed:
-            if self._instance is None or self._is_torn_down or self._turns:
+            if not self._needs_teardown or self._turns:
                 return None
             self._is_torn_down = True
-            return getattr(self._instance, "teardown", None)
+            step: Callable[[], Any] = self._instance.teardown
+            return step
         if self._is_setting_up:
             return None
         self._is_setting_up = True
         return self._set_up
+
+    @property
+    def _needs_teardown(self) -> bool:
+        return not self._is_torn_down and hasattr(self._instance, "teardown")
 
     async def _set_up(self) -> None:
         """Make the state object of a class handler; user code, so it runs where the messages will run."""
@@ -546,7 +551,7 @@ class PartitionWorker:
     def _goes_on(self, executor: Executor) -> bool:
         """Whether this executor has more to do here (lock held); others are told."""
         if self.closed:
-            return self._instance is not None and not self._is_torn_down and not self._turns
+            return self._needs_teardown and not self._turns
         if not self.flows or not self._is_set_up:
             return False
         ready = self._ready()
@@ -564,5 +569,5 @@ class PartitionWorker:
         """Tell the group manager that a closed worker has nothing left to wait for (lock held)."""
         if not self.closed or self._turns or self._conclusion.unsettled > 0:
             return
-        if self._instance is None or self._is_torn_down:
+        if not self._needs_teardown:
             self.post(Ended(self))

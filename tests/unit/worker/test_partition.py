@@ -347,6 +347,20 @@ class TestLifecycle:
 
         assert steps == ["handle 0", "teardown"]
 
+    def test_without_a_teardown_it_ends_at_once(self, app: elsa.App, around: Around, raw: Any) -> None:
+        @app.handler("t")
+        class Handler:
+            def handle(self, body: int) -> None:
+                """It is fine."""
+
+        worker = around.make(app)
+        worker.put([raw(0, b"0")])
+        around.run(worker)
+        worker.close()
+
+        assert not around.place.waiting
+        assert around.has_ended
+
     @pytest.mark.parametrize("step", ["__init__", "setup"])
     def test_a_failing_setup_is_a_crash_without_a_message(
         self, app: elsa.App, around: Around, raw: Any, step: str
