@@ -200,11 +200,14 @@ class Assigned:
         is_news = tracker.version != self.version_committed or tracker.base > self.committed
         if not is_news or tracker.base < max(self.committed, 0):
             return None
-        metadata = progress.encode(tracker.base, *self._above(), self._attempts())
-        if metadata is None and tracker.base == self.committed:
+        highest, missing = self._above()
+        # when a former owner has finished everything that is left below, the offset itself says so: metadata could not
+        offset = tracker.base if missing else max(tracker.base, highest + 1)
+        metadata = progress.encode(offset, highest, missing, self._attempts())
+        if metadata is None and offset == self.committed:
             # the base alone is there already
             return None
-        return Commit(tracker.base, metadata or "", tracker, tracker.version, tracker.finished, is_cut=metadata is None)
+        return Commit(offset, metadata or "", tracker, tracker.version, tracker.finished, is_cut=metadata is None)
 
     def _above(self) -> tuple[int, list[int]]:
         """The highest finished offset, and the unfinished ones below it; also of what a former owner has finished."""

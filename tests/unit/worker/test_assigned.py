@@ -155,6 +155,26 @@ def test_what_a_former_owner_has_finished_goes_on_into_the_next_commit(assigned:
     assert assigned.restored is None
 
 
+def test_what_a_former_owner_has_finished_up_to_its_highest_goes_into_the_offset(assigned: Assigned, raw: Any) -> None:
+    """The last unfinished one is done, and those above it are still waiting to be skipped: a stop must not forget."""
+    assigned.restored = Progress(0, 90, frozenset({0}))
+    assigned.limit = 1
+    receive(assigned, raw, *range(95))
+    assigned.admit(1, 10**6)
+    assigned.finish([0])
+    commit = assigned.commit()
+
+    assert commit is not None
+    assert (commit.offset, commit.metadata) == (91, "")
+    assigned.confirm(commit)
+    assert assigned.committed == 91
+    assigned.admit(1, 10**6)
+    assert assigned.commit() is None
+    while assigned.tracker.last < 91:
+        assigned.admit(1, 10**6)
+    assert assigned.worker.offsets == [0, 91]  # type: ignore[union-attr]  # a stand-in
+
+
 def test_ages_of_what_went_by_behind_a_slow_head_are_forgotten(assigned: Assigned, raw: Any) -> None:
     assigned.limit = 1_000
     for offset in range(2_000):
