@@ -98,6 +98,8 @@ class Child:
                 # The parent is gone and its messages go to somebody else: two must not work on the same one.
                 os._exit(exits.WORKER_FAILED)
             if kind == "call":
+                # here and not where it is run: what is said of this call may be heard before that
+                self.is_stopping = False
                 self._calls.put(rest[0])
             elif kind == "stopping":
                 self.is_stopping = True
@@ -107,7 +109,6 @@ class Child:
     # -- calls -----------------------------------------------------------------------------------------
 
     def _end_of(self, call: Call) -> End:
-        self.is_stopping = False
         site = Site(self, call)
         raws = [Received(fields) for fields in call.messages]
         bodies, undecoded = self._decode(site, raws)
