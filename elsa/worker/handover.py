@@ -210,11 +210,8 @@ class Handover:
         assigned = manager.assignment.current(worker)
         if assigned is None:
             return
-        at = assigned.tracker.base if offset is None else offset
-        if at != assigned.crashes_at:
-            assigned.backoff.reset()
-        assigned.crashes_at = at
-        pause = assigned.backoff.next()
+        at, backoff = assigned.crash(offset)
+        pause = backoff.next()
         facts: dict[str, Any] = {
             "topic": assigned.partition.topic,
             "partition": assigned.partition.partition,
@@ -223,7 +220,7 @@ class Handover:
         }
         manager.consumer.pause([assigned.partition])
         manager.assignment.ending.add(worker)
-        if assigned.backoff.failures > MOST_CRASHES:
+        if backoff.failures > MOST_CRASHES:
             assigned.held = "halted"
             manager.observer.halted(assigned.partition, type(error).__name__)
             log.error(
