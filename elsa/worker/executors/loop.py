@@ -109,16 +109,23 @@ class LoopExecutor:
             # handlers that never really wait would otherwise keep the loop from everybody else
             await _breathe()
 
-    def _cancel(self, task: asyncio.Task[None]) -> None:
-        self._loop.loop.call_soon_threadsafe(task.cancel)
+    def _cancel(self, turn: Turn, task: asyncio.Task[None]) -> None:
+        self._loop.loop.call_soon_threadsafe(self._interrupt, turn, task)
+
+    @staticmethod
+    def _interrupt(turn: Turn, task: asyncio.Task[None]) -> None:
+        # by now the task may have gone on to another turn, which is not meant
+        if turn.coroutine is not None:
+            task.cancel()
 
     async def _turn(self, turn: Turn, task: asyncio.Task[None]) -> bool:
-        turn.cancel = functools.partial(self._cancel, task)
+        turn.cancel = functools.partial(self._cancel, turn, task)
         turn.coroutine = task.get_coro()
         try:
             await turn.worker.run(turn)
         except BaseException as error:
             turn.worker.crashed(error, turn)
+        turn.coroutine = None
         again = settle(turn)
         # a cancellation has done its work by now (or came too late to have any)
         while task.cancelling():
