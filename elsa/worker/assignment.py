@@ -9,6 +9,7 @@ import itertools
 import logging
 from typing import TYPE_CHECKING, Any
 
+from elsa.registry import route
 from elsa.worker.assigned import Assigned
 from elsa.worker.partition import PartitionWorker
 
@@ -117,16 +118,22 @@ class Assignment:
         if not self.flows:
             assigned.worker.hold()
 
-    def share_rates(self, topics: Mapping[str, int]) -> None:
+    def share_rates(self, bindings: Sequence[Binding], topics: Mapping[str, int]) -> None:
         """Tell every pace which part of its topics' partitions is here; `topics` has all the counts."""
-        for binding in {id(assigned.binding): assigned.binding for assigned in self.owned.values()}.values():
+        for binding in bindings:
             paces = [pace for handler in binding.handlers() if (pace := self._paces.of(handler)) is not None]
             if not paces:
                 continue
-            here = [partition.topic for partition, assigned in self.owned.items() if assigned.binding is binding]
-            everywhere = sum(topics.get(topic, 0) for topic in set(here))
+            # also of a binding that has nothing here: its share is part of the handler's
+            here = sum(assigned.binding is binding for assigned in self.owned.values())
+            wanted = binding.first.declared.partitions
+            everywhere = sum(
+                count if wanted is None else sum(number < count for number in wanted)
+                for topic, count in topics.items()
+                if route(bindings, topic) is binding
+            )
             for pace in paces:
-                pace.share(binding.topic, len(here), everywhere)
+                pace.share(binding.topic, here, everywhere)
 
     def current(self, worker: PartitionWorker) -> Assigned | None:
         """The state a worker belongs to, or None (counted) when its epoch is over."""
