@@ -13,7 +13,7 @@ import elsa
 from elsa.observe.metrics import PrometheusObserver
 from elsa.worker import progress
 
-from .waiting import Log, Seen
+from .waiting import Log, Seen, total
 
 if TYPE_CHECKING:
     from elsa.testing.kafka import Topics
@@ -31,12 +31,6 @@ def commit(brokers: str, group: str, topic: str, lines: dict[int, str]) -> None:
         consumer.commit(offsets=found, asynchronous=False)
     finally:
         consumer.close()
-
-
-def total(observer: PrometheusObserver, name: str) -> float:
-    """The sum of a metric's samples."""
-    found = {family: samples for family, _, _, samples in observer.families()}
-    return sum(value for sample, _, value in found[name] if sample == name)
 
 
 def test_it_is_ignored_and_counted(
@@ -66,4 +60,6 @@ def test_it_is_ignored_and_counted(
     assert total(observer, "elsa_commit_metadata_ignored_total") == 3
     warnings: list[Any] = [one for one in caplog.records if getattr(one, "event", None) == "metadata_ignored"]
     assert [sorted(one.partitions) for one in warnings] == [[f"{name}[{partition}]" for partition in (0, 1, 2)]]
-    assert all(found is not None and found.metadata == "" for found in (log.commit_of(app.name, name, p) for p in (0, 4)))
+    assert all(
+        found is not None and found.metadata == "" for found in (log.commit_of(app.name, name, p) for p in (0, 4))
+    )

@@ -6,7 +6,6 @@ and holds no thread, however many wait. Messages without a key have no order, an
 
 from __future__ import annotations
 
-import asyncio
 import threading
 from typing import TYPE_CHECKING
 
@@ -14,7 +13,7 @@ import pytest
 
 import elsa
 
-from .waiting import Calls, Log, Seen
+from .waiting import Calls, Log, Seen, soon
 
 if TYPE_CHECKING:
     from elsa.testing.kafka import Topics
@@ -40,8 +39,7 @@ def test_what_need_not_wait_for_each_other_runs_at_once(
         @app.handler(name, ordering=ordering, concurrency=4)
         async def handle(body: str, ctx: elsa.Context) -> None:
             with calls.of(ctx):
-                while len(calls.begun) < 4:
-                    await asyncio.sleep(0.002)
+                await soon(lambda: len(calls.begun) >= 4, "four calls have begun")
     else:
 
         @app.handler(name, ordering=ordering, concurrency=4)

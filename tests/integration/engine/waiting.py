@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import threading
 import time
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     import elsa
     from elsa.message import Message
+    from elsa.observe.metrics import PrometheusObserver
 
 T = TypeVar("T")
 
@@ -129,6 +131,15 @@ def until(is_so: Callable[[], Any], what: str, timeout: float = PATIENCE) -> Any
     return found
 
 
+async def soon(is_so: Callable[[], Any], what: str, timeout: float = PATIENCE) -> None:
+    """The same inside an async handler, which fails when it takes too long."""
+    end = time.monotonic() + timeout
+    while not is_so():  # noqa: ASYNC110 - what it waits for happens in other threads
+        if time.monotonic() > end:
+            raise TimeoutError(f"waited {timeout:g} s until {what}")
+        await asyncio.sleep(0.002)
+
+
 def stays(is_so: Callable[[], Any], seconds: float, what: str) -> None:
     """Fail the test when something stops being true within `seconds`."""
     end = time.monotonic() + seconds
@@ -233,6 +244,14 @@ class Log:
             f"{group} has committed {offset} of {topic}[{partition}]",
             timeout,
         )
+
+
+def total(observer: PrometheusObserver, name: str, **labels: str) -> float:
+    """The sum of a metric's samples with these labels."""
+    found = {family: samples for family, _, _, samples in observer.families()}
+    return sum(
+        value for sample, pairs, value in found[name] if sample == name and labels.items() <= dict(pairs).items()
+    )
 
 
 def delete_records(brokers: str, topic: str, before: int, partition: int = 0) -> None:
