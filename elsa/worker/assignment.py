@@ -263,13 +263,15 @@ class Assignment:
         workers = {assigned.worker for p in partitions if (assigned := self.owned.get(p)) is not None}
         return not (workers & self.ending)
 
-    def cancel(self, partitions: Iterable[TopicPartition]) -> list[PartitionWorker]:
-        """Interrupt what can be interrupted; the workers that were still running."""
+    def running(self, partitions: Iterable[TopicPartition]) -> list[PartitionWorker]:
+        """The closed workers of these partitions that still have something running."""
         wanted = {assigned.worker for p in partitions if (assigned := self.owned.get(p)) is not None}
-        running = [worker for worker in self.ending if worker in wanted]
-        for worker in running:
+        return [worker for worker in self.ending if worker in wanted]
+
+    def cancel(self, partitions: Iterable[TopicPartition]) -> None:
+        """Interrupt what can be interrupted."""
+        for worker in self.running(partitions):
             worker.cancel()
-        return running
 
     def remove(self, partitions: Iterable[TopicPartition]) -> None:
         """Forget partitions; later results of their workers are of an old epoch."""

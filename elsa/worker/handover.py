@@ -151,13 +151,15 @@ class Handover:
 
     def _cancel(self, partitions: Sequence[TopicPartition], why: str) -> None:
         manager = self._manager
-        running = manager.assignment.cancel(partitions)
+        running = manager.assignment.running(partitions)
         if not running:
             return
         self.stopped_cleanly = False
-        for worker in running:
-            for call in reports.calls(worker) or [{}]:
-                log.error("%s, its message will be delivered again", why, extra={"event": "drain_timeout", **call})
+        # before they are cancelled: a moment later some of them cannot be named any more
+        calls: list[dict[str, Any]] = [call for worker in running for call in reports.calls(worker) or [{}]]
+        manager.assignment.cancel(partitions)
+        for call in calls:
+            log.error("%s, its message will be delivered again", why, extra={"event": "drain_timeout", **call})
         end = self._clock.monotonic() + _CANCEL_SECONDS
         while not manager.assignment.is_ended(partitions) and (left := end - self._clock.monotonic()) > 0:
             manager.read(manager.mailbox.wait(left))

@@ -131,12 +131,13 @@ def until(is_so: Callable[[], Any], what: str, timeout: float = PATIENCE) -> Any
     return found
 
 
-async def soon(is_so: Callable[[], Any], what: str, timeout: float = PATIENCE) -> None:
+async def soon(is_so: Callable[[], Any], what: str) -> None:
     """The same inside an async handler, which fails when it takes too long."""
-    end = time.monotonic() + timeout
-    while not is_so():  # noqa: ASYNC110 - what it waits for happens in other threads
+    end = time.monotonic() + PATIENCE
+    # what is waited for happens in other threads
+    while not is_so():
         if time.monotonic() > end:
-            raise TimeoutError(f"waited {timeout:g} s until {what}")
+            raise TimeoutError(f"waited {PATIENCE:g} s until {what}")
         await asyncio.sleep(0.002)
 
 
