@@ -113,7 +113,9 @@ def test_a_handler_that_hangs_starves_neither_another_handler_nor_another_group(
         app.produce(other, [elsa.Record(str(n), partition=n % 3) for n in range(3_000)])
         same.wait(3_000)
         also.wait(1_800)
-        held = {s.partition: s.in_progress for s in app._runtime.snapshots() if s.topic == stuck and s.group == app.name}
+        held = {
+            s.partition: s.in_progress for s in app._runtime.snapshots() if s.topic == stuck and s.group == app.name
+        }
         for partition in range(3):
             log.wait_committed(app.name, other, 1_000, partition)
         for partition in range(12):
