@@ -1,4 +1,4 @@
-"""Tasks that share a topic may run in threads, on the event loop and in child processes, and keep one order all the same.
+"""Tasks that share a topic may run in threads, on the event loop and in child processes, and keep one order.
 
 By key the kinds run side by side while each key goes from one to the other; with one lane for the partition each call
 waits for the one before it, wherever that runs. A name that nobody knows is a dead letter and holds nobody up.
@@ -16,13 +16,13 @@ import pytest
 
 import elsa
 
-from .waiting import Log
-
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
     from elsa.testing.kafka import Topics
+
+    from .waiting import Log
 
 pytestmark = pytest.mark.broker
 
@@ -60,7 +60,7 @@ def in_process(n: int, ctx: elsa.Context):
 
 
 @pytest.mark.parametrize("ordering", ["key", "partition"])
-def test_they_keep_their_order_across_kinds(
+def test_they_keep_their_order_across_kinds(  # noqa: PLR0917 - fixtures
     make_app: Callable[..., elsa.App],
     topic: Topics,
     log: Log,
