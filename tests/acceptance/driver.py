@@ -27,7 +27,10 @@ import msgspec
 import pytest
 
 import elsa
+from elsa.kafka.consumer import GroupConsumer
+from elsa.message import TopicPartition
 from elsa.testing.kafka import unique_name
+from elsa.worker.progress import Progress, decode
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -433,6 +436,15 @@ class Stage:
         """The group's committed offsets by partition."""
         found = self.client.groups.committed(self.app)
         return {place.partition: offset for place, offset in found.items() if place.topic == self.topic}
+
+    def progress(self, partition: int = 0) -> Progress | None:
+        """What the group's commit says of the messages above its offset."""
+        consumer = GroupConsumer(self.client.settings, self.app)
+        try:
+            (found,) = consumer.committed([TopicPartition(self.topic, partition)], 10).values()
+        finally:
+            consumer.close()
+        return None if found is None else decode(found.metadata, found.offset)
 
     def handled_through(self) -> dict[int, int]:
         """One past the highest handled offset of each partition."""

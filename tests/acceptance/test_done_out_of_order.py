@@ -13,10 +13,6 @@ from typing import TYPE_CHECKING
 import pytest
 
 from elsa import exits
-from elsa.config import load
-from elsa.kafka.consumer import GroupConsumer
-from elsa.message import TopicPartition
-from elsa.worker.progress import Progress, decode
 
 from .driver import ASYNC_APP, until
 
@@ -41,22 +37,12 @@ SOURCE = ASYNC_APP.replace(
 )
 
 
-def told(stage: Stage) -> Progress | None:
-    """What the group's commit says of the messages above its offset."""
-    settings = load({"brokers": stage.brokers, "name": "looks"}, env={}).settings
-    consumer = GroupConsumer(settings, stage.app)
-    try:
-        (found,) = consumer.committed([TopicPartition(stage.topic, 0)], 10).values()
-    finally:
-        consumer.close()
-    return None if found is None or found.offset != 0 else decode(found.metadata, 0)
-
-
 def wait_told(stage: Stage, attempts: int) -> None:
     """Wait until the commit says that all is done but the first two, and how often the second has failed."""
     until(
         lambda: (
-            (found := told(stage)) is not None
+            (found := stage.progress()) is not None
+            and found.base == 0
             and found.attempts == {1: attempts}
             and all(found.is_done(offset) for offset in range(2, COUNT))
         ),

@@ -57,8 +57,8 @@ def test_places_go_to_the_topics_by_their_weights(set_stage: SetStage, topic: To
     stage = set_stage()
     topics = [topic(2), topic(2), topic(2), topic(2)]
     stage.source = f"{ASYNC_APP[: ASYNC_APP.index('@app.handler')]}TOPICS = {topics!r}\n{HANDLERS}"
-    for kind, name in enumerate(topics):
-        bodies = [msgspec.json.encode(Event(4 * n + kind, 0.001)) for n in range(COUNT)]
+    for number, name in enumerate(topics):
+        bodies = [msgspec.json.encode(Event(4 * n + number, 0.001)) for n in range(COUNT)]
         stage.client.produce(name, [elsa.Record(body, partition=n % 2) for n, body in enumerate(bodies)])
     hi, lo, hi_async, lo_async = topics
     tree = stage.start("-Q", f"{hi}:3,{lo}:1,{hi_async}:3,{lo_async}:1", "-c", "1")
