@@ -77,6 +77,16 @@ def work(job, ctx):
         os.kill(os.getpid(), signal.SIGKILL)
     elif job.do == "awkward":
         raise Awkward(1, 2)
+    elif job.do == "later" and ctx.attempt == 1:
+        raise elsa.RetryLater(0, "not yet")
+    elif job.do == "reject":
+        raise elsa.Reject("not wanted")
+    elif job.do == "skip":
+        raise elsa.Skip("seen before")
+    elif job.do == "resume":
+        tell("resume from", ctx.progress)
+        ctx.heartbeat(job.n + (ctx.progress or 0))
+        time.sleep(0 if ctx.attempt == 3 else 60)
     elif job.do == "value":
         raise ValueError("plain")
     elif job.do == "memory":

@@ -105,7 +105,7 @@ def test_children_are_replaced_when_they_have_grown(jobs: Callable[..., Jobs]) -
 
 def test_errors_come_back_as_what_they_were(jobs: Callable[..., Jobs]) -> None:
     """Also those that cannot be pickled; the policy sees the class where there is one."""
-    found = jobs("retry=elsa.Retry(max_attempts=3, base=0, ignore=(ValueError,))")
+    found = jobs("retry=elsa.Retry(max_attempts=3, base=0, ignore=(ValueError, Awkward))")
     found.send(("value", 1), ("awkward", 2), ("local", 3), ("defer", 4))
     found.app.produce(found.name, "{")
     with found.app:
@@ -124,7 +124,30 @@ def test_errors_come_back_as_what_they_were(jobs: Callable[..., Jobs]) -> None:
     )
     assert "returned DEFER from a child process" in by_offset[3].header("elsa-error-message").decode()
     assert by_offset[4].header("elsa-reason") == b"decode"
-    assert [len(found.told(do)) for do in ("value", "awkward")] == [1, 3]
+    assert [len(found.told(do)) for do in ("value", "awkward", "local")] == [1, 1, 3]
+
+
+def test_what_a_call_asks_for_is_done(jobs: Callable[..., Jobs], log: Log) -> None:
+    """A retry when it says so and not by the policy, no dead letter for what is skipped, one with its own reason."""
+    found = jobs("concurrency=1, retry=elsa.Retry(max_attempts=2, base=600, jitter=False)")
+    found.send(("later", 1), ("reject", 2), ("skip", 3))
+    with found.app:
+        (letter,) = found.dead(1)
+        found.committed(3)
+
+    assert json.loads(letter.value)["n"] == 2
+    assert letter.header("elsa-error-message") == b"not wanted"
+    assert [len(found.told(do)) for do in ("later", "reject", "skip")] == [2, 1, 1]
+
+
+def test_the_attempt_after_one_that_was_killed_knows_how_far_it_was(jobs: Callable[..., Jobs]) -> None:
+    found = jobs("concurrency=1, timeout=1, retry=elsa.Retry(max_attempts=3, base=0)")
+    found.send(("resume", 7))
+    with found.app:
+        found.committed(1)
+
+    assert [progress for _, progress, _ in found.told("resume from")] == [None, 7, 14]
+    assert len({pid for *_, pid in found.told("resume")}) == 3
 
 
 def test_what_a_call_sends_is_confirmed_before_its_message_is_done(jobs: Callable[..., Jobs], log: Log) -> None:
