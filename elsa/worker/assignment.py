@@ -9,6 +9,7 @@ import itertools
 import logging
 from typing import TYPE_CHECKING, Any
 
+from elsa.registry import route
 from elsa.worker.assigned import Assigned
 from elsa.worker.partition import PartitionWorker
 
@@ -117,16 +118,22 @@ class Assignment:
         if not self.flows:
             assigned.worker.hold()
 
-    def share_rates(self, topics: Mapping[str, int]) -> None:
+    def share_rates(self, bindings: Sequence[Binding], topics: Mapping[str, int]) -> None:
         """Tell every pace which part of its topics' partitions is here; `topics` has all the counts."""
-        for binding in {id(assigned.binding): assigned.binding for assigned in self.owned.values()}.values():
+        for binding in bindings:
             paces = [pace for handler in binding.handlers() if (pace := self._paces.of(handler)) is not None]
             if not paces:
                 continue
-            here = [partition.topic for partition, assigned in self.owned.items() if assigned.binding is binding]
-            everywhere = sum(topics.get(topic, 0) for topic in set(here))
+            # also of a binding that has nothing here: its share is part of the handler's
+            here = sum(assigned.binding is binding for assigned in self.owned.values())
+            wanted = binding.first.declared.partitions
+            everywhere = sum(
+                count if wanted is None else sum(number < count for number in wanted)
+                for topic, count in topics.items()
+                if route(bindings, topic) is binding
+            )
             for pace in paces:
-                pace.share(binding.topic, len(here), everywhere)
+                pace.share(binding.topic, here, everywhere)
 
     def current(self, worker: PartitionWorker) -> Assigned | None:
         """The state a worker belongs to, or None (counted) when its epoch is over."""
@@ -256,13 +263,15 @@ class Assignment:
         workers = {assigned.worker for p in partitions if (assigned := self.owned.get(p)) is not None}
         return not (workers & self.ending)
 
-    def cancel(self, partitions: Iterable[TopicPartition]) -> list[PartitionWorker]:
-        """Interrupt what can be interrupted; the workers that were still running."""
+    def running(self, partitions: Iterable[TopicPartition]) -> list[PartitionWorker]:
+        """The closed workers of these partitions that still have something running."""
         wanted = {assigned.worker for p in partitions if (assigned := self.owned.get(p)) is not None}
-        running = [worker for worker in self.ending if worker in wanted]
-        for worker in running:
+        return [worker for worker in self.ending if worker in wanted]
+
+    def cancel(self, partitions: Iterable[TopicPartition]) -> None:
+        """Interrupt what can be interrupted."""
+        for worker in self.running(partitions):
             worker.cancel()
-        return running
 
     def remove(self, partitions: Iterable[TopicPartition]) -> None:
         """Forget partitions; later results of their workers are of an old epoch."""

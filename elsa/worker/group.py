@@ -309,7 +309,7 @@ class GroupManager:
     def share_rates(self) -> None:
         """The partitions here, or those of the topics, are others than before."""
         if self._topology is not None:
-            self.assignment.share_rates(self._topology.topics)
+            self.assignment.share_rates(self.bindings, self._topology.topics)
 
     def _refill(self) -> None:
         """Results have made room: what waits of the same partitions is handed over at once."""

@@ -151,13 +151,15 @@ class Handover:
 
     def _cancel(self, partitions: Sequence[TopicPartition], why: str) -> None:
         manager = self._manager
-        running = manager.assignment.cancel(partitions)
+        running = manager.assignment.running(partitions)
         if not running:
             return
         self.stopped_cleanly = False
-        for worker in running:
-            for call in reports.calls(worker) or [{}]:
-                log.error("%s, its message will be delivered again", why, extra={"event": "drain_timeout", **call})
+        # before they are cancelled: a moment later some of them cannot be named any more
+        calls: list[dict[str, Any]] = [call for worker in running for call in reports.calls(worker) or [{}]]
+        manager.assignment.cancel(partitions)
+        for call in calls:
+            log.error("%s, its message will be delivered again", why, extra={"event": "drain_timeout", **call})
         end = self._clock.monotonic() + _CANCEL_SECONDS
         while not manager.assignment.is_ended(partitions) and (left := end - self._clock.monotonic()) > 0:
             manager.read(manager.mailbox.wait(left))
@@ -210,11 +212,8 @@ class Handover:
         assigned = manager.assignment.current(worker)
         if assigned is None:
             return
-        at = assigned.tracker.base if offset is None else offset
-        if at != assigned.crashes_at:
-            assigned.backoff.reset()
-        assigned.crashes_at = at
-        pause = assigned.backoff.next()
+        at, backoff = assigned.crash(offset)
+        pause = backoff.next()
         facts: dict[str, Any] = {
             "topic": assigned.partition.topic,
             "partition": assigned.partition.partition,
@@ -223,7 +222,7 @@ class Handover:
         }
         manager.consumer.pause([assigned.partition])
         manager.assignment.ending.add(worker)
-        if assigned.backoff.failures > MOST_CRASHES:
+        if backoff.failures > MOST_CRASHES:
             assigned.held = "halted"
             manager.observer.halted(assigned.partition, type(error).__name__)
             log.error(

@@ -272,10 +272,13 @@ class KeyedLanes:
                 self.park(first, due, holds=True)
 
     def _put_behind(self, lane: bytes | int, raws: Sequence[Any]) -> None:
-        """These come before everything else that waits for this key."""
+        """These wait for this key, too, each before those of higher offsets."""
         assert isinstance(lane, bytes), "without a key nothing waits for anything"
         queue = self._lanes[lane]
-        if queue is None:
+        if queue and queue[0].offset() < raws[-1].offset():
+            # several whose calls have failed late
+            self._lanes[lane] = deque(sorted([*raws, *queue], key=lambda raw: int(raw.offset())))
+        elif queue is None:
             self._lanes[lane] = deque(raws)
         else:
             queue.extendleft(reversed(raws))

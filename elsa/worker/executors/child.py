@@ -6,6 +6,7 @@ thread runs the calls; a second one reads, so that a stop is heard while a call 
 
 from __future__ import annotations
 
+import contextlib
 import faulthandler
 import importlib
 import multiprocessing.spawn
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
     from elsa.message import Message
 
 _PAGE = resource.getpagesize()
+#: of Linux's prctl: which signal comes when the thread that has started this process ends
+_PR_SET_PDEATHSIG = 1
 
 
 class Child:
@@ -56,6 +59,7 @@ class Child:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
         faulthandler.register(signal.SIGUSR1, all_threads=True, chain=False)
+        end_with_parent()
         _, load = self._line.receive()
         try:
             self._load(load)
@@ -98,6 +102,8 @@ class Child:
                 # The parent is gone and its messages go to somebody else: two must not work on the same one.
                 os._exit(exits.WORKER_FAILED)
             if kind == "call":
+                # here and not where it is run: what is said of this call may be heard before that
+                self.is_stopping = False
                 self._calls.put(rest[0])
             elif kind == "stopping":
                 self.is_stopping = True
@@ -107,7 +113,6 @@ class Child:
     # -- calls -----------------------------------------------------------------------------------------
 
     def _end_of(self, call: Call) -> End:
-        self.is_stopping = False
         site = Site(self, call)
         raws = [Received(fields) for fields in call.messages]
         bodies, undecoded = self._decode(site, raws)
@@ -193,6 +198,18 @@ class Site:
             f"{self.handler_name} runs in a child process: its messages are done when its call returns",
             hint='use executor="thread" to defer and acknowledge',
         )
+
+
+def end_with_parent() -> None:
+    """Have Linux end this process when its parent ends: in C code that keeps the interpreter's lock nobody reads that.
+
+    Linux takes the end of the thread that has started it for the parent's; that thread lives as long as its child.
+    """
+    if sys.platform == "linux":
+        with contextlib.suppress(ImportError, AttributeError, OSError):
+            import ctypes  # noqa: PLC0415 - not everywhere
+
+            ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def resident() -> int:

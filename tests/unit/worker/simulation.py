@@ -61,8 +61,11 @@ class Broker:
 
     def commit(self, commits: Mapping[TopicPartition, Commit]) -> None:
         for where, commit in commits.items():
+            told = {raw.offset() for raw in self.logs[where] if self.says_done(where, raw.offset())}
             self.commits[where] = Committed(commit.offset, commit.metadata)
             self.check(where)
+            forgotten = {offset for offset in told if not self.says_done(where, offset)}
+            assert not forgotten, f"{where} offsets {forgotten} were told as done and would run again"
 
     def check(self, where: TopicPartition) -> None:
         """What is committed was done, and what its metadata says is done was done; offsets never go back."""
@@ -100,6 +103,8 @@ class ScriptedConsumer:
         #: commits that are under way, and how the next ones end
         self.under_way: list[dict[TopicPartition, Commit]] = []
         self.answers: list[bool] = []
+        #: answers that the next poll brings
+        self._news: list[tuple[dict[TopicPartition, Commit], bool]] = []
         self.on_commit: Callable[[Any, bool, list[TopicPartition]], None]
         self.is_closed = False
 
@@ -119,19 +124,26 @@ class ScriptedConsumer:
                 self.positions[where] = part[-1].offset() + 1
         return found
 
-    def _answer(self) -> None:
+    def _arrive(self) -> None:
+        """What is under way reaches the broker, in the order in which it was sent."""
         under_way, self.under_way = self.under_way, []
         for commits in under_way:
-            if self.answers.pop(0) if self.answers else True:
+            is_taken = self.answers.pop(0) if self.answers else True
+            if is_taken:
                 self._broker.commit(commits)
-                self.on_commit(None, False, list(commits))
-            else:
-                self.on_commit(elsa.errors.KafkaError("refused"), True, list(commits))
+            self._news.append((commits, is_taken))
+
+    def _answer(self) -> None:
+        self._arrive()
+        news, self._news = self._news, []
+        for commits, is_taken in news:
+            self.on_commit(None if is_taken else elsa.errors.KafkaError("refused"), not is_taken, list(commits))
 
     def commit(self, commits: Mapping[TopicPartition, Commit]) -> None:
         self.under_way.append(dict(commits))
 
     def commit_now(self, commits: Mapping[TopicPartition, Commit]) -> tuple[Exception | None, bool]:
+        self._arrive()
         if self.answers.pop(0) if self.answers else True:
             self._broker.commit(commits)
             return None, False
