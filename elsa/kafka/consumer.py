@@ -43,6 +43,8 @@ _TUNING: dict[str, Any] = {
     "queued.max.messages.kbytes": 16_384,
     "queued.min.messages": 1_000,
     "max.partition.fetch.bytes": 262_144,
+    # Of a thousand partitions one answer could bring 50 MB, and twice that in librdkafka's own records of it.
+    "fetch.max.bytes": 4_194_304,
     "fetch.queue.backoff.ms": 5,
     # After a rebalance the kept partitions are fetched again only when the running request has come back.
     "fetch.wait.max.ms": 100,
