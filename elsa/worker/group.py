@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from elsa.errors import FatalClientError
-from elsa.kafka.consumer import Event, GroupConsumer, classify, is_fatal
+from elsa.kafka.consumer import SLICE, Event, GroupConsumer, classify, is_fatal
 from elsa.message import TopicPartition
 from elsa.policies.backoff import Backoff
 from elsa.worker import starts
@@ -226,7 +226,7 @@ class GroupManager:
     def poll(self, timeout: float) -> list[Any]:
         """What Kafka has for us; raises what a callback or the client has found broken."""
         try:
-            raws = self.consumer.poll(timeout)
+            raws = self.consumer.poll(timeout, self._around.budget.slice(SLICE))
         except Exception as error:
             if is_fatal(error):
                 raise FatalClientError(f"the Kafka client of {self.name} is beyond repair: {error}") from error

@@ -57,8 +57,10 @@ class Consumer:
         self.calls: list[Any] = []
         self.assignment: set[TopicPartition] = set()
         self.low_high = (0, 0)
+        self.most = 0
 
-    def poll(self, _: float) -> list[Any]:
+    def poll(self, _: float, most: int) -> list[Any]:
+        self.most = most
         found = self.script.pop(0) if self.script else []
         return found() or [] if callable(found) else found
 
@@ -243,3 +245,13 @@ def test_partitions_that_went_are_not_looked_after(manager: Any, raw: Any) -> No
     manager.handover.lost([ZERO])
 
     assert manager.assignment.busy == {}
+
+
+def test_little_is_taken_of_each_partition_while_much_waits(manager: Any) -> None:
+    manager.turn()
+    usual = manager.consumer.most
+    manager._around.budget.share(1_000)
+    manager._around.budget.buffer(100_000, 0)
+    manager.turn()
+
+    assert manager.consumer.most < usual
