@@ -43,6 +43,8 @@ _TUNING: dict[str, Any] = {
     "queued.max.messages.kbytes": 16_384,
     "queued.min.messages": 1_000,
     "max.partition.fetch.bytes": 262_144,
+    # Of a thousand partitions one answer could bring 50 MB, and twice that in librdkafka's own records of it.
+    "fetch.max.bytes": 4_194_304,
     "fetch.queue.backoff.ms": 5,
     # After a rebalance the kept partitions are fetched again only when the running request has come back.
     "fetch.wait.max.ms": 100,
@@ -212,17 +214,17 @@ class GroupConsumer:
 
     # -- messages ------------------------------------------------------------------------------------
 
-    def poll(self, timeout: float) -> list[Any]:
-        """The next messages and events (those have an error), at once if there are any; runs callbacks.
+    def poll(self, timeout: float, most: int = SLICE) -> list[Any]:
+        """Up to `most` messages and events (those have an error), at once if there are any; runs callbacks.
 
         `consume(n, t)` waits its whole timeout for n messages, `poll(t)` returns with the first: so drain
         what is there, and only when there is nothing wait for one.
         """
-        found: list[Any] = self._consumer.consume(SLICE, 0)
+        found: list[Any] = self._consumer.consume(most, 0)
         if not found and timeout > 0:
             first = self._consumer.poll(timeout)
             if first is not None:
-                found = [first, *self._consumer.consume(SLICE - 1, 0)]
+                found = [first, *self._consumer.consume(most - 1, 0)]
         return found
 
     def seek(self, partition: Partition, offset: int) -> None:

@@ -60,7 +60,7 @@ class MemoryConsumer:
         self._positions[where] += len(found)
         return found
 
-    def poll(self, timeout: float) -> list[StoredMessage]:  # noqa: ARG002 - the engine's signature
+    def poll(self, timeout: float, most: int = 0) -> list[StoredMessage]:  # noqa: ARG002 - the engine's signature
         """The harness hands messages out itself."""
         return []
 

@@ -279,6 +279,13 @@ class Assigned:
         """Whether anything received is not finished, held offsets included."""
         return bool(self.overflow) or not self.tracker.is_idle
 
+    @property
+    def is_at_rest(self) -> bool:
+        """Whether nothing here can change before the next message comes."""
+        if self.has_pending or self.paused_at is not None:
+            return False
+        return self.binding.group is None or self.tracker.version == self.version_committed
+
     def wants_pause(self, *, is_flooded: bool = False) -> bool:
         if is_flooded and self.overflow:
             return True

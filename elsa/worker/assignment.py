@@ -52,6 +52,8 @@ class Assignment:
         paces: Paces,
     ) -> None:
         self.owned: dict[TopicPartition, Assigned] = {}
+        #: those of them that have to be looked after: something is in hand, paused or not committed
+        self.busy: dict[TopicPartition, Assigned] = {}
         self._app = app
         self._group = group
         self._executors = executors
@@ -159,6 +161,7 @@ class Assignment:
         size = sum(map(len, raws))
         assigned.observer.received(len(raws), size)
         assigned.receive(raws, size)
+        self.busy[assigned.partition] = assigned
         self._budget.buffer(len(raws), size)
         if self.admits:
             self.admit(assigned)
@@ -207,7 +210,7 @@ class Assignment:
     def balance(self) -> list[Assigned]:
         """Let retries that wait make room for others; the partitions of which attempts have failed since."""
         found = []
-        for assigned in self.owned.values():
+        for assigned in self.busy.values():
             worker = assigned.worker
             if worker is None:
                 continue
@@ -218,6 +221,11 @@ class Assignment:
                 assigned.failures = worker.failures
                 found.append(assigned)
         return found
+
+    def let_rest(self) -> None:
+        """Look no more after partitions of which nothing is in hand, until something comes."""
+        for assigned in [one for one in self.busy.values() if one.is_at_rest]:
+            del self.busy[assigned.partition]
 
     def waiting(self) -> list[TopicPartition]:
         """Those partitions that are asked next by `admit_waiting`."""
@@ -277,6 +285,7 @@ class Assignment:
         """Forget partitions; later results of their workers are of an old epoch."""
         for partition in partitions:
             assigned = self.owned.pop(partition, None)
+            self.busy.pop(partition, None)
             if assigned is not None:
                 self._budget.share(-1)
                 self._drop(assigned)

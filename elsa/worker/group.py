@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from elsa.errors import FatalClientError
-from elsa.kafka.consumer import Event, GroupConsumer, classify, is_fatal
+from elsa.kafka.consumer import SLICE, Event, GroupConsumer, classify, is_fatal
 from elsa.message import TopicPartition
 from elsa.policies.backoff import Backoff
 from elsa.worker import starts
@@ -69,6 +69,8 @@ class Surroundings:
     instance: str | None = None
     index: int = 0
     processes: int = 1
+    #: whether anybody asks if everything is caught up
+    is_burst: bool = False
     positions: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
 
@@ -224,7 +226,7 @@ class GroupManager:
     def poll(self, timeout: float) -> list[Any]:
         """What Kafka has for us; raises what a callback or the client has found broken."""
         try:
-            raws = self.consumer.poll(timeout)
+            raws = self.consumer.poll(timeout, self._around.budget.slice(SLICE))
         except Exception as error:
             if is_fatal(error):
                 raise FatalClientError(f"the Kafka client of {self.name} is beyond repair: {error}") from error
@@ -235,16 +237,17 @@ class GroupManager:
         return raws
 
     def _chores(self, now: float) -> None:
-        """What is looked at ten times a second, not with every slice."""
-        self.harvest(list(self.assignment.owned))
+        """What is looked at ten times a second, not with every slice; partitions at rest are not looked at."""
+        self.harvest(list(self.assignment.busy))
         self.note_changes()
         self._steer(now)
         if len(self._timers) > len(self.assignment.owned) + TIMER_SLACK:
             self._timers = [one for one in self._timers if one[3] is None or not one[3].closed]
             heapq.heapify(self._timers)
+        self.assignment.let_rest()
         self.observer.polled(self.clock.now())
         self.membership.chores(now)
-        self.is_caught_up = self._caught_up()
+        self.is_caught_up = self._around.is_burst and self._caught_up()
         if self.group is None:
             # those of before a rebuild count until their partition is assigned again
             now_at = {str(p): a.tracker.base for p, a in self.assignment.owned.items() if a.tracker.base >= 0}
@@ -254,7 +257,7 @@ class GroupManager:
         """What has changed without a result is to be committed, too: failed attempts, what was done before us."""
         for assigned in self.assignment.balance():
             assigned.tracker.version += 1
-        for assigned in self.assignment.owned.values():
+        for assigned in self.assignment.busy.values():
             if assigned.tracker.version != assigned.version_committed:
                 self.commits.note(assigned, 0)
 
@@ -452,7 +455,7 @@ class GroupManager:
     def _steer(self, now: float) -> None:
         """Pause and resume: a function of counters, looked at regularly and never toggled by events."""
         pause, resume = [], []
-        for partition, assigned in self.assignment.owned.items():
+        for partition, assigned in self.assignment.busy.items():
             if assigned.held is not None or self.is_quiet:
                 continue
             if assigned.paused_at is None:

@@ -96,6 +96,7 @@ class Runtime:
             paces=Paces(SYSTEM),
             index=index,
             processes=processes,
+            is_burst=burst,
             positions=positions or {},
         )
         self.managers: list[GroupManager] = []

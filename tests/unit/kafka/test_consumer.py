@@ -71,3 +71,15 @@ def test_giving_up_what_was_never_taken_does_not_keep_the_rest(consumer: GroupCo
     consumer.unassign([ONE, ZERO])
 
     assert consumer.assigned() == []
+
+
+def test_what_one_fetch_brings_does_not_grow_with_the_number_of_partitions(consumer: GroupConsumer) -> None:
+    config = consumer._config(Settings(brokers="127.0.0.1:1"), "g", None)
+
+    assert config["fetch.max.bytes"] <= 4 * 1024 * 1024
+
+
+def test_what_the_user_says_of_fetches_counts(consumer: GroupConsumer) -> None:
+    settings = Settings(brokers="127.0.0.1:1", kafka={"fetch.max.bytes": 50_000_000})
+
+    assert consumer._config(settings, "g", None)["fetch.max.bytes"] == 50_000_000

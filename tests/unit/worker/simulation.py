@@ -108,7 +108,7 @@ class ScriptedConsumer:
         self.on_commit: Callable[[Any, bool, list[TopicPartition]], None]
         self.is_closed = False
 
-    def poll(self, _: float) -> list[Any]:
+    def poll(self, _: float, __: int) -> list[Any]:
         callbacks, self.callbacks = self.callbacks, []
         for callback in callbacks:
             callback()
