@@ -218,7 +218,7 @@ class Assigned:
 
     def _attempts(self) -> dict[int, int]:
         if self.worker is not None:
-            return dict(self.worker.attempts)
+            return dict(self.worker.kept.attempts)
         # between two workers, and for good when it is halted
         return dict(self.restored.attempts) if self.restored is not None else {}
 

@@ -217,8 +217,8 @@ class Assignment:
             if (parked := min(worker.parked, assigned.tracker.unfinished)) != assigned.parked:
                 self._budget.set_aside(parked - assigned.parked)
                 assigned.parked = parked
-            if worker.failures != assigned.failures:
-                assigned.failures = worker.failures
+            if worker.kept.failures != assigned.failures:
+                assigned.failures = worker.kept.failures
                 found.append(assigned)
         return found
 

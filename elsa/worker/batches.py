@@ -34,7 +34,7 @@ class Batch:
         self._turn = turn
         self.raws = list(turn.raws)
         # all members have failed equally often, or only the first one counts
-        self.attempt = worker.attempts.get(self.raws[0].offset(), 0) + 1
+        self.attempt = worker.kept.made(self.raws[0]) + 1
         self.context = Context(worker, tuple(self.raws), worker.to_message, self.attempt)
         self.begin = _counter()
 
@@ -73,7 +73,8 @@ class Batch:
         outcome = self.invoker.failed(error, self.attempt, self.raws[0])
         if outcome.kind not in (Kind.RETRY, Kind.CRASHED) and len(self.raws) > 1:
             # Given up, and nobody said which member is to blame: each runs once more, alone.
-            self._worker.run_alone(self.raws, self.attempt - 1)
+            with self._worker.lock:
+                self._worker.kept.run_alone(self.raws, self.attempt - 1)
             return Outcome(Kind.PARTIAL, done=0)
         return outcome
 

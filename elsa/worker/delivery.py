@@ -233,7 +233,7 @@ async def call_step(step: Callable[[], Any]) -> None:
 async def run(worker: PartitionWorker, turn: Turn) -> None:
     """Run the messages of a turn, one after the other."""
     done, durations = turn.done.append, turn.durations.append
-    only, attempts, to_message = worker.router.only, worker.attempts, worker.to_message
+    only, attempts, to_message = worker.router.only, worker.kept.attempts, worker.to_message
     activate = _ACTIVE.set
     turn.since = previous = _counter()
     for raw in turn.messages():
