@@ -129,7 +129,7 @@ class Handover:
         while not assignment.is_ended(ours) and (left := deadline - self._clock.monotonic()) > 0:
             manager.read(manager.mailbox.wait(min(left, _WAIT_SECONDS)))
             now = self._clock.monotonic()
-            manager.fire(now)
+            manager.timers.fire(now)
             if commit:
                 manager.commits.make_due(now)
             assignment.admit_waiting()
@@ -177,7 +177,7 @@ class Handover:
             # messages that were under way are dropped: not delivered, not committed, so they come again
             manager.poll(0.0)
             manager.read(manager.mailbox.wait(_POLLING_SECONDS))
-            manager.fire(self._clock.monotonic())
+            manager.timers.fire(self._clock.monotonic())
             manager.commits.start_due(self._clock.monotonic())
         # others that stop at the same time have set off a rebalance
         manager.commits.make_patiently(max(deadline, self._clock.monotonic() + _LAST_COMMIT_SECONDS))
@@ -251,7 +251,7 @@ class Handover:
                 return
             self._manager.assignment.restart(assigned)
             if due is not None:
-                self._manager.at(due, lambda _: self._revive(assigned))
+                self._manager.timers.at(due, lambda _: self._revive(assigned))
 
     def _revive(self, assigned: Assigned) -> None:
         manager = self._manager

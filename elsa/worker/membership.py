@@ -223,7 +223,7 @@ class GroupMembership:
         manager.consumer.unsubscribe()
         while not self._has_left and self._clock.monotonic() < end:
             # what comes now must not be missing if the partitions stay with us after all
-            manager._route(manager.poll(0.02))
+            manager.intake.route(manager.poll(0.02))
         grace = self._clock.monotonic() + LEAVE_GRACE_SECONDS
         while self._clock.monotonic() < grace:
             manager.poll(0.02)

@@ -25,7 +25,7 @@ from elsa.worker.lanes import KeyedLanes, SingleLane
 from elsa.worker.lifecycle import Lifecycle
 from elsa.worker.mailbox import Crashed, Ended, Finished, Park
 from elsa.worker.pace import Gate, Gates
-from elsa.worker.turns import TURN_MESSAGES, TURN_SECONDS, BatchTurn, LaneTurn, LifecycleTurn, SliceTurn, Turn
+from elsa.worker.turns import BatchTurn, LaneTurn, LifecycleTurn, SliceSize, SliceTurn, Turn
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -97,7 +97,7 @@ class PartitionWorker:
         else:
             self._lanes = KeyedLanes(executor_of, by_key=self.ordering == "key")
         self._turns: set[Turn] = set()
-        self._limit = 16
+        self._size = SliceSize()
         self._filling = Filling(self.batch, declared.batch_wait, clock) if self.batch is not None else None
         self._gates = Gates(
             {
@@ -292,15 +292,15 @@ class PartitionWorker:
             return None
         if self._filling is not None and self._waits_for_batch(self._filling):
             return None
-        allowed = self.allow(executor, self.batch or self._limit)
+        allowed = self.allow(executor, self.batch or self._size.messages)
         if not allowed:
             return None
         if self.batch is not None:
             raws = self._take_batch(executor, allowed)
-            turn: Turn = BatchTurn(self, executor, raws)
+            turn: Turn = BatchTurn(self, executor, self._lanes, raws)
         elif isinstance(self._lanes, SingleLane):
             raws = self._lanes.take(executor, allowed)
-            turn = SliceTurn(self, executor, raws)
+            turn = SliceTurn(self, executor, self._lanes, raws)
         else:
             raws = [self._lanes.next(executor)]
             turn = LaneTurn(self, executor, self._lanes, raws[0])
@@ -445,8 +445,10 @@ class PartitionWorker:
             if isinstance(turn, LifecycleTurn) and not self.closed:
                 self._lifecycle.settled()
             elif not self.closed:
-                self._take_back(turn)
-            self._adapt(turn.durations)
+                due = turn.give_back()
+                if due is not None:
+                    self._arm(due)
+            self._size.learn(turn.durations)
             again = self._goes_on(turn.executor)
             is_hungry = self._lanes.queued == 0
         if done:
@@ -457,33 +459,6 @@ class PartitionWorker:
             self.observer.finished(turn.durations, counts)
         self._report_end()
         return again
-
-    def _take_back(self, turn: Turn) -> None:
-        """What was taken and is not over goes back into the lanes (lock held)."""
-        if isinstance(turn, SliceTurn):
-            assert isinstance(self._lanes, SingleLane)
-            self._lanes.give_back(turn.back)
-        elif isinstance(turn, BatchTurn):
-            self._take_batch_back(turn)
-
-    def _take_batch_back(self, turn: BatchTurn) -> None:
-        back = turn.back
-        dues = [due for due in back.values() if due is not None]
-        if isinstance(self._lanes, SingleLane):
-            self._lanes.give_back([raw for raw in turn.raws if raw.offset() in back])
-            if dues:
-                self._lanes.hold_until(max(dues))
-        else:
-            self._lanes.end_batch(turn.raws, back)
-        if dues:
-            self._arm(min(dues) if isinstance(self._lanes, KeyedLanes) else max(dues))
-
-    def _adapt(self, durations: Sequence[float]) -> None:
-        """Slices of slow handlers are short (their results are known early), those of fast ones long."""
-        if durations:
-            mean = sum(durations) / len(durations)
-            wanted = int(TURN_SECONDS / mean) if mean > 0 else TURN_MESSAGES
-            self._limit = max(1, min(TURN_MESSAGES, wanted, self._limit * 4))
 
     def _goes_on(self, executor: Executor) -> bool:
         """Whether this executor has more to do here (lock held); others are told."""
