@@ -8,6 +8,7 @@ not at all. A mover that is killed leaves an open transaction, which its success
 from __future__ import annotations
 
 import logging
+import secrets
 import threading
 from collections import Counter
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,7 @@ from elsa.errors import (
     FatalClientError,
     MessageTooLarge,
     TransactionAborted,
+    TransactionFenced,
     UnknownPartition,
     UnknownTopic,
 )
@@ -46,6 +48,8 @@ log = logging.getLogger("elsa.delays")
 
 #: longest wait for messages in one turn
 POLL_SECONDS = 0.1
+#: how often it is looked whether there are delayed messages at all
+LOOK_SECONDS = 1.0
 #: a transaction costs about 0.1 s whatever it holds, so they are not begun faster than that
 PACE_SECONDS = 0.1
 MOST_MESSAGES = 2_000
@@ -68,7 +72,8 @@ class Mover:
         self,
         app: App,
         *,
-        instance: str | None,
+        instance: str,
+        is_static: bool = False,
         clock: Clock = SYSTEM,
         make_consumer: Callable[..., GroupConsumer] = GroupConsumer,
         make_producer: Callable[..., TransactionalProducer] = TransactionalProducer,
@@ -76,6 +81,7 @@ class Mover:
         self._app = app
         self._settings = app.settings
         self._instance = instance
+        self._is_static = is_static
         self._clock = clock
         self._make_consumer = make_consumer
         self._make_producer = make_producer
@@ -126,8 +132,14 @@ class Mover:
         backoff = Backoff(first=0.5, most=30.0)
         while not self._stopping.is_set():
             try:
-                self._session(backoff)
+                if self._has_topics():
+                    self._session(backoff)
+                else:
+                    self._stopping.wait(LOOK_SECONDS)
             except Exception as error:  # border: whatever breaks is made anew; what is not moved stays where it is
+                if isinstance(error, TransactionFenced) or "fenced" in str(error).lower():
+                    # another process has our id: it wins, and this one never comes back with it
+                    self._instance = f"{self._instance}-{secrets.token_hex(3)}"
                 pause = backoff.next()
                 log.warning(
                     "the mover of delayed messages starts anew: %s",
@@ -137,17 +149,20 @@ class Mover:
                 )
                 self._stopping.wait(pause)
 
+    def _has_topics(self) -> bool:
+        """Whether anybody has ever put a message off; the topics are made by the first who does."""
+        return self._app.topics.exists(next(iter(self._seconds)))
+
     def _session(self, backoff: Backoff) -> None:
         """One pair of clients, from their start to their end."""
         self._trouble = None
         self._shelves.clear()
-        self._producer = self._make_producer(
-            self._settings, f"{self._instance or self._app.name}-mover", timeout=TRANSACTION_SECONDS
-        )
+        identity = f"{self._instance}-mover"
+        self._producer = self._make_producer(self._settings, identity, timeout=TRANSACTION_SECONDS)
         self._consumer = self._make_consumer(
             self._settings,
             self.group,
-            instance=f"{self._instance}-mover" if self._instance is not None else None,
+            instance=identity if self._is_static else None,
             on_assign=self._guarded(self._assigned),
             on_revoke=self._guarded(self._given_up),
             on_lost=self._guarded(self._given_up),

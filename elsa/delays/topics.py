@@ -39,12 +39,21 @@ def undeliverable_topic(app: str) -> str:
 
 def create(app: App) -> None:
     """Make every topic that delayed messages need, where it is missing; raises what the broker says."""
-    wanted: list[tuple[str, Mapping[str, str]]] = [(name, _DELAY) for name in delay_topics(app.name)]
-    wanted.append((cancelled_topic(app.name), _CANCELLED))
-    wanted.append((undeliverable_topic(app.name), {"retention.ms": str(30 * 24 * 3600 * 1000)}))
+    wanted: list[tuple[str, Mapping[str, str]]] = [
+        (cancelled_topic(app.name), _CANCELLED),
+        (undeliverable_topic(app.name), {"retention.ms": str(30 * 24 * 3600 * 1000)}),
+    ]
+    # movers begin when they see the shortest one: it comes last
+    wanted += [(name, _DELAY) for name in reversed(delay_topics(app.name))]
     known = app.topics.list(internal=True)
-    for name, config in wanted:
-        if name not in known:
-            app.topics.create(
-                name, partitions=PARTITIONS, replicas=app.settings.replication, config=dict(config), exist_ok=True
-            )
+    missing = [(name, config) for name, config in wanted if name not in known]
+    for name, config in missing:
+        app.topics.create(
+            name,
+            partitions=PARTITIONS,
+            replicas=app.settings.replication,
+            config=dict(config),
+            exist_ok=True,
+            # one wait for all of them
+            wait=name == missing[-1][0],
+        )
