@@ -23,6 +23,7 @@ from elsa.worker.handover import Handover
 from elsa.worker.intake import Intake
 from elsa.worker.mailbox import Ask, Crashed, Ended, Finished, Held, Mailbox, Park, Quiet, Stop, Topology, Unowned
 from elsa.worker.membership import GroupMembership, StandaloneMembership
+from elsa.worker.routes import Routes
 from elsa.worker.timers import Timers
 
 if TYPE_CHECKING:
@@ -79,6 +80,7 @@ class GroupManager:
         self.group = group
         self.name = group or bindings[0].name
         self.bindings = list(bindings)
+        self.routes = Routes(self.bindings, group)
         self.mailbox = Mailbox()
         self.is_ready = False
         self.is_caught_up = False
@@ -309,7 +311,7 @@ class GroupManager:
     def share_rates(self) -> None:
         """The partitions here, or those of the topics, are others than before."""
         if self._topology is not None:
-            self.assignment.share_rates(self.bindings, self._topology.topics)
+            self.assignment.share_rates(self.bindings, self.routes, self._topology.topics)
 
     def _refill(self) -> None:
         """Results have made room: what waits of the same partitions is handed over at once."""

@@ -9,7 +9,6 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from elsa.kafka.consumer import BEGINNING
-from elsa.registry import route
 from elsa.worker import hooks, reports
 from elsa.worker.acknowledger import Commit
 
@@ -58,9 +57,9 @@ class Handover:
         generation = self._generation()
         hold = []
         for partition, begin in begins.items():
-            binding = route(manager.bindings, partition.topic)
+            binding = manager.routes.binding(partition.topic)
             assert binding is not None
-            assigned = assignment.add(partition, binding, begin)
+            assigned = assignment.add(partition, binding, begin, source=manager.routes.source(partition.topic))
             if hooks.assigned(self._app, manager.group, partition, generation) is not None:
                 assigned.held = "rejected"
             if assigned.held is not None or manager.is_quiet:

@@ -5,15 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
 
 class Kept:
     """Failed attempts, told progress, and who runs alone. Turns read `attempts` without the lock."""
 
-    def __init__(self, attempts: Mapping[int, int] | None) -> None:
+    def __init__(self, attempts: Mapping[int, int] | None, *, before: Callable[[Any], int] | None = None) -> None:
         #: failed attempts
         self.attempts: dict[int, int] = dict(attempts or {})
+        #: where messages come back: how often each had failed before it came
+        self.before = before
         #: grows with every failed attempt: what the group manager has to commit
         self.failures = 0
         #: what handlers have last told by `ctx.heartbeat`
@@ -23,7 +25,10 @@ class Kept:
 
     def made(self, raw: Any) -> int:
         """How many attempts of a message have failed."""
-        return self.attempts.get(raw.offset(), 0)
+        found = self.attempts.get(raw.offset())
+        if found is None:
+            found = 0 if self.before is None else self.before(raw)
+        return found
 
     def count(self, raw: Any, attempt: int) -> None:
         """One more attempt of a message has failed."""

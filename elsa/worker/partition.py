@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from elsa.kafka.consumer import to_message
 from elsa.outcome import Kind, Outcome
+from elsa.policies import retried
 from elsa.worker import batches, delivery
 from elsa.worker.conclusion import Conclusion
 from elsa.worker.deferrals import Deferrals
@@ -65,9 +66,12 @@ class PartitionWorker:
         clock: Clock,
         paces: Paces,
         attempts: Mapping[int, int] | None = None,
+        source: str | None = None,
     ) -> None:
         self.partition = partition
         self.binding = binding
+        #: the topic that the messages came from: another one when they come back through a retry topic
+        self.source = source or partition.topic
         self.app = app
         self.epoch = epoch
         self.generation = generation
@@ -76,11 +80,13 @@ class PartitionWorker:
         self.closed = False
         #: True while nothing new may run, because too much is finished and not committed
         self.held = False
-        self.kept = Kept(attempts)
+        #: whether its messages come back through a retry topic
+        self.is_retry = self.source != partition.topic
+        self.kept = Kept(attempts, before=retried.attempts if self.is_retry else None)
         declared = binding.first.declared
         self.ordering = declared.ordering
         self.batch = declared.batch if binding.handler is not None else None
-        self.to_message: Callable[[Any], Message] = functools.partial(to_message, generation=generation)
+        self.to_message = self._message_maker()
         self.post = post
         self.router: delivery.Router
         self.clock = clock
@@ -111,6 +117,10 @@ class PartitionWorker:
         self._lifecycle = Lifecycle(self, is_class=binding.handler is not None and binding.handler.is_class)
         if self._lifecycle.is_ready:
             self.make_router()
+
+    def _message_maker(self) -> Callable[[Any], Message]:
+        make = functools.partial(to_message, generation=self.generation)
+        return (lambda raw: retried.as_origin(make(raw))) if self.is_retry else make
 
     # -- what contexts ask -------------------------------------------------------------------------
 

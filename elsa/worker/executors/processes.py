@@ -148,7 +148,14 @@ class InChild:
         try:
             process.line.send(
                 "call",
-                Call([Received.fields(raw) for raw in raws], worker.group, worker.generation, attempt, progress),
+                Call(
+                    [Received.fields(raw) for raw in raws],
+                    worker.group,
+                    worker.generation,
+                    attempt,
+                    progress,
+                    worker.is_retry,
+                ),
             )
             if worker.closed:
                 # just now, when the child did not have this call yet
