@@ -115,6 +115,7 @@ class Assignment:
             paces=self._paces,
             attempts=restored.attempts if restored is not None else None,
         )
+        assigned.worker.progress.update(assigned.progress)
         if not self.flows:
             assigned.worker.hold()
 

@@ -19,6 +19,7 @@ class Worker:
     parked = 0
     head_attempts = 0
     attempts: dict[int, int] = {}  # noqa: RUF012 - nobody changes it
+    progress: dict[int, Any] = {}  # noqa: RUF012 - as above
 
     def __init__(self) -> None:
         self.offsets: list[int] = []

@@ -80,6 +80,9 @@ class Manager:
         self.clock.advance(0.1)
         return []
 
+    def note_changes(self) -> None:
+        """Nothing fails here."""
+
     def read(self, mail: Iterable[Any]) -> None:
         """Nothing comes here."""
 
