@@ -32,6 +32,8 @@ class Order(Struct):
 app = elsa.App()
 _shape = os.environ.get("BENCH_SHAPE", "")
 _topic = os.environ.get("BENCH_TOPIC", "bench")
+_topics = _topic.split(",")
+_partitions = int(os.environ.get("BENCH_PARTITIONS", "6"))
 _count = int(os.environ.get("BENCH_COUNT", "0"))
 _file = Path(os.environ.get("BENCH_FILE", os.devnull))
 _is_embedded = __name__ == "__main__"
@@ -67,6 +69,33 @@ elif _shape == "count-key-async":
     @app.handler(_topic, ordering="key", concurrency=100)
     async def count_key_async(order: Order) -> None:
         mark(order.id)
+
+elif _shape in ("count-list", "count-everywhere"):
+    tally = Tally(_count, _file, key=lambda number: number % (len(_topics) * _partitions), beside=os.getppid())
+    mark = tally.mark
+
+    def count_list(order: Order) -> None:
+        mark(order.id)
+
+    if _shape == "count-list":
+        app.handler(_topics)(count_list)
+    else:
+        # a handler for each topic has a pool of threads for each
+        for _one in _topics:
+            app.handler(_one, name=f"count {_one}")(count_list)
+
+elif _shape == "journal-list":
+    journal = Journal(_file)
+
+    @app.handler(_topics)
+    def note_list(order: Order) -> None:
+        journal.mark(order.id)
+
+elif _shape == "slow-list":
+
+    @app.handler(_topics)
+    def slow_list(order: Order) -> None:
+        time.sleep(0.001)
 
 elif _shape == "io":
     spans = Spans(_count, _file, key_of, beside=os.getppid())

@@ -109,10 +109,19 @@ class Bench:
         """How many messages, seconds or repetitions in this kind of run."""
         return quick if self.is_quick else full
 
-    def raw(self, shape: str, topic: str, file: Path, *, count: int = 0, group: str = "") -> Program:
+    def raw(
+        self,
+        shape: str,
+        topic: str,
+        file: Path,
+        *,
+        count: int = 0,
+        group: str = "",
+        env: Mapping[str, str] | None = None,
+    ) -> Program:
         """Start a hand-written loop of rawloop.py."""
         command = [sys.executable, "-m", "tests.benchmarks.rawloop", shape]
-        return self._start(command, self._env(topic, file, count, group or self.name("raw")))
+        return self._start(command, self._env(topic, file, count, group or self.name("raw")) | dict(env or {}))
 
     def worker(
         self,

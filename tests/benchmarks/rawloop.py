@@ -40,14 +40,23 @@ def consumer() -> Consumer:
             "enable.auto.commit": False,
         }
     )
-    found.subscribe([TOPIC])
+    found.subscribe(TOPIC.split(","))
     return found
 
 
 def count() -> None:
     """consume(1000), json.loads, a synchronous commit per batch, until all are handled."""
+    _count(Tally(COUNT, FILE))
+
+
+def count_list() -> None:
+    """The same with several topics."""
+    places = len(TOPIC.split(",")) * int(os.environ["BENCH_PARTITIONS"])
+    _count(Tally(COUNT, FILE, key=lambda number: number % places))
+
+
+def _count(tally: Tally) -> None:
     client = consumer()
-    tally = Tally(COUNT, FILE)
     mark = tally.mark
     while not tally.done.is_set():
         batch = client.consume(1000, 0.1)
@@ -154,7 +163,14 @@ def _poll_until_told(client: Consumer, handle: Callable[[dict[str, Any]], object
     client.close()
 
 
-SHAPES = {"count": count, "io": io, "journal": journal, "slow": slow, "publish": publish}
+SHAPES = {
+    "count": count,
+    "count-list": count_list,
+    "io": io,
+    "journal": journal,
+    "slow": slow,
+    "publish": publish,
+}
 
 if __name__ == "__main__":
     SHAPES[sys.argv[1]]()

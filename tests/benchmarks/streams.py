@@ -9,7 +9,7 @@ import zlib
 from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from confluent_kafka import Producer
 
@@ -45,18 +45,26 @@ def producer(brokers: str, settings: Mapping[str, str | float]) -> Producer:
 
 def create(brokers: str, topic: str, partitions: int = PARTITIONS) -> None:
     """Make a topic and wait until it can be used."""
+    create_all(brokers, [topic], partitions)
+
+
+def create_all(brokers: str, topics: Sequence[str], partitions: int) -> None:
+    """Make topics of so many partitions each and wait until they can be used."""
     from confluent_kafka.admin import AdminClient
     from confluent_kafka.cimpl import NewTopic
 
     admin = AdminClient({"bootstrap.servers": brokers})
-    admin.create_topics([NewTopic(topic, partitions, 1)], operation_timeout=10)[topic].result()
-    deadline = time.monotonic() + 10
+    wanted = [NewTopic(topic, partitions, 1) for topic in topics]
+    for made in admin.create_topics(wanted, operation_timeout=60).values():
+        made.result()
+    deadline = time.monotonic() + 60
     while True:
-        described = admin.list_topics(topic, timeout=5).topics[topic]
-        if len(described.partitions) == partitions and all(p.leader >= 0 for p in described.partitions.values()):
+        found = admin.list_topics(timeout=10).topics
+        described = [found[topic].partitions.values() if topic in found else () for topic in topics]
+        if all(len(each) == partitions and all(p.leader >= 0 for p in each) for each in described):
             return
         if time.monotonic() > deadline:
-            raise TimeoutError(f"{topic} has no leaders yet")
+            raise TimeoutError(f"{topics[0]} and its like have no leaders yet")
         time.sleep(0.05)
 
 
@@ -73,6 +81,24 @@ def fill(brokers: str, topic: str, count: int) -> None:
             client.poll(0)
     if left := client.flush(120):
         raise TimeoutError(f"{left} messages were not taken by the broker")
+
+
+def spread(brokers: str, topics: Sequence[str], partitions: int, count: int) -> None:
+    """Make topics with `count` waiting messages, message i in partition i modulo all of them (see `place`)."""
+    create_all(brokers, topics, partitions)
+    client = producer(brokers, {"linger.ms": 20, "enable.idempotence": "true"})
+    for number in range(count):
+        topic, partition = place(number, topics, partitions)
+        client.produce(topic, body(number), partition=partition)
+        if number % 5_000 == 0:
+            client.poll(0)
+    if left := client.flush(120):
+        raise TimeoutError(f"{left} messages were not taken by the broker")
+
+
+def place(number: int, topics: Sequence[str], partitions: int) -> tuple[str, int]:
+    """Topic and partition of a message that `spread` has made."""
+    return topics[number % len(topics)], number // len(topics) % partitions
 
 
 def committed(brokers: str, topic: str, group: str) -> int:
