@@ -74,6 +74,14 @@ class Program:
                 raise RuntimeError(f"{what}: not within {seconds:g} s: {self.said()}")
             time.sleep(0.01)
 
+    def live(self, seconds: float) -> None:
+        """Let it work for so long; raises RuntimeError when it ends meanwhile."""
+        try:
+            code = self._process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            return
+        raise RuntimeError(f"it ended with {code}: {self.said()}")
+
     def kill_all(self) -> None:
         """SIGKILL to it and everything below it, as if the host were gone."""
         for pid in tree(self.pid):

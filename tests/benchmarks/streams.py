@@ -48,13 +48,13 @@ def create(brokers: str, topic: str, partitions: int = PARTITIONS) -> None:
     create_all(brokers, [topic], partitions)
 
 
-def create_all(brokers: str, topics: Sequence[str], partitions: int) -> None:
+def create_all(brokers: str, topics: Sequence[str], partitions: int, config: Mapping[str, str] | None = None) -> None:
     """Make topics of so many partitions each and wait until they can be used."""
     from confluent_kafka.admin import AdminClient
     from confluent_kafka.cimpl import NewTopic
 
     admin = AdminClient({"bootstrap.servers": brokers})
-    wanted = [NewTopic(topic, partitions, 1) for topic in topics]
+    wanted = [NewTopic(topic, partitions, 1, config=dict(config or {})) for topic in topics]
     for made in admin.create_topics(wanted, operation_timeout=60).values():
         made.result()
     deadline = time.monotonic() + 60
@@ -116,6 +116,18 @@ def committed(brokers: str, topic: str, group: str) -> int:
                 if time.monotonic() > deadline:
                     raise
                 time.sleep(0.2)
+    finally:
+        client.close()
+
+
+def ends(brokers: str, topic: str) -> int:
+    """The sum of a topic's ends: how many messages it was ever given, without transactions."""
+    from confluent_kafka import Consumer, TopicPartition
+
+    client = Consumer({"bootstrap.servers": brokers, "group.id": "ends"})
+    try:
+        found = client.list_topics(topic, timeout=10).topics[topic].partitions
+        return sum(client.get_watermark_offsets(TopicPartition(topic, number), timeout=10)[1] for number in found)
     finally:
         client.close()
 
