@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 #: what stays when there is nothing more to do
 _STAYS = {"threads", "open files"}
+#: What the worker process may have at all, in MB (it has about 115). Whatever is kept for each key ever seen ends to
+#: grow when all keys have been seen, and a table of a million takes 100 MB at least.
+_MOST_RESIDENT = 180.0
 #: threads are made when they are needed, files are opened for logs and clients
 _LEAST_COUNT = 5.0
 
@@ -64,6 +67,8 @@ class Samples:
         for name, found in self.memory.items():
             resident = [one.rss for one in found]
             findings.add_growth(name, "MB", resident, growth(self.times, resident))
+        if (largest := max(one.rss for one in self.memory["worker process"])) > _MOST_RESIDENT:
+            findings.blame(f"the worker process had {largest:.0f} MB, more than {_MOST_RESIDENT:.0f}")
         for name, series in self.sizes.items():
             values = [size for _, size in series]
             if name in _STAYS:
