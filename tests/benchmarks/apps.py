@@ -122,6 +122,13 @@ elif _shape == "journal":
     def note(order: Order) -> None:
         journal.mark(order.id)
 
+elif _shape == "journal-key":
+    journal = Journal(_file)
+
+    @app.handler(_topic, ordering="key", concurrency=100)
+    def note_key(order: Order) -> None:
+        journal.mark(order.id)
+
 elif _shape == "journal-generation":
     journal = Journal(_file)
 

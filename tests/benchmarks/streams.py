@@ -163,9 +163,10 @@ class Steady:
         begun = time.monotonic()
         number = 0
         while not self._ending.is_set():
-            value, partition = body(number), number % PARTITIONS
+            # a key stays in its partition
+            value, partition, key = body(number), number % PARTITIONS, b"%d" % (number % (PARTITIONS * 100))
             self.sent_at.append(time.monotonic())
-            self._producer.produce(self._topic, value, partition=partition)
+            self._producer.produce(self._topic, value, key, partition=partition)
             self._producer.poll(0)
             number += 1
             left = begun + number * self._pause - time.monotonic()
