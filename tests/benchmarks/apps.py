@@ -16,6 +16,7 @@ import msgspec
 from msgspec import Struct
 
 import elsa
+from tests.benchmarks import work
 from tests.benchmarks.marks import Journal, Spans, Tally
 from tests.benchmarks.streams import body, key_of
 
@@ -114,6 +115,36 @@ elif _shape == "io-threads":
         begun = spans.begin()
         time.sleep(0.01)
         spans.end(order.id, begun)
+
+elif _shape in ("work-async", "work-threads"):
+    ordering = os.environ["BENCH_ORDERING"]
+    spans = Spans(_count, _file, work.key_of(ordering, int(os.environ["BENCH_KEYS"])), beside=os.getppid())
+
+    if _shape == "work-async":
+
+        @app.handler(_topic, ordering=ordering, concurrency=100)
+        async def work_async(order: Order) -> None:
+            begun = spans.begin()
+            await asyncio.sleep(work.seconds(order.id))
+            spans.end(order.id, begun)
+
+    else:
+
+        @app.handler(_topic, ordering=ordering, concurrency=100)
+        def work_in_threads(order: Order) -> None:
+            begun = spans.begin()
+            time.sleep(work.seconds(order.id))
+            spans.end(order.id, begun)
+
+elif _shape in ("burn", "burn-process"):
+    journal = Journal(_file)
+    loops = int(os.environ["BENCH_LOOPS"])
+    is_apart = _shape == "burn-process"
+
+    @app.handler(_topic, executor="process" if is_apart else "auto", concurrency=2 if is_apart else None)
+    def burn(order: Order) -> None:
+        journal.mark(order.id)
+        work.burn(loops)
 
 elif _shape == "journal":
     journal = Journal(_file)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer
 
+from tests.benchmarks import work
 from tests.benchmarks.marks import Journal, Spans, Tally
 from tests.benchmarks.streams import body, key_of
 
@@ -133,6 +134,15 @@ def publish() -> None:
     FILE.write_text(json.dumps(found))
 
 
+def burn() -> None:
+    """No Kafka at all: the same work again and again, until SIGTERM."""
+    log, loops, number = Journal(FILE), int(os.environ["BENCH_LOOPS"]), 0
+    while True:
+        log.mark(number)
+        work.burn(loops)
+        number += 1
+
+
 def value_of(message: Message) -> bytes:
     """The body; raises what the client reports instead of a message."""
     if error := message.error():
@@ -170,6 +180,7 @@ SHAPES = {
     "journal": journal,
     "slow": slow,
     "publish": publish,
+    "burn": burn,
 }
 
 if __name__ == "__main__":

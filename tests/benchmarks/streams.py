@@ -83,13 +83,16 @@ def fill(brokers: str, topic: str, count: int) -> None:
         raise TimeoutError(f"{left} messages were not taken by the broker")
 
 
-def spread(brokers: str, topics: Sequence[str], partitions: int, count: int) -> None:
-    """Make topics with `count` waiting messages, message i in partition i modulo all of them (see `place`)."""
+def spread(brokers: str, topics: Sequence[str], partitions: int, count: int, keys: int | None = None) -> None:
+    """Make topics with `count` waiting messages, message i in partition i modulo all of them (see `place`).
+
+    With `keys` it has the key i modulo that.
+    """
     create_all(brokers, topics, partitions)
     client = producer(brokers, {"linger.ms": 20, "enable.idempotence": "true"})
     for number in range(count):
         topic, partition = place(number, topics, partitions)
-        client.produce(topic, body(number), partition=partition)
+        client.produce(topic, body(number), b"%d" % (number % keys) if keys else None, partition=partition)
         if number % 5_000 == 0:
             client.poll(0)
     if left := client.flush(120):
