@@ -454,7 +454,7 @@ class GroupManager:
 
     def _steer(self, now: float) -> None:
         """Pause and resume: a function of counters, looked at regularly and never toggled by events."""
-        pause, resume = [], []
+        pause, resume = [], {}
         for partition, assigned in self.assignment.busy.items():
             if assigned.held is not None or self.is_quiet:
                 continue
@@ -465,11 +465,11 @@ class GroupManager:
                     pause.append(partition)
             elif self.assignment.wants_resume(assigned, now):
                 assigned.paused_at = None
-                resume.append(partition)
+                resume[partition] = self._last(assigned) + 1
         if pause:
             self.consumer.pause(pause)
         if resume:
-            self.consumer.resume(resume)
+            self.consumer.resume_at(resume)
 
     def be_quiet(self) -> None:
         """Take nothing more from Kafka."""
