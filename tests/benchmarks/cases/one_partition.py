@@ -53,7 +53,7 @@ def run(bench: Bench) -> list[Row]:
     topics = {keys: bench.name("one") for keys in (1, 5, 20, 1_000)}
     for keys, topic in topics.items():
         spread(bench.brokers, [topic], 1, messages, keys)
-    return [*_serial(bench, topics, messages), *_others(bench, topics, messages)]
+    return [*_serial(bench, topics, messages), *_others(bench, topics, messages), *_lasting(bench)]
 
 
 def _serial(bench: Bench, topics: dict[int, str], messages: int) -> list[Row]:
@@ -83,6 +83,22 @@ def _others(bench: Bench, topics: dict[int, str], messages: int) -> list[Row]:
         said = ", ".join(f"{row.what} {row.elsa[-1]:.2f} s" for row in rows.values())
         bench.say(f"one_partition {turn + 1}: {said}")
     return list(rows.values())
+
+
+def _lasting(bench: Bench) -> list[Row]:
+    """More than is received before the partition is paused: what a backlog is worked off with."""
+    messages = bench.size(60_000, 20_000)
+    topic = bench.name("one")
+    spread(bench.brokers, [topic], 1, messages, 1_000)
+    rows = []
+    for executor, least in (("async", 15_000), ("threads", 10_000)):
+        title = f"1,000 keys, {executor}, {messages:,} messages"
+        rows.append(row := Row("one_partition", title, "messages/s", target=Target("value", "at least", least)))
+        for _ in range(bench.size(3, 1)):
+            with _Run(bench, _OTHERS[2], executor, topic, messages) as worker:
+                row.elsa.append(messages / worker.seconds())
+        bench.say(f"{row.what}: {', '.join(f'{rate:,.0f}/s' for rate in row.elsa)}")
+    return rows
 
 
 class _Run:
