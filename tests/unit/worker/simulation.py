@@ -178,6 +178,12 @@ class ScriptedConsumer:
     def resume(self, partitions: Iterable[TopicPartition]) -> None:
         self.paused -= set(partitions)
 
+    def resume_at(self, offsets: Mapping[TopicPartition, int]) -> None:
+        self.resume(offsets)
+        for where, offset in offsets.items():
+            if offset >= 0:
+                self.seek(where, offset)
+
     def unsubscribe(self) -> None:
         """What is left is revoked with the next poll."""
 
