@@ -162,7 +162,7 @@ def sizes(runtime: Runtime) -> dict[str, int]:
         for assigned in list(manager.assignment.owned.values()):
             found.update(_of_partition(assigned))
         # what belongs to nothing in hand any more must not pile up in these
-        found["timers"] += len(manager._timers)
+        found["timers"] += len(manager.timers)
         found["busy partitions"] += len(manager.assignment.busy)
         found["ending workers"] += len(manager.assignment.ending)
     found["threads"] = threading.active_count()
@@ -181,9 +181,9 @@ def _of_partition(assigned: Assigned) -> dict[str, int]:
     if worker is not None:
         found["keys in lanes"] = len(getattr(worker._lanes, "_lanes", ()))
         found["parked"] = worker.parked
-        found["attempts"] = len(worker.attempts)
-        found["progress"] = len(worker.progress)
-        found["alone"] = len(worker._alone)
+        found["attempts"] = len(worker.kept.attempts)
+        found["progress"] = len(worker.kept.progress)
+        found["alone"] = len(worker.kept.alone)
         found["deferred"] = len(worker.deferrals._waiting) + len(worker.deferrals._early)
         found["turns"] = len(worker._turns)
     return found
