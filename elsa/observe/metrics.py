@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 #: topics that a process may send to before further ones share the label value `_OTHER`
 MAX_TOPICS = 1_000
+#: how long a broker's last word on a quota counts: a client that asks for nothing hears of no end
+THROTTLE_SECONDS = 60.0
 #: delivery reports kept before they are sorted into buckets
 PENDING_REPORTS = 512
 
@@ -56,6 +58,8 @@ class PrometheusObserver(Observer):
         self._groups: dict[str, _GroupMetrics] = {}
         self._topics: dict[str, _SendMetrics] = {}
         self._partitions = PartitionGauges(clock)
+        #: (client, broker) -> (seconds, when that was said)
+        self._throttles: dict[tuple[str, str], tuple[float, float]] = {}
         self._observer_errors = Counts()
         if registry is not None:
             registry.register(self)
@@ -80,6 +84,10 @@ class PrometheusObserver(Observer):
                 cell = self._topics.setdefault(topic, _SendMetrics())
         cell.report(outcome, seconds, error)
 
+    def throttled(self, client: str, broker: str, seconds: float) -> None:
+        with self._lock:
+            self._throttles[client, broker] = seconds, self._clock.monotonic()
+
     def watch(self, snapshot: Callable[[], Sequence[PartitionSnapshot]]) -> None:
         self._partitions.watch(snapshot)
 
@@ -93,11 +101,15 @@ class PrometheusObserver(Observer):
         with self._lock:
             topics, handlers, groups = dict(self._topics), dict(self._handlers), dict(self._groups)
             observer_errors = dict(self._observer_errors.values)
+            throttles = dict(self._throttles)
         for topic, sends in topics.items():
             sends.collect(page, topic)
         running = _collect_handlers(page, handlers)
         for name, group in groups.items():
             group.collect(page, name)
+        now = self._clock.monotonic()
+        for labels, (seconds, said) in throttles.items():
+            page.add(catalogue.THROTTLE, labels, seconds if now - said < seconds + THROTTLE_SECONDS else 0)
         for name, count in observer_errors.items():
             page.add(catalogue.OBSERVER_ERRORS, (name,), count)
         page.add(catalogue.BUILD_INFO, _versions(), 1)

@@ -117,7 +117,7 @@ def manager() -> Iterator[Any]:
         settlement=None,  # type: ignore[arg-type]  # nothing is settled here
         budget=Budget(messages=1000, size=10**6),
         clock=SYSTEM,
-        fail=lambda text: None,
+        fail=lambda text, code: None,
         paces=Paces(SYSTEM),
     )
     made = GroupManager("g", app.registry.bindings(), around)
