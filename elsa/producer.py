@@ -22,7 +22,7 @@ from elsa.errors import (
     UnknownPartition,
     UnknownTopic,
 )
-from elsa.kafka.errors import ClientException, is_fatal, is_given_up, is_unknown_topic, translate
+from elsa.kafka.errors import ClientException, is_fatal, is_forbidden, is_given_up, is_unknown_topic, translate
 from elsa.kafka.producer import ProducerClient, in_poll_thread
 from elsa.observer import Observer
 from elsa.partitioners import choose, murmur2, resolve
@@ -241,9 +241,10 @@ class Producer:
     def refused(self, topic: str, error: ClientError) -> ClientError:
         """Hear of a refused message (from its Delivery) and say why: of a client that failed, it is its failure.
 
-        A topic that is gone is looked up again.
+        A topic that is gone, or may not be written, is looked up again: the client holds what it knew against it
+        until somebody asks (librdkafka 2.16).
         """
-        if is_unknown_topic(error):
+        if is_unknown_topic(error) or is_forbidden(error):
             self._topics.pop(topic, None)
         if is_given_up(error):
             failures = (client.failure for client in (self._client, self._failed) if client is not None)
@@ -363,6 +364,7 @@ class Producer:
                     ) from error
             except ClientException as error:
                 if replaced or not is_fatal(error):
+                    self.refused(message[0], error.args[0])
                     where = {"topic": message[0], "partition": message[3], "brokers": self._settings.brokers}
                     raise translate(error, **where, operation="Write") from error
                 self._replace(client)

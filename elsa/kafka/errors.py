@@ -11,7 +11,7 @@ from elsa import errors
 from elsa.kafka import authorization, codes
 from elsa.kafka.codes import Class, meaning
 
-__all__ = ["ClientError", "ClientException", "Reports", "is_fatal", "is_given_up", "is_unknown_topic", "translate"]
+__all__ = ["ClientError", "ClientException", "Reports", "is_fatal", "is_forbidden", "is_given_up", "is_unknown_topic", "translate"]
 
 _UNREACHABLE = codes.numbers(codes.UNREACHABLE)
 _UNKNOWN_TOPIC = codes.numbers(codes.UNKNOWN_TOPIC)
@@ -196,6 +196,11 @@ def is_fatal(error: BaseException | ClientError) -> bool:
 def is_unknown_topic(error: ClientError) -> bool:
     """Whether the topic or the partition was gone when the message was due."""
     return error.code() in _UNKNOWN_TOPIC or error.code() == ClientError._UNKNOWN_PARTITION
+
+
+def is_forbidden(error: ClientError) -> bool:
+    """Whether an ACL is missing."""
+    return error.code() in _ACL
 
 
 def is_given_up(error: ClientError) -> bool:

@@ -130,14 +130,24 @@ class ProducerClient:
         while True:
             left = start + timeout - SYSTEM.monotonic()
             # in short turns, because a signal is only looked at between them
-            remaining = self._raw.flush(min(max(left, 0.0), _FLUSH_SECONDS))
+            remaining = self._flush(min(max(left, 0.0), _FLUSH_SECONDS))
             if not remaining or left <= _FLUSH_SECONDS:
                 return remaining
 
     def purge(self) -> None:
         """Give up everything that is not confirmed: their reports say so."""
         self._raw.purge()
-        self._raw.flush(1.0)
+        self._flush(1.0)
+
+    def _flush(self, timeout: float) -> int:
+        try:
+            return self._raw.flush(timeout)
+        except KafkaException as error:
+            # what the client failed with for good is raised by whichever call comes next
+            if not is_fatal(error):
+                raise
+            self._fail(error.args[0])
+            return len(self._raw)
 
     def stop(self) -> None:
         """End the polling thread; what is still pending stays without a report (purge first)."""

@@ -43,7 +43,7 @@ FACTS: dict[type, dict[str, tuple[Any, ...]]] = {
         "error": ("_TRANSPORT", "away"),
         "statistics": ({},),
     },
-    Observer: {"sent": ("orders", "ok", 0.1, None), "watch": (list,)},
+    Observer: {"sent": ("orders", "ok", 0.1, None), "throttled": ("producer", "1", 0.5), "watch": (list,)},
 }
 
 

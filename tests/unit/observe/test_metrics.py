@@ -48,6 +48,7 @@ def tell_everything(observer: PrometheusObserver, partition: Callable[..., Any])
     group.statistics({"name": "c-1", "rxmsg_bytes": 700})
     observer.sent("orders", "ok", 0.002, None)
     observer.sent("orders", "error", 120.0, "_MSG_TIMED_OUT")
+    observer.throttled("producer", "1", 0.5)
     observer.observer_failed("Mine", "sent", ValueError())
     observer.watch(lambda: [partition()])
 
