@@ -166,9 +166,10 @@ _MEANINGS: dict[Class, dict[str, str]] = {
 _NEW = Meaning(Class.FATAL, "Kafka refused the operation")
 
 
-def numbers(names: str) -> frozenset[int]:
+def numbers(*names: str) -> frozenset[int]:
     """The codes with these names (separated by blanks), without those that this version of the client lacks."""
-    return frozenset(getattr(ClientError, name) for name in names.split() if hasattr(ClientError, name))
+    single = " ".join(names).split()
+    return frozenset(getattr(ClientError, name) for name in single if hasattr(ClientError, name))
 
 
 TABLE: dict[int, Meaning] = {

@@ -58,7 +58,7 @@ _TUNING: dict[str, Any] = {
 _WAKING = 32
 
 #: error codes of a commit after which this assignment's offsets are not ours to commit any more
-FENCED = codes.numbers(codes.MEMBERSHIP + codes.FENCED_MEMBER)
+FENCED = codes.numbers(codes.MEMBERSHIP, codes.FENCED_MEMBER)
 
 
 class Committed(NamedTuple):

@@ -11,12 +11,21 @@ from elsa import errors
 from elsa.kafka import authorization, codes
 from elsa.kafka.codes import Class, meaning
 
-__all__ = ["ClientError", "ClientException", "Reports", "is_fatal", "is_forbidden", "is_given_up", "is_unknown_topic", "translate"]
+__all__ = [
+    "ClientError",
+    "ClientException",
+    "Reports",
+    "is_fatal",
+    "is_forbidden",
+    "is_given_up",
+    "is_unknown_topic",
+    "translate",
+]
 
 _UNREACHABLE = codes.numbers(codes.UNREACHABLE)
 _UNKNOWN_TOPIC = codes.numbers(codes.UNKNOWN_TOPIC)
 _ACL = codes.numbers(codes.ACL)
-_GIVEN_UP = codes.numbers(codes.PURGED + "_FATAL")
+_GIVEN_UP = codes.numbers(codes.PURGED, "_FATAL")
 
 #: (codes, class, what happened, what to do) where there is more to say than the table of `codes` does; `{topic}` and
 #: the like come from the facts, without a text of its own the table's reason is what happened

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from elsa.kafka import codes
 from elsa.kafka.codes import Class, meaning
-from elsa.kafka.errors import is_unknown_topic, translate
+from elsa.kafka.errors import ClientError, is_unknown_topic, translate
 
 if TYPE_CHECKING:
     from elsa.config import Settings
@@ -36,9 +36,12 @@ _BY_CLASS = {
 }
 
 
-def classify(raw: Any) -> str:
-    """What kind of event an item with an error is."""
+def classify(raw: Any, *, has_group: bool = True) -> str:
+    """What kind of event an item with an error is; who reads without a group needs no right on one."""
     error = raw.error()
+    if not has_group and error.code() == ClientError.GROUP_AUTHORIZATION_FAILED:
+        # librdkafka (2.16) asks for the coordinator of its group.id, whatever it is used for
+        return Event.IGNORED
     if error.code() in _END:
         return Event.END_OF_PARTITION
     if error.code() in _OUT_OF_RANGE:

@@ -112,7 +112,7 @@ class Reader:
     def _event(self, raw: Any) -> Message | EndOfPartition | OutOfRange | None:
         if raw.error() is None:
             return to_message(raw)
-        kind = classify(raw)
+        kind = classify(raw, has_group=False)
         if kind == Event.END_OF_PARTITION:
             return EndOfPartition(raw.topic(), raw.partition(), raw.offset())
         if kind == Event.OUT_OF_RANGE:

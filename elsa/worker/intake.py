@@ -76,7 +76,7 @@ class Intake:
         self._manager.handover.renew(assigned, offset)
 
     def _event(self, raw: Any) -> None:
-        kind = classify(raw)
+        kind = classify(raw, has_group=self._manager.group is not None)
         if kind == Event.END_OF_PARTITION:
             assigned = self._manager.assignment.owned.get(TopicPartition(raw.topic(), raw.partition()))
             # of a partition that is held nothing was delivered: its end says nothing about what is done

@@ -15,7 +15,7 @@ def set_quota(brokers: str, client_id: str, quota: str, bytes_per_second: float 
     change += struct.pack(">d?", bytes_per_second or 0.0, bytes_per_second is None)
     body = struct.pack(">i", 1) + entity + change + struct.pack(">?", False)
     request = struct.pack(">hhi", _ALTER_CLIENT_QUOTAS, 0, 1) + _text("it-quotas") + body
-    host, port = brokers.split(",")[0].rsplit(":", 1)
+    host, port = brokers.split(",", maxsplit=1)[0].rsplit(":", 1)
     with socket.create_connection((host, int(port)), 10) as connection, connection.makefile("rb") as answer:
         connection.sendall(struct.pack(">i", len(request)) + request)
         size = struct.unpack(">i", answer.read(4))[0]

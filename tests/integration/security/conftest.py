@@ -6,14 +6,9 @@ import uuid
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from confluent_kafka.admin import (
-    AclBinding,
-    AclOperation,
-    AclPermissionType,
-    AdminClient,
-    ResourcePatternType,
-    ResourceType,
-)
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin._acl import AclBinding, AclOperation, AclPermissionType
+from confluent_kafka.admin._resource import ResourcePatternType, ResourceType
 
 import elsa
 from elsa.broker import EmbeddedKafka
@@ -26,12 +21,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-USER, PASSWORD = "ann", "tiger"
+#: the one who is granted things, and one who may never write
+USER, READER = "ann", "bo"
+PASSWORD = "tiger"
 _HOST = "127.0.0.1"
 
 
 class Guarded:
-    """The Kafka with an authorizer: `open` for the super user, `guarded` for `USER`, who may do nothing at first."""
+    """The Kafka with an authorizer: `open` for the super user, `guarded` for users, who may do nothing at first."""
 
     def __init__(self, opened: str, guarded: str) -> None:
         self.open = opened
@@ -43,13 +40,13 @@ class Guarded:
         probe.create_topic(self.open, name, partitions)
         return name
 
-    def grant(self, resource: str, name: str, operation: str) -> None:
+    def grant(self, resource: str, name: str, operation: str, user: str = USER) -> None:
         """Let the user do this: `grant("TOPIC", "orders", "READ")`."""
         binding = AclBinding(
             getattr(ResourceType, resource),
             name,
             ResourcePatternType.LITERAL,
-            f"User:{USER}",
+            f"User:{user}",
             "*",
             getattr(AclOperation, operation),
             AclPermissionType.ALLOW,
@@ -57,15 +54,15 @@ class Guarded:
         for future in self._admin.create_acls([binding]).values():
             future.result(10)
 
-    def settings(self, **more: Any) -> Settings:
+    def settings(self, user: str = USER) -> Settings:
         """The user's settings, under a name that nobody else has."""
         kafka = {
             "security.protocol": "SASL_PLAINTEXT",
             "sasl.mechanism": "PLAIN",
-            "sasl.username": USER,
+            "sasl.username": user,
             "sasl.password": PASSWORD,
         }
-        return Settings(name=f"it-{uuid.uuid4().hex[:8]}", brokers=self.guarded, kafka=kafka, **more)
+        return Settings(name=f"it-{uuid.uuid4().hex[:8]}", brokers=self.guarded, kafka=kafka)
 
 
 @pytest.fixture(scope="package")
@@ -79,7 +76,7 @@ def guarded_kafka() -> Iterator[Guarded]:
         "controller.quorum.voters": f"1@{_HOST}:{controller}",
         "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,SASL:SASL_PLAINTEXT,CONTROLLER:PLAINTEXT",
         "listener.name.sasl.sasl.enabled.mechanisms": "PLAIN",
-        "listener.name.sasl.plain.sasl.jaas.config": f'{login} user_{USER}="{PASSWORD}";',
+        "listener.name.sasl.plain.sasl.jaas.config": f'{login} user_{USER}="{PASSWORD}" user_{READER}="{PASSWORD}";',
         "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
         "super.users": "User:ANONYMOUS",
     }

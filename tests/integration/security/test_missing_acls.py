@@ -7,11 +7,15 @@ with too few rights, reads what Elsa says, and where it matters grants what was 
 from __future__ import annotations
 
 import logging
+import os
+import subprocess
+import sys
 import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from elsa import exits
 from elsa.errors import AuthorizationFailed
 from elsa.groups import Groups
 from elsa.kafka.admin import Admin
@@ -23,8 +27,11 @@ from elsa.message import TopicPartition
 from elsa.producer import Producer
 from elsa.topics import Topics
 
+from .conftest import READER
+
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     import elsa
 
@@ -35,7 +42,8 @@ pytestmark = pytest.mark.broker
 
 def needs(operation: str, resource: str, name: str) -> Any:
     """Expects the error that names the right, and the command that grants it."""
-    return pytest.raises(AuthorizationFailed, match=rf"needs {operation} on {resource} '{name}'(.|\n)*kafka-acls .*{name}")
+    said = rf"needs {operation} on {resource} '{name}'(.|\n)*kafka-acls .*{name}"
+    return pytest.raises(AuthorizationFailed, match=said)
 
 
 def test_producing_to_an_unknown_or_unwritable_topic_needs_write(guarded_kafka: Guarded) -> None:
@@ -145,7 +153,7 @@ def test_a_worker_without_its_group_ends_and_says_why(
     runtime: Any = app._runtime
 
     assert runtime.ended.wait(30)
-    assert runtime.failure_code == 4
+    assert runtime.failure_code == exits.BROKER
     assert "needs Read on group 'it-foreign'" in runtime.failure
 
 
@@ -183,18 +191,62 @@ def test_a_topic_that_may_not_be_read_waits_for_its_acl(
         producer.close(1)
 
 
-def test_a_producer_that_may_write_nowhere_fails_its_messages_at_once(guarded_kafka: Guarded) -> None:
-    # a user of its own would be needed to have no Write at all: the client's report is the broker's own
+def test_a_producer_that_may_write_nowhere_fails_its_messages_at_once_and_is_made_anew(guarded_kafka: Guarded) -> None:
     topic = guarded_kafka.topic()
-    guarded_kafka.grant("TOPIC", topic, "WRITE")
-    broken = ClientError(ClientError.CLUSTER_AUTHORIZATION_FAILED, "Failed to acquire idempotence PID", fatal=True)
-    producer = Producer(guarded_kafka.settings())
+    guarded_kafka.grant("TOPIC", topic, "DESCRIBE", READER)
+    producer = Producer(guarded_kafka.settings(READER))
     try:
-        producer.warm_up(topic)
-        client = producer._open()
-        pending = producer.send(topic, b"v")
-        client._fail(broken)
+        with pytest.raises(AuthorizationFailed, match=r"needs IdempotentWrite on the cluster, or Write on any topic"):
+            producer.send(topic, b"v").result(20)
+        guarded_kafka.grant("TOPIC", topic, "WRITE", READER)
+
+        assert producer.send(topic, b"v").result(20).offset == 0
     finally:
         producer.close(1)
 
-    assert pending.exception(10) is None or "needs IdempotentWrite on the cluster" in str(pending.exception(0))
+
+def test_elsa_worker_without_its_group_ends_with_the_code_of_the_broker(guarded_kafka: Guarded, tmp_path: Path) -> None:
+    topic, settings = guarded_kafka.topic(), guarded_kafka.settings()
+    guarded_kafka.grant("TOPIC", topic, "READ")
+    (tmp_path / "refused_app.py").write_text(
+        f"""
+import elsa
+
+app = elsa.App({settings.name!r}, brokers={settings.brokers!r}, kafka={dict(settings.kafka)!r})
+
+@app.handler({topic!r}, group="it-foreign")
+def handle(body: bytes) -> None: ...
+"""
+    )
+    ended = subprocess.run(
+        [sys.executable, "-m", "elsa", "worker", "refused_app:app", "--processes", "1"],
+        cwd=tmp_path,
+        env={**os.environ, "ELSA_RUNTIME_DIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=90,
+        check=False,
+    )
+
+    assert ended.returncode == exits.BROKER, ended.stderr
+    assert "needs Read on group 'it-foreign'" in ended.stderr
+
+
+def test_a_standalone_handler_needs_read_on_its_topic_and_no_group(
+    guarded_kafka: Guarded, user_app: Callable[..., elsa.App]
+) -> None:
+    topic, app = guarded_kafka.topic(), user_app()
+    guarded_kafka.grant("TOPIC", topic, "READ")
+    guarded_kafka.grant("TOPIC", topic, "WRITE")
+    seen = threading.Event()
+
+    @app.handler(topic, group=None, start="earliest")
+    def handle(body: bytes) -> None:
+        seen.set()
+
+    app.producer.send(topic, b"v").result(20)
+    app.start()
+
+    assert seen.wait(30)
+    runtime: Any = app._runtime
+    assert runtime.failure is None

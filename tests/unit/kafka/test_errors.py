@@ -51,8 +51,8 @@ def test_a_missing_acl_names_its_resource_and_the_right() -> None:
 
     assert str(error) == (
         "an ACL is missing: this client needs Write on topic 'orders': Broker: Topic authorization failed "
-        "(TOPIC_AUTHORIZATION_FAILED)\n  hint: kafka-acls --bootstrap-server k:9092 --add --allow-principal User:<name> "
-        "--operation Write --topic orders"
+        "(TOPIC_AUTHORIZATION_FAILED)\n  hint: kafka-acls --bootstrap-server k:9092 --add --allow-principal "
+        "User:<name> --operation Write --topic orders"
     )
 
 
