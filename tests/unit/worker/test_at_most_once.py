@@ -11,16 +11,17 @@ from hypothesis import strategies as st
 
 import elsa
 from elsa.errors import DeclarationError
+from elsa.kafka.consumer import Committed
 from elsa.message import TopicPartition
 from elsa.worker import assigned
 from elsa.worker.progress import encode
 
-from .simulation import TOPIC, Broker, Committed, Member
+from .simulation import TOPIC, Broker, Member
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from elsa.worker.acknowledger import Commit
+    from elsa.kafka.consumer import Commit
 
     Join = Callable[..., Member]
 
@@ -82,6 +83,12 @@ def begin(member: Member) -> None:
         assert call.raw.offset() < commit.offset
 
 
+def all_begin(member: Member) -> str:
+    """What happens while the manager waits."""
+    begin(member)
+    return "finish"
+
+
 def run(member: Member, rounds: int = 30) -> None:
     for _ in range(rounds):
         member.turn()
@@ -130,7 +137,7 @@ def test_a_crash_loses_one_slice_at_most_and_nothing_runs_again(join: Join, brok
 
 @pytest.mark.parametrize("how", ["revoke", "stop"])
 def test_what_was_taken_runs_before_its_partition_goes(join: Join, broker: Ahead, how: str) -> None:
-    member = join(policy=lambda one: begin(one) or "finish")
+    member = join(policy=all_begin)
     member.turn()
     begin(member)
     if how == "stop":
@@ -148,7 +155,7 @@ def test_what_was_taken_runs_before_its_partition_goes(join: Join, broker: Ahead
 
 
 def test_a_retry_waits_here_and_does_not_wait_when_the_partition_goes(join: Join, broker: Ahead) -> None:
-    member = join(policy=lambda one: begin(one) or "finish", ordering="partition")
+    member = join(policy=all_begin, ordering="partition")
     member.turn()
     begin(member)
     index = next(i for i, call in enumerate(member.calls) if call.worker.partition == ZERO)
@@ -239,7 +246,7 @@ def test_in_any_order_of_events_nothing_runs_twice(events: list[str], ordering: 
         # a failure is final here, or runs of one message would be more than one
         member = member_of(broker, ordering=ordering, retry=elsa.Retry(max_attempts=1), name=f"one-{len(members)}")
         members.append(member)
-        member.policy = lambda one: begin(one) or "finish"
+        member.policy = all_begin
         member.rebalance(assign=[0, 1])
         return member
 
