@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from elsa.app import App, default_app, get_app
     from elsa.context import Context, current
     from elsa.defaults import (
+        cancel,
         create_topic,
         delete_topic,
         fetch,
@@ -55,6 +56,7 @@ _HOMES = {
     "Skip": "elsa.errors",
     "TopicPartition": "elsa.message",
     "ack_through": "elsa.outcome",
+    "cancel": "elsa.defaults",
     "create_topic": "elsa.defaults",
     "current": "elsa.context",
     "default_app": "elsa.app",
@@ -93,6 +95,7 @@ __all__ = [  # noqa: RUF022 - plain order, pinned by a test
     "Skip",
     "TopicPartition",
     "ack_through",
+    "cancel",
     "create_topic",
     "current",
     "default_app",

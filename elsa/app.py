@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 from elsa import middleware as onion
 from elsa.codecs import encode, resolve
 from elsa.config import load, override
-from elsa.errors import AppNotFound, DeclarationError, NotStarted
+from elsa.delays import sending
+from elsa.errors import AppNotFound, DeclarationError, NotStarted, UnknownTopic
 from elsa.handlers import Handler, Task
 from elsa.names import task_topic
 from elsa.observer import Observer
@@ -285,10 +286,34 @@ class App:
     def send(self, topic: str, value: Any, **options: Any) -> Delivery:
         """Encode and send one message; returns a Delivery at once.
 
-        Options: key, headers, partition, id, timestamp, partitioner, codec ("json", "msgpack"), block.
+        Options: key, headers, partition, id, timestamp, partitioner, codec ("json", "msgpack"), block, and to be
+        delivered later `delay` or `eta`, not after some time `expires` (see `Handler.options`).
         """
         codec = resolve(options.pop("codec", "json"))
-        return self.producer.send(topic, encode(value, codec), **options)
+        body = encode(value, codec)
+        when = sending.timing(options) if not options.keys().isdisjoint(sending.OPTIONS) else None
+        if when is None:
+            return self.producer.send(topic, body, **options)
+        target, options = sending.address(self, topic, when, options)
+        try:
+            return self.producer.send(target, body, **options)
+        except UnknownTopic:
+            if not sending.create_missing(self, target):
+                raise
+            return self.producer.send(target, body, **options)
+
+    def cancel(self, id: str, *, ttl: float = 7 * 24 * 3600, timeout: float = 10.0) -> None:  # noqa: A002 - as in send
+        """Take back a delayed message that is not delivered yet; returns when that is noted for good.
+
+        It holds for every message with this id that comes due within `ttl` seconds, and is certain for those that are
+        due in 2 seconds or later. A message that has been delivered is not called back.
+
+        ```python
+        sent = remind.options(delay=3600).send({"order": 7})
+        app.cancel(sent.id)
+        ```
+        """
+        sending.cancel(self, id, ttl, timeout)
 
     def produce(self, topic: str, messages: Any, **options: Any) -> list[RecordMetadata]:
         """Produce bytes, pairs, Records or mappings, and return when every one is confirmed.

@@ -49,6 +49,11 @@ def produce(topic: str, messages: Any, **options: Any) -> list[RecordMetadata]:
     return default_app().produce(topic, messages, **options)
 
 
+def cancel(id: str, **options: Any) -> None:  # noqa: A002 - as in App.cancel
+    """`App.cancel` on the default App: `elsa.cancel(delivery.id)` takes a delayed message back."""
+    default_app().cancel(id, **options)
+
+
 def fetch(topic: str, **options: Any) -> FetchResult:
     """`App.fetch` on the default App: `elsa.fetch("orders", partition=0, offset=3).messages`."""
     return default_app().fetch(topic, **options)

@@ -76,6 +76,8 @@ class Delivery(msgspec.Struct, gc=False, eq=False):
     #: None, then the client's report (its payload removed) or the error
     _outcome: Any = None
     _callbacks: list[Any] | None = None
+    #: of the message, if it has one: what `elsa.cancel` takes
+    id: str | None = None
 
     def __call__(self, error: ClientError | None, message: Any) -> None:
         """Take the client's delivery report (from the polling thread, once).

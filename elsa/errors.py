@@ -20,6 +20,8 @@ Two roots, so that `except ElsaError` never swallows a handler's own signal:
     │   ├── GroupError              (code, text) of a refused group operation
     │   │   ├── GroupNotEmpty
     │   │   └── UnknownGroup
+    │   ├── TransactionAborted      what the transaction held has to be done again
+    │   ├── TransactionFenced       somebody else has the transactional id now
     │   └── FatalClientError        the client must be rebuilt
     ├── ProduceError                part of what was produced was not delivered
     │   ├── MessageTooLarge
@@ -184,6 +186,16 @@ class UnknownGroup(GroupError):
 
 class FatalClientError(KafkaError):
     """The Kafka client reported a fatal error and has to be rebuilt."""
+
+
+class TransactionAborted(KafkaError):
+    """The transaction has to be aborted, and what it held done again."""
+
+    retryable = True
+
+
+class TransactionFenced(KafkaError):
+    """Another producer has taken the transactional id over."""
 
 
 class ProduceError(ElsaError):

@@ -14,7 +14,8 @@ import msgspec
 
 from elsa import headers as header_names
 from elsa.codecs import NAMED, body_decoder, encode, encoder, typed_decoder
-from elsa.errors import BufferFull, DeclarationError, DecodeError, UnknownTopic, UnsupportedOption
+from elsa.delays import sending
+from elsa.errors import BufferFull, DeclarationError, DecodeError, UnknownTopic
 from elsa.message import Message, Record
 from elsa.options import Options, check, check_group, check_topics
 from elsa.shapes import Shape, check_instantiable
@@ -30,6 +31,7 @@ _JSON = NAMED["json"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
+T = TypeVar("T")
 
 
 class Handler(Generic[P, R]):
@@ -150,13 +152,22 @@ class Handler(Generic[P, R]):
         return self.topics[0]
 
     def options(self, **given: Any) -> Call[P, R]:
-        """Options of one send: key, headers, partition, id, topic, timestamp; then `.send(...)` or `.asend(...)`."""
+        """Options of one send: key, headers, partition, id, topic, timestamp, delay or eta, expires; then `.send(...)`.
+
+        `delay` (seconds or a timedelta) or `eta` (a datetime with a time zone) put it off: it is delivered when it is
+        due, never earlier. After `expires` (seconds or a timedelta from now, or a datetime) it is not run any more.
+        `elsa.cancel(delivery.id)` takes back what is not delivered yet.
+
+        ```python
+        remind.options(delay=3600, id="reminder-7").send({"order": 7})
+        ```
+        """
         return Call(self, _call_options(self.name, given))
 
     def send(self, value: Any, *, key: str | bytes | None = None, **options: Any) -> Delivery:
         """Send one message to the handler's topic; returns at once, `.result(timeout)` or `await` confirms.
 
-        Options: key, headers, partition, id, topic, timestamp.
+        Options: key, headers, partition, id, topic, timestamp, delay or eta, expires; see `options`.
         """
         if options:
             return Call(self, _call_options(self.name, {"key": key, **options})).send(value)
@@ -177,27 +188,46 @@ class Handler(Generic[P, R]):
         """Send many messages, return their metadata when all are confirmed.
 
         `key(value)` gives each one's key (a text or bytes: all have that one). Options, for all of them: headers,
-        partition, topic, timestamp. Raises ProduceError with `failed` in the order of `values`.
+        partition, topic, timestamp, delay or eta, expires. Raises ProduceError with `failed` in the order of `values`.
         """
-        call = _many_options(self.name, options)
         of = key if callable(key) else lambda _: key
-        records = [_record(self._encoder(value), [], {**call, "key": of(value)}) for value in values]
-        return self._produce(call.get("topic") or self.topic, records)
+        return self._send_all([(self._encoder(value), [], of(value)) for value in values], options)
 
-    def _produce(self, topic: str, records: list[Record]) -> Any:
-        try:
-            return self.app.produce(topic, records)
-        except UnknownTopic:
-            if not self._create(topic):
-                raise
-            return self.app.produce(topic, records)
+    def _send_all(
+        self, messages: list[tuple[bytes | None, header_names.Pairs, Any]], options: dict[str, Any]
+    ) -> list[RecordMetadata]:
+        """Send (value, headers of the call, key) with options that all of them have."""
+        call = _many_options(self.name, options)
+        when = sending.timing(call)
+        topic = call.pop("topic", None) or self.topic
+        headers = header_names.pairs(call.pop("headers", None))
+
+        def send() -> list[RecordMetadata]:
+            target, records = topic, []
+            for value, own, key in messages:
+                given = {**call, "key": call.get("key", key), "headers": headers + own}
+                if when is not None:
+                    target, given = sending.address(self.app, topic, when, given)
+                    given["headers"].append((header_names.ID, given.pop("id").encode()))
+                records.append(Record(value, **given))
+            return self.app.produce(target, records)
+
+        return self._creating(send)
+
+    def _creating(self, send: Callable[[], T]) -> T:
+        """Send, and make what is missing where the settings say so: a first send may come before the first worker."""
+        while True:
+            try:
+                return send()
+            except UnknownTopic as error:
+                if not self._create(error.topic or ""):
+                    raise
 
     def _create(self, topic: str) -> bool:
-        """Create the handler's own topic where the settings say so: a first send may come before the first worker."""
-        if topic not in self.topics or not self.app.settings.creates_topics:
-            return False
-        self.app.create_declared(topic, self.declared)
-        return True
+        if topic in self.topics and self.app.settings.creates_topics:
+            self.app.create_declared(topic, self.declared)
+            return True
+        return sending.create_missing(self.app, topic)
 
     def _encode(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[bytes | None, header_names.Pairs]:
         if len(args) != 1 or kwargs:
@@ -240,15 +270,13 @@ class Task(Handler[P, R]):
     def send_many(self, calls: Iterable[Any], **options: Any) -> Any:  # type: ignore[override]  # see send
         """Send many calls, each a tuple of arguments or a mapping of keywords; returns when all are confirmed.
 
-        Options, for all of them: key, headers, partition, topic, timestamp.
+        Options, for all of them: key, headers, partition, topic, timestamp, delay or eta, expires.
         """
-        call = _many_options(self.name, options)
-        records = []
+        messages = []
         for one in calls:
             args, kwargs = ((), dict(one)) if hasattr(one, "items") else (tuple(one), {})
-            value, pairs = self._encode(args, kwargs)
-            records.append(_record(value, pairs, call))
-        return self._produce(call.get("topic") or self.topic, records)
+            messages.append((*self._encode(args, kwargs), None))
+        return self._send_all(messages, options)
 
     def _encode(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[bytes | None, header_names.Pairs]:
         bound = self._signature.bind(*args, **kwargs)
@@ -297,7 +325,8 @@ class Call(Generic[P, R]):
 
     def __init__(self, handler: Handler[P, R], given: Mapping[str, Any]) -> None:
         self._handler = handler
-        self._given = given
+        self._given = dict(given)
+        self._when = sending.timing(self._given)
 
     def _prepared(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[str, bytes | None, dict[str, Any]]:
         value, own = self._handler._encode(args, kwargs)
@@ -306,24 +335,22 @@ class Call(Generic[P, R]):
         headers = given.pop("headers", None)
         if headers or own:
             given["headers"] = header_names.pairs(headers) + own
+        if self._when is not None:
+            topic, given = sending.address(self._handler.app, topic, self._when, given)
         return topic, value, given
+
+    def _try(self, args: tuple[Any, ...], kwargs: dict[str, Any], **options: Any) -> Delivery:
+        topic, value, given = self._prepared(args, kwargs)
+        return self._handler.app.producer.send(topic, value, **given, **options)
 
     def send(self, *args: Any, **kwargs: Any) -> Delivery:
         """Send; returns a Delivery at once."""
-        topic, value, given = self._prepared(args, kwargs)
-        try:
-            return self._handler.app.producer.send(topic, value, **given)
-        except UnknownTopic:
-            if not self._handler._create(topic):
-                raise
-            return self._handler.app.producer.send(topic, value, **given)
+        return self._handler._creating(lambda: self._try(args, kwargs))
 
     async def asend(self, *args: Any, **kwargs: Any) -> RecordMetadata:
         """Send and await the broker's confirmation."""
-        topic, value, given = self._prepared(args, kwargs)
-        send = self._handler.app.producer.send
         try:
-            delivery = send(topic, value, block=False, **given)
+            delivery = self._try(args, kwargs, block=False)
         except (BufferFull, UnknownTopic):
             # waiting for room, or for a topic that is being made, must not hold the event loop
             delivery = await asyncio.to_thread(functools.partial(self.send, *args, **kwargs))
@@ -342,14 +369,11 @@ def default_name(target: Any) -> str:
     return f"{module}.{target.__qualname__}".replace(".<locals>", "")
 
 
-_CALL_OPTIONS = ("key", "headers", "partition", "id", "topic", "timestamp")
-_LATER_CALL_OPTIONS = ("delay", "eta", "expires")
+_CALL_OPTIONS = ("key", "headers", "partition", "id", "topic", "timestamp", *sending.OPTIONS)
 
 
 def _call_options(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
     for option in given:
-        if option in _LATER_CALL_OPTIONS:
-            raise UnsupportedOption(f"{name}: {option}= is not available yet", hint="send it when it is due")
         if option not in _CALL_OPTIONS:
             raise TypeError(f"{name}: unknown option {option!r}; options are {', '.join(_CALL_OPTIONS)}")
     return dict(given)
@@ -360,17 +384,6 @@ def _many_options(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
     if "id" in call:
         raise TypeError(f"{name}.send_many: id= would give every message the same id; send them one by one")
     return call
-
-
-def _record(value: bytes | None, own: header_names.Pairs, call: Mapping[str, Any]) -> Record:
-    """One message of many, with the options that all of them have."""
-    return Record(
-        value,
-        key=call.get("key"),
-        headers=header_names.pairs(call.get("headers")) + own,
-        partition=call.get("partition"),
-        timestamp=call.get("timestamp"),
-    )
 
 
 def _task_parameters(

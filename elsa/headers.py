@@ -17,6 +17,9 @@ ERROR_MESSAGE = "elsa-error-message"
 TRACEBACK = "elsa-traceback"
 HANDLER = "elsa-handler"
 REASON = "elsa-reason"
+DUE_AT = "elsa-due-at"
+EXPIRES_AT = "elsa-expires-at"
+TARGET = "elsa-target"
 CONTENT_TYPE = "content-type"
 
 Pairs = list[tuple[str, bytes | None]]

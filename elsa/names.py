@@ -31,6 +31,21 @@ def dead_letter_topic(topic: str, group: str | None, app: str) -> str:
     return legal(f"{topic}.{group or app}.dlq")
 
 
+def retry_topic(topic: str, group: str) -> str:
+    """Where messages of `topic` come back to one group that it is to try again."""
+    return legal(f"{topic}.{group}.retry")
+
+
+def delay_topic(app: str, seconds: int) -> str:
+    """Where messages of an app wait for so many seconds."""
+    return legal(f"{app}.delay.{seconds}")
+
+
+def cancelled_topic(app: str) -> str:
+    """Which delayed messages of an app are not to be delivered."""
+    return legal(f"{app}.cancelled")
+
+
 def task_topic(app: str) -> str:
     """The topic that tasks share unless they name another."""
     return legal(f"{app}.tasks")

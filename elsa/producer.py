@@ -129,7 +129,7 @@ class Producer:
             pairs = header_names.pairs(headers)
             if id is not None:
                 pairs.append((header_names.ID, str(id).encode()))
-        delivery = Delivery(topic, self)
+        delivery = Delivery(topic, self) if id is None else Delivery(topic, self, id=str(id))
         trace = self._observer.trace_send
         if trace is not None:
             pairs, end = trace(topic, pairs or [])
@@ -257,6 +257,16 @@ class Producer:
     def _first(self, *message: Any) -> None:
         """Stand in for the client's `produce` until there is a client."""
         self._open().produce(*message)
+
+    def target(
+        self, topic: str, key: Payload | None, partition: int | None = None, partitioner: Rule | None = None
+    ) -> int | None:
+        """The partition that a message would go to, None where the client chooses (murmur2 of its key, or any).
+
+        Raises UnknownTopic and UnknownPartition.
+        """
+        found = self._target(topic, key, partition, partitioner, strict=False)
+        return None if found == _ANY else found
 
     def _target(
         self, topic: str, key: Payload | None, partition: int | None, partitioner: Rule | None, *, strict: bool = True

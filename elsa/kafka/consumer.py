@@ -201,6 +201,10 @@ class GroupConsumer:
     def assigned(self) -> list[Partition]:
         return _plain(self._consumer.assignment())
 
+    def group_metadata(self) -> Any:
+        """What proves to a transaction that this member is one of the group (KIP-447)."""
+        return self._consumer.consumer_group_metadata()
+
     def generation(self) -> int | None:
         """The group's generation; None when this version of librdkafka writes its metadata another way."""
         try:

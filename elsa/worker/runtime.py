@@ -6,11 +6,13 @@ Used by worker processes (`elsa.worker.process`) and by programs that embed work
 from __future__ import annotations
 
 import logging
+import secrets
 import socket
 import threading
 from typing import TYPE_CHECKING, Any
 
 from elsa.clock import SYSTEM
+from elsa.delays.mover import Mover
 from elsa.errors import ConfigError, ElsaError
 from elsa.kafka.config import validate_kafka
 from elsa.message import TopicPartition
@@ -101,6 +103,7 @@ class Runtime:
         )
         self.managers: list[GroupManager] = []
         self._watcher: Watcher | None = None
+        self._mover: Mover | None = None
         self._ender: threading.Thread | None = None
 
     # -- start -----------------------------------------------------------------------------------------
@@ -127,9 +130,17 @@ class Runtime:
             manager.start()
         self._watcher = Watcher(self.app, self.bindings, self.managers, SYSTEM)
         self._watcher.start()
+        self._mover = Mover(self.app, instance=self._identity(), is_static=self.slot is not None)
+        self._mover.start()
         if self._burst or self._limit is not None:
             self._ender = threading.Thread(target=self._look_for_end, name="elsa-ender", daemon=True)
             self._ender.start()
+
+    def _identity(self) -> str:
+        """A name of this process for the brokers; the same again after a restart where it has a slot."""
+        if self.slot is not None and self._around.instance is not None:
+            return self._around.instance
+        return f"{self.app.name}-{secrets.token_hex(6)}"
 
     def _take_slot(self) -> None:
         settings = self.app.settings
@@ -240,6 +251,8 @@ class Runtime:
         deadline = SYSTEM.monotonic() + timeout
         if self._watcher is not None:
             self._watcher.stop(0)
+        if self._mover is not None:
+            self._mover.stop(leave=leave)
         for manager in self.managers:
             manager.stop(deadline, leave=leave)
         # a group manager needs a moment beyond the drain: commit, leave, close
@@ -248,6 +261,9 @@ class Runtime:
         self._settlement.close()
         if self._watcher is not None:
             self._watcher.stop()
+        if self._mover is not None:
+            # what it has not moved stays where it is: nothing depends on its end
+            self._mover.join(max(0.0, deadline - SYSTEM.monotonic()) + 1.0)
         hooks.call(self.app, "shutdown")
         clean = self._executors.stop(1.0 if clean else 0.0) and clean
         self.ended.set()

@@ -1,0 +1,152 @@
+"""One transactional producer, used by one thread: what it produces and the offsets it commits happen together.
+
+Made and used by the mover, and by group managers with transactional handlers. Errors come in the three kinds that
+matter to the caller: try the same call again, abort and begin anew, or make a new producer.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+from confluent_kafka import KafkaException, TopicPartition
+from confluent_kafka.cimpl import Producer as RawProducer
+
+from elsa import errors
+from elsa.clock import SYSTEM
+from elsa.errors import TransactionAborted, TransactionFenced
+from elsa.kafka.config import client_config, milliseconds
+from elsa.kafka.errors import ClientError, translate
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from elsa.config import Settings
+    from elsa.kafka.consumer import Commit, GroupConsumer
+    from elsa.message import TopicPartition as Partition
+
+log = logging.getLogger("elsa.kafka")
+
+#: pause before a call that failed for a moment only is made again
+_AGAIN_SECONDS = 0.05
+
+
+class TransactionalProducer:
+    """Begins, fills and ends transactions; every method belongs to one thread.
+
+    Raises TransactionAborted when what was done since `begin` has to be done again (call `abort` first),
+    TransactionFenced when somebody else has this transactional id now, FatalClientError when this producer is of no
+    use any more, BrokerUnavailable when no broker answered in time.
+    """
+
+    def __init__(self, settings: Settings, transactional_id: str, *, timeout: float = 10.0) -> None:
+        self.id = transactional_id
+        self._failed: list[tuple[ClientError, Any]] = []
+        config = client_config(
+            settings,
+            "producer",
+            transactional_id=transactional_id,
+            transaction_timeout_ms=milliseconds(timeout),
+            partitioner="murmur2_random",
+            # the commit flushes
+            linger_ms=5,
+            queue_buffering_max_messages=100_000,
+            message_max_bytes=10 * 1024 * 1024,
+            compression_type=settings.compression,
+            error_cb=lambda error: log.debug("the transactional producer reports: %s", error.str()),
+        )
+        try:
+            self._raw = RawProducer(config)
+        except KafkaException as error:
+            raise errors.ConfigError(f"the producer's configuration is refused: {error.args[0].str()}") from error
+
+    def init(self, timeout: float) -> None:
+        """Take the transactional id over: what a predecessor has left open is aborted."""
+        self._patiently(self._raw.init_transactions, timeout)
+
+    def begin(self) -> None:
+        """Begin a transaction."""
+        self._failed.clear()
+        self._call(self._raw.begin_transaction)
+
+    def produce(
+        self,
+        topic: str,
+        value: bytes | None,
+        *,
+        key: bytes | None,
+        headers: Any = None,
+        partition: int | None = None,
+        timestamp: int = 0,
+        mark: Any = None,
+    ) -> None:
+        """Produce one message; `mark` is given back by `failures` if it is refused."""
+
+        def report(error: ClientError | None, _: Any) -> None:
+            if error is not None:
+                self._failed.append((error, mark))
+
+        where = -1 if partition is None else partition
+        while True:
+            try:
+                self._raw.produce(topic, value, key, where, report, None, timestamp, headers)
+            except BufferError:
+                self._raw.poll(_AGAIN_SECONDS)
+            except KafkaException as error:
+                self._raise(error, topic=topic)
+            else:
+                return
+
+    def send_offsets(self, commits: Mapping[Partition, Commit], consumer: GroupConsumer, timeout: float) -> None:
+        """Commit these offsets of the consumer's group with the transaction."""
+        lines = [TopicPartition(*where, one.offset, one.metadata) for where, one in commits.items()]
+        group = consumer.group_metadata()
+        self._patiently(lambda left: self._raw.send_offsets_to_transaction(lines, group, left), timeout)
+
+    def commit(self, timeout: float) -> None:
+        """End the transaction: all of it is there for readers."""
+        self._patiently(self._raw.commit_transaction, timeout)
+
+    def abort(self, timeout: float) -> None:
+        """End the transaction: none of it ever happened."""
+        self._patiently(self._raw.abort_transaction, timeout)
+
+    def failures(self) -> list[tuple[errors.ElsaError, Any]]:
+        """The messages of this transaction that the broker has refused, with their marks."""
+        return [(translate(error), mark) for error, mark in self._failed]
+
+    def close(self) -> None:
+        """Forget it; what is open is aborted by the broker when its time is over, or by a successor's `init`."""
+        self._raw.purge()
+        self._raw.flush(0.5)
+
+    def _call(self, call: Callable[[], object]) -> None:
+        try:
+            call()
+        except KafkaException as error:
+            self._raise(error)
+
+    def _patiently(self, call: Callable[[float], object], timeout: float) -> None:
+        """Make a call again as long as it fails for a moment only."""
+        end = SYSTEM.monotonic() + timeout
+        while True:
+            try:
+                call(max(0.1, end - SYSTEM.monotonic()))
+            except KafkaException as error:
+                raw = error.args[0]
+                if not raw.retriable() or SYSTEM.monotonic() >= end:
+                    self._raise(error)
+                self._raw.poll(_AGAIN_SECONDS)
+            else:
+                return
+
+    def _raise(self, error: KafkaException, **facts: Any) -> None:
+        raw = error.args[0]
+        text = f"transaction {self.id}: {raw.str()}"
+        if raw.code() in (ClientError._FENCED, ClientError.PRODUCER_FENCED, ClientError.INVALID_PRODUCER_EPOCH):
+            raise TransactionFenced(text, code=raw.name()) from error
+        if raw.txn_requires_abort():
+            raise TransactionAborted(text, code=raw.name(), retryable=True) from error
+        if raw.fatal():
+            raise errors.FatalClientError(text, code=raw.name()) from error
+        raise translate(error, **facts) from error

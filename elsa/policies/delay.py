@@ -1,0 +1,106 @@
+"""Which delay topic a message goes to next: pure, called by senders, the settlement and the mover.
+
+A delay topic holds its messages for one fixed time, so the first of a partition is always the next one due. A wait is
+made of these times, the longest that fits first; a message is never let go before `due`.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from elsa import headers as names
+from elsa.names import delay_topic
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+#: seconds that a message stays in the delay topic of that name, ascending
+TIERS = (1, 4, 16, 64, 256, 1_024, 4_096, 16_384, 65_536)
+_OWN = dict.fromkeys((names.DUE_AT, names.TARGET))
+_LAST = {names.TARGET: None}
+
+
+def tier(seconds: float) -> int | None:
+    """The delay topic for a message that has to wait so long; None when it is due.
+
+    What is left of the last second waits a whole one: a message may be late by that, and is never early.
+
+    >>> tier(90), tier(0.2), tier(0), tier(10**7)
+    (64, 1, None, 65536)
+    """
+    if seconds <= 0:
+        return None
+    return max((one for one in TIERS if one <= seconds), default=TIERS[0])
+
+
+def hops(seconds: float) -> list[int]:
+    """All delay topics of a wait, one after the other, if each lets go exactly on time.
+
+    >>> hops(90)
+    [64, 16, 4, 4, 1, 1]
+    """
+    found = []
+    while (one := tier(seconds)) is not None:
+        found.append(one)
+        seconds -= one
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Hop:
+    """Where a message goes next, with the headers that it has there."""
+
+    topic: str
+    partition: int | None
+    headers: names.Pairs
+    #: it has waited enough
+    is_last: bool
+
+
+def envelope(headers: Iterable[tuple[str, bytes | None]], *, due: float, target: str) -> names.Pairs:
+    """The headers of a message that is to be at `target` (`topic` or `topic:partition`) at `due`.
+
+    `due` is in seconds of the epoch.
+    """
+    pairs = names.without(headers, _OWN)
+    pairs.append((names.DUE_AT, f"{due:.3f}".encode()))
+    pairs.append((names.TARGET, target.encode()))
+    return pairs
+
+
+def next_hop(headers: Iterable[tuple[str, bytes | None]], *, now: float, app: str) -> Hop | None:
+    """What comes after a delay topic; None for a message that is none of ours: it does not say when and where to.
+
+    >>> hop = next_hop(envelope([("a", b"1")], due=100.0, target="orders:3"), now=100.0, app="shop")
+    >>> hop.topic, hop.partition, hop.headers
+    ('orders', 3, [('a', b'1'), ('elsa-due-at', b'100.000')])
+    >>> next_hop(envelope([], due=100.0, target="orders"), now=30.0, app="shop").topic
+    'shop.delay.64'
+    """
+    pairs = list(headers)
+    due, target = due_at(pairs), names.text(pairs, names.TARGET)
+    if due is None or not target:
+        return None
+    seconds = tier(due - now)
+    if seconds is not None:
+        return Hop(delay_topic(app, seconds), None, pairs, is_last=False)
+    topic, colon, number = target.rpartition(":")
+    if not colon:
+        topic, number = target, ""
+    elif not number.isdecimal():
+        return None
+    return Hop(topic, int(number) if number else None, names.without(pairs, _LAST), is_last=True)
+
+
+def due_at(headers: Iterable[tuple[str, bytes | None]] | None) -> float | None:
+    """When a message is to be delivered, seconds of the epoch; None when nothing (readable) says so."""
+    text = names.text(headers, names.DUE_AT)
+    if text is None:
+        return None
+    try:
+        found = float(text)
+    except ValueError:
+        return None
+    return found if math.isfinite(found) else None
