@@ -192,7 +192,8 @@ class Context:
     @property
     def progress(self) -> Any:
         """What the last `heartbeat` of this message told, in this attempt or an earlier one; None without any."""
-        return self._site.progress.get(self.message.offset)
+        # not the message's own, which may be that of its origin
+        return self._site.progress.get(self._raw[0].offset()) if self._raw else self.message
 
     def track(self, send: PendingSend) -> None:
         """Tie a send to this call (the producer does it for every send made inside a handler)."""

@@ -55,6 +55,7 @@ class Assigned:
         "partition",
         "paused_at",
         "restored",
+        "source",
         "tracker",
         "version_committed",
         "worker",
@@ -68,10 +69,13 @@ class Assigned:
         *,
         base: int,
         limit: int,
+        source: str | None = None,
         restored: Progress | None = None,
     ) -> None:
         self.partition = partition
         self.binding = binding
+        #: the topic that the messages came from
+        self.source = source or partition.topic
         self.observer = observer
         self.limit = limit
         self.worker: PartitionWorker | None = None
@@ -218,7 +222,7 @@ class Assigned:
 
     def _attempts(self) -> dict[int, int]:
         if self.worker is not None:
-            return dict(self.worker.attempts)
+            return dict(self.worker.kept.attempts)
         # between two workers, and for good when it is halted
         return dict(self.restored.attempts) if self.restored is not None else {}
 

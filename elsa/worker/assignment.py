@@ -9,7 +9,6 @@ import itertools
 import logging
 from typing import TYPE_CHECKING, Any
 
-from elsa.registry import route
 from elsa.worker.assigned import Assigned
 from elsa.worker.partition import PartitionWorker
 
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
     from elsa.worker.budget import Budget
     from elsa.worker.executors import Executors
     from elsa.worker.pace import Paces
+    from elsa.worker.routes import Routes
     from elsa.worker.settlement import Settlement
     from elsa.worker.starts import Begin
 
@@ -73,13 +73,17 @@ class Assignment:
         #: closed workers that still have something running
         self.ending: set[PartitionWorker] = set()
 
-    def add(self, partition: TopicPartition, binding: Binding, begin: Begin) -> Assigned:
-        """Take a partition in; its worker is started by `start`."""
+    def add(self, partition: TopicPartition, binding: Binding, begin: Begin, *, source: str | None = None) -> Assigned:
+        """Take a partition in; its worker is started by `start`.
+
+        `source` is the topic that its messages came from: another one when they come back through a retry topic.
+        """
         limit = binding.first.declared.max_in_flight or self._app.settings.max_in_flight
         assigned = Assigned(
             partition,
             binding,
             self._observer_of(binding),
+            source=source,
             base=max(begin.offset, -1),
             limit=limit,
             restored=begin.restored,
@@ -106,6 +110,7 @@ class Assignment:
         assigned.worker = self._make_worker(
             assigned.partition,
             assigned.binding,
+            source=assigned.source,
             app=self._app,
             epoch=next(_EPOCHS),
             generation=generation,
@@ -120,7 +125,7 @@ class Assignment:
         if not self.flows:
             assigned.worker.hold()
 
-    def share_rates(self, bindings: Sequence[Binding], topics: Mapping[str, int]) -> None:
+    def share_rates(self, bindings: Sequence[Binding], routes: Routes, topics: Mapping[str, int]) -> None:
         """Tell every pace which part of its topics' partitions is here; `topics` has all the counts."""
         for binding in bindings:
             paces = [pace for handler in binding.handlers() if (pace := self._paces.of(handler)) is not None]
@@ -132,7 +137,7 @@ class Assignment:
             everywhere = sum(
                 count if wanted is None else sum(number < count for number in wanted)
                 for topic, count in topics.items()
-                if route(bindings, topic) is binding
+                if routes.binding(topic) is binding
             )
             for pace in paces:
                 pace.share(binding.topic, here, everywhere)
@@ -217,8 +222,8 @@ class Assignment:
             if (parked := min(worker.parked, assigned.tracker.unfinished)) != assigned.parked:
                 self._budget.set_aside(parked - assigned.parked)
                 assigned.parked = parked
-            if worker.failures != assigned.failures:
-                assigned.failures = worker.failures
+            if worker.kept.failures != assigned.failures:
+                assigned.failures = worker.kept.failures
                 found.append(assigned)
         return found
 

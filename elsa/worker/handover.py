@@ -9,7 +9,6 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from elsa.kafka.consumer import BEGINNING
-from elsa.registry import route
 from elsa.worker import hooks, reports
 from elsa.worker.acknowledger import Commit
 
@@ -58,9 +57,9 @@ class Handover:
         generation = self._generation()
         hold = []
         for partition, begin in begins.items():
-            binding = route(manager.bindings, partition.topic)
+            binding = manager.routes.binding(partition.topic)
             assert binding is not None
-            assigned = assignment.add(partition, binding, begin)
+            assigned = assignment.add(partition, binding, begin, source=manager.routes.source(partition.topic))
             if hooks.assigned(self._app, manager.group, partition, generation) is not None:
                 assigned.held = "rejected"
             if assigned.held is not None or manager.is_quiet:
@@ -129,7 +128,7 @@ class Handover:
         while not assignment.is_ended(ours) and (left := deadline - self._clock.monotonic()) > 0:
             manager.read(manager.mailbox.wait(min(left, _WAIT_SECONDS)))
             now = self._clock.monotonic()
-            manager.fire(now)
+            manager.timers.fire(now)
             if commit:
                 manager.commits.make_due(now)
             assignment.admit_waiting()
@@ -177,7 +176,7 @@ class Handover:
             # messages that were under way are dropped: not delivered, not committed, so they come again
             manager.poll(0.0)
             manager.read(manager.mailbox.wait(_POLLING_SECONDS))
-            manager.fire(self._clock.monotonic())
+            manager.timers.fire(self._clock.monotonic())
             manager.commits.start_due(self._clock.monotonic())
         # others that stop at the same time have set off a rebalance
         manager.commits.make_patiently(max(deadline, self._clock.monotonic() + _LAST_COMMIT_SECONDS))
@@ -251,7 +250,7 @@ class Handover:
                 return
             self._manager.assignment.restart(assigned)
             if due is not None:
-                self._manager.at(due, lambda _: self._revive(assigned))
+                self._manager.timers.at(due, lambda _: self._revive(assigned))
 
     def _revive(self, assigned: Assigned) -> None:
         manager = self._manager

@@ -29,7 +29,7 @@ def calls(worker: PartitionWorker, *, with_stacks: bool = True) -> list[dict[str
             "partition": worker.partition.partition,
             "offset": offset,
             "messages": len(raws),
-            "attempt": worker.attempts.get(offset, 0) + 1,
+            "attempt": worker.kept.attempts.get(offset, 0) + 1,
             "seconds": round(time.perf_counter() - turn.since, 3),
             "progress": worker.progress.get(offset),
         }

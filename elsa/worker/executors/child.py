@@ -27,6 +27,7 @@ from elsa.message import TopicPartition
 from elsa.observe import logs
 from elsa.observer import HandlerObserver
 from elsa.outcome import Result
+from elsa.policies import retried
 from elsa.worker import hooks
 from elsa.worker.delivery import Invoker
 from elsa.worker.executors.wire import Call, End, Failure, Line, Load, Received, pickled_result
@@ -178,6 +179,7 @@ class Site:
         self.group = call.group
         self.generation = call.generation
         self.progress = dict(call.progress)
+        self._is_retry = call.is_retry
         topic, partition, *_ = call.messages[0]
         self.partition = TopicPartition(topic, partition)
 
@@ -186,7 +188,8 @@ class Site:
         return self._child.is_stopping
 
     def to_message(self, raw: Any) -> Message:
-        return to_message(raw, self.generation)
+        message = to_message(raw, self.generation)
+        return retried.as_origin(message) if self._is_retry else message
 
     def heartbeat(self, offsets: Sequence[int], progress: Any) -> None:
         for offset in offsets:

@@ -98,7 +98,7 @@ class InChild:
 
     def _run_message(self, turn: Turn, raw: Any) -> None:
         worker = turn.worker
-        attempt = worker.attempts.get(raw.offset(), 0) + 1
+        attempt = worker.kept.made(raw) + 1
         context = Context(worker, (raw,), worker.to_message, attempt)
         invoker = worker.router.invoker(raw)
         if invoker is None:
@@ -143,12 +143,19 @@ class InChild:
         assert process is not None
         timeout = self._handler.declared.timeout
         offsets = [raw.offset() for raw in raws]
-        progress = {offset: worker.progress[offset] for offset in offsets if offset in worker.progress}
+        progress = {offset: worker.kept.progress[offset] for offset in offsets if offset in worker.kept.progress}
         turn.since = _counter()
         try:
             process.line.send(
                 "call",
-                Call([Received.fields(raw) for raw in raws], worker.group, worker.generation, attempt, progress),
+                Call(
+                    [Received.fields(raw) for raw in raws],
+                    worker.group,
+                    worker.generation,
+                    attempt,
+                    progress,
+                    worker.is_retry,
+                ),
             )
             if worker.closed:
                 # just now, when the child did not have this call yet

@@ -113,6 +113,8 @@ class Call:
     generation: int | None
     attempt: int
     progress: Mapping[int, Any] = field(default_factory=dict)
+    #: whether the messages came back through a retry topic
+    is_retry: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from elsa.message import TopicPartition
 from elsa.observer import HandlerObserver
 from elsa.worker import assigned as module
 from elsa.worker.assigned import Assigned
+from elsa.worker.kept import Kept
 from elsa.worker.progress import Progress, decode
 
 
@@ -18,10 +19,10 @@ class Worker:
 
     parked = 0
     head_attempts = 0
-    attempts: dict[int, int] = {}  # noqa: RUF012 - nobody changes it
 
     def __init__(self) -> None:
         self.offsets: list[int] = []
+        self.kept = Kept(None)
 
     def put(self, raws: Any) -> None:
         self.offsets += [raw.offset() for raw in raws]
@@ -135,7 +136,7 @@ def test_a_restart_does_not_run_again_what_was_finished_above_the_base(assigned:
 
 def test_attempts_go_on_into_commits_while_there_is_no_worker(assigned: Assigned, raw: Any) -> None:
     """Between two workers, and for good when the partition is halted: a kill then must not let them count anew."""
-    assigned.worker.attempts = {1: 3}  # type: ignore[union-attr]  # a stand-in
+    assigned.worker.kept.attempts = {1: 3}  # type: ignore[union-attr]  # a stand-in
     receive(assigned, raw, *range(3))
     assigned.admit(100, 10**6)
     assigned.finish([0])
