@@ -289,17 +289,11 @@ class App:
         letters.replay(error=TimeoutError)
         ```
         """
-        from elsa.dead_letters import DeadLetters  # noqa: PLC0415 - confluent_kafka loads when first used
+        from elsa.dead_letters import open_topic  # noqa: PLC0415 - confluent_kafka loads when first used
 
         name = topic if group == "" else dead_letter_topic(topic, group, self.name)
-        return DeadLetters(
-            self.settings,
-            name,
-            topics=self.topics,
-            groups=self.groups,
-            fetcher=self.fetcher,
-            handlers={one.name: one.group for one in self.registry},
-        )
+        clients: dict[str, Any] = {"topics": self.topics, "groups": self.groups, "fetcher": self.fetcher}
+        return open_topic(self.settings, name, self.registry, **clients)
 
     def dead_letter_topics(self) -> list[str]:
         """The dead-letter topics of this App's handlers, as far as they exist."""

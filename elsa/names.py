@@ -31,6 +31,11 @@ def dead_letter_topic(topic: str, group: str | None, app: str) -> str:
     return legal(f"{topic}.{group or app}.dlq")
 
 
+def is_dead_letter_topic(topic: str) -> bool:
+    """Whether a topic is one of dead letters by its name."""
+    return topic.endswith(".dlq")
+
+
 def handled_topic(dead_letters: str) -> str:
     """Where it is noted which messages of a dead-letter topic were replayed or dropped.
 

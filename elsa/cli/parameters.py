@@ -106,6 +106,18 @@ class Moment(Place):
         return found
 
 
+class LetterPlace(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.3 on, plain in 8.2
+    """`partition:offset` as a tuple."""
+
+    name = "partition:offset"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
+        partition, colon, offset = str(value).partition(":")
+        if not (colon and partition.isdecimal() and offset.isdecimal()):
+            self.fail(f"{value!r} is not partition:offset, like 0:17", param, ctx)
+        return int(partition), int(offset)
+
+
 class Rate(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.3 on, plain in 8.2
     """So many a second: 100, 100/s, 10/m."""
 

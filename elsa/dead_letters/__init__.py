@@ -2,7 +2,8 @@
 
 from elsa.dead_letters.desk import DeadLetters, Filters
 from elsa.dead_letters.letter import DeadLetter, Origin
+from elsa.dead_letters.opening import open_topic
 from elsa.dead_letters.run import Result
 from elsa.dead_letters.summary import Summary
 
-__all__ = ["DeadLetter", "DeadLetters", "Filters", "Origin", "Result", "Summary"]
+__all__ = ["DeadLetter", "DeadLetters", "Filters", "Origin", "Result", "Summary", "open_topic"]

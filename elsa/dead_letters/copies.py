@@ -6,9 +6,19 @@ from dataclasses import dataclass
 
 from elsa import headers as names
 
-#: what the dead letter says of its death; without the attempt, the retry policy begins anew
+#: what the dead letter says of its death and of its way there; without attempt and time the retry policy begins anew
 _OF_DEATH = dict.fromkeys(
-    (names.ERROR_TYPE, names.ERROR_MESSAGE, names.TRACEBACK, names.ATTEMPT, names.HANDLER, names.REASON)
+    (
+        names.ERROR_TYPE,
+        names.ERROR_MESSAGE,
+        names.TRACEBACK,
+        names.ATTEMPT,
+        names.HANDLER,
+        names.REASON,
+        names.ORIGIN_AT,
+        names.DUE_AT,
+        names.TARGET,
+    )
 )
 
 

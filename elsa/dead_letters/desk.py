@@ -17,9 +17,10 @@ from elsa.dead_letters.scan import Scan
 from elsa.dead_letters.summary import Summary, summarise
 from elsa.errors import KafkaError, UnknownDeadLetter, UnknownTopic
 from elsa.kafka.transactions import TransactionalProducer
+from elsa.names import is_dead_letter_topic
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
     from datetime import datetime
 
     from elsa.config import Settings
@@ -53,7 +54,8 @@ class Filters(TypedDict, total=False):
 class DeadLetters:
     """The dead letters of one topic. Methods may be called from any thread; an iterator belongs to one at a time.
 
-    `handlers` has the group of each handler of the app, None for one without a group.
+    `handlers` has the group of each handler of the app, None for one without a group; `named` are the dead-letter
+    topics that they name themselves.
     A dead letter is open until it was replayed or dropped, and lies on its topic until that one's retention ends.
     Every method takes the same filters (see `Filters`) and raises UnknownTopic when there is no such topic,
     BrokerUnavailable when nobody answers, AuthorizationFailed naming the missing right.
@@ -76,6 +78,7 @@ class DeadLetters:
         groups: Groups,
         fetcher: Fetcher,
         handlers: Mapping[str, str | None] | None = None,
+        named: Collection[str] = (),
     ) -> None:
         self.topic = topic
         self._settings = settings
@@ -83,6 +86,7 @@ class DeadLetters:
         self._groups = groups
         self._fetcher = fetcher
         self._handlers = handlers
+        self._is_known = is_dead_letter_topic(topic) or topic in named
         self._ledger = Ledger(topic, topics=topics, fetcher=fetcher)
 
     def __repr__(self) -> str:
@@ -308,13 +312,17 @@ class DeadLetters:
 
     def _bounds(self) -> dict[int, tuple[int, int]]:
         try:
-            return self._topics.watermarks(self.topic)
+            # an ordinary topic would be taken for one whose messages may all be dropped, and purged
+            if self._is_known:
+                return self._topics.watermarks(self.topic)
+            cause = None
         except UnknownTopic as error:
-            own = topics.of_source(self.topic, self._topics.list(internal=True))
-            hint = f"its dead letters lie on {', '.join(own)}" if own else "`elsa dlq list` shows what there is"
-            raise UnknownTopic(
-                f"there is no dead-letter topic {self.topic!r}", code=error.code, topic=self.topic, hint=hint
-            ) from error
+            cause = error
+        own = topics.of_source(self.topic, self._topics.list(internal=True))
+        hint = f"its dead letters lie on {', '.join(own)}" if own else "`elsa dlq list` shows what there is"
+        if not self._is_known:
+            hint += "; one of another name needs the app whose handler says dead_letter="
+        raise UnknownTopic(f"there is no dead-letter topic {self.topic!r}", topic=self.topic, hint=hint) from cause
 
     def _since(self, wanted: Filter, ends: Mapping[int, int]) -> dict[int, int]:
         """Where the first message of that time lies: nothing before has to be read."""

@@ -64,6 +64,9 @@ class Result:
     purged: dict[int, int] = field(default_factory=dict)
     is_interrupted: bool = False
     is_dry: bool = False
+    #: of how many offsets how many are behind it
+    span: int = 0
+    passed: int = 0
 
     @property
     def matched(self) -> int:
@@ -122,7 +125,7 @@ class Run:
         self._clock = clock
         self._next_at = clock.monotonic()
         self._most = MOST_LETTERS if rate is None else max(1, min(MOST_LETTERS, int(rate * RATE_SECONDS)))
-        self.result = Result(is_dry=producer is None)
+        self.result = Result(is_dry=producer is None, span=scan.span)
 
     def __call__(self) -> Result:
         """Go through the scan; raises what a broker refuses. `progress` hears of every step, of the last one, too."""
@@ -153,6 +156,7 @@ class Run:
         self.result.is_interrupted = self._stop.is_set()
 
     def _tell(self) -> None:
+        self.result.passed = self._scan.passed
         self._progress(dataclasses.replace(self.result))
 
     def _refuse(self, letter: DeadLetter, reason: str) -> None:

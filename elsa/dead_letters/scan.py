@@ -61,8 +61,8 @@ class Scan:
             if start > base:
                 # what lies between is not looked at, so nobody knows whether it is open
                 self._open[partition] = base
-        #: messages that were looked at
-        self.seen = 0
+        #: offsets to look at
+        self.span = sum(end - self._starts[partition] for partition, end in self._ends.items())
 
     def _bounds(self, partition: int, start: int, end: int, since: Mapping[int, int]) -> tuple[int, int]:
         start = max(start, since.get(partition, start))
@@ -76,7 +76,6 @@ class Scan:
         for message in self._stream(self._starts, self._ends):
             if self._stop.is_set():
                 return
-            self.seen += 1
             partition, offset = message.partition, message.offset
             if passed not in (None, partition):
                 self._finish(upto=partition)
@@ -100,6 +99,11 @@ class Scan:
         for partition, end in self._ends.items():
             if upto is None or partition < upto:
                 self._position[partition] = end
+
+    @property
+    def passed(self) -> int:
+        """Offsets that are looked at."""
+        return sum(max(0, self._position[partition] - start) for partition, start in self._starts.items())
 
     def leave(self, letter: DeadLetter) -> None:
         """This one stays open."""

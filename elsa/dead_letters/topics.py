@@ -15,9 +15,9 @@ _SUFFIX = ".dlq"
 
 
 def of_cluster(there: Iterable[str]) -> list[str]:
-    """The dead-letter topics among those that there are: by their names, and those that somebody has worked on."""
+    """The dead-letter topics among those that there are: by their names."""
     known = set(there)
-    return sorted(name for name in known if name.endswith(_SUFFIX) or names.handled_topic(name) in known)
+    return sorted(name for name in known if names.is_dead_letter_topic(name))
 
 
 def of_app(app: str, bindings: Iterable[Binding], there: Iterable[str]) -> list[str]:
