@@ -11,10 +11,12 @@ import elsa
 from elsa import names
 from elsa.kafka import probe
 from elsa.testing.kafka import unique_name
+from tests.integration.cli.conftest import Elsa
 from tests.integration.engine.waiting import Log
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from elsa.dead_letters import DeadLetters
     from elsa.message import Message
@@ -104,3 +106,13 @@ def make_world(brokers: str, topic: Topics) -> Iterator[MakeWorld]:
 def world(make_world: MakeWorld) -> World:
     """A dead-letter topic of two partitions."""
     return make_world()
+
+
+@pytest.fixture
+def run(brokers: str, tmp_path: Path) -> Iterator[Elsa]:
+    """`run("dlq", "list")` runs a command in this process, `run.start(...)` as a process of its own."""
+    run = Elsa(brokers, tmp_path)
+    yield run
+    for process in run.started:
+        process.kill()
+        process.communicate()
