@@ -72,6 +72,9 @@ class MemoryConsumer:
     def resume(self, partitions: Iterable[TopicPartition]) -> None:
         self._paused.difference_update(partitions)
 
+    def resume_at(self, offsets: Mapping[TopicPartition, int]) -> None:
+        self.resume(offsets)
+
     # -- partitions ----------------------------------------------------------------------------------
 
     def assign(self, offsets: Mapping[TopicPartition, int]) -> None:

@@ -54,6 +54,7 @@ class Assigned:
         "parked",
         "partition",
         "paused_at",
+        "progress",
         "restored",
         "source",
         "tracker",
@@ -97,6 +98,8 @@ class Assigned:
         self.parked = 0
         #: failed attempts, as far as they are committed or about to be
         self.failures = 0
+        #: what calls had told when their worker crashed, by offset
+        self.progress: dict[int, Any] = {}
         self.paused_at: float | None = None
         self.finished_at_pause = 0
         #: why nothing is taken at all: rejected, restarting, halted, stopping
@@ -241,6 +244,7 @@ class Assigned:
         highest, missing = self._above()
         # what was finished above the base is not run again
         self.restored = progress.Progress(tracker.base, highest, frozenset(missing), self._attempts())
+        self.progress = dict(self.worker.kept.progress) if self.worker is not None else {}
         self.tracker = Tracker(tracker.base, version=tracker.version)
         self.tracker.finished = tracker.finished
         self.overflow.clear()
@@ -264,6 +268,7 @@ class Assigned:
     def rebase(self, base: int) -> None:
         """The log goes on elsewhere: nothing that was known of what lies above counts any more."""
         self.restored = None
+        self.progress = {}
         self.tracker = Tracker(base, version=self.tracker.version + 1)
         # what was committed for the old log must not keep the new one from being committed
         self.committed = min(self.committed, base - 1)

@@ -122,6 +122,7 @@ class Assignment:
             paces=self._paces,
             attempts=restored.attempts if restored is not None else None,
         )
+        assigned.worker.kept.progress.update(assigned.progress)
         if not self.flows:
             assigned.worker.hold()
 

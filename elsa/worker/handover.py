@@ -260,9 +260,10 @@ class Handover:
         assigned.held = None
         assigned.paused_at = None
         manager.assignment.start(assigned, self._generation())
-        manager.consumer.seek(assigned.partition, base if base >= 0 else BEGINNING)
+        # in this order: a seek in a paused partition does not wake up librdkafka
         if not manager.is_quiet:
             manager.consumer.resume([assigned.partition])
+        manager.consumer.seek(assigned.partition, base if base >= 0 else BEGINNING)
 
     def renew(self, assigned: Assigned, base: int) -> None:
         """The log goes on at another offset: a new worker begins there."""

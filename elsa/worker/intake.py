@@ -114,7 +114,7 @@ class Intake:
     def steer(self, now: float) -> None:
         """Pause and resume: a function of counters, looked at regularly and never toggled by events."""
         self.is_flooding = False
-        pause, resume = [], []
+        pause, resume = [], {}
         for partition, assigned in self._manager.assignment.busy.items():
             if assigned.held is not None or self._manager.is_quiet:
                 continue
@@ -125,8 +125,8 @@ class Intake:
                     pause.append(partition)
             elif self._manager.assignment.wants_resume(assigned, now):
                 assigned.paused_at = None
-                resume.append(partition)
+                resume[partition] = self._last(assigned) + 1
         if pause:
             self._manager.consumer.pause(pause)
         if resume:
-            self._manager.consumer.resume(resume)
+            self._manager.consumer.resume_at(resume)

@@ -136,13 +136,13 @@ class PartitionWorker:
     def is_stopping(self) -> bool:
         return self.closed
 
-    @property
-    def progress(self) -> dict[int, Any]:
-        return self.kept.progress
-
     def ack(self, messages: Sequence[Message]) -> None:
         """Finish deferred messages; from any thread."""
         self.deferrals.ack(messages)
+
+    @property
+    def progress(self) -> dict[int, Any]:
+        return self.kept.progress
 
     def heartbeat(self, offsets: Sequence[int], progress: Any) -> None:
         """A call tells how far it is; from any thread. Of messages that are over nothing is kept."""

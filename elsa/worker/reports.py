@@ -31,7 +31,7 @@ def calls(worker: PartitionWorker, *, with_stacks: bool = True) -> list[dict[str
             "messages": len(raws),
             "attempt": worker.kept.attempts.get(offset, 0) + 1,
             "seconds": round(time.perf_counter() - turn.since, 3),
-            "progress": worker.progress.get(offset),
+            "progress": worker.kept.progress.get(offset),
         }
         if with_stacks:
             call["stack"] = stack(turn)

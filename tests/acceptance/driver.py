@@ -162,18 +162,20 @@ class Account:
     def overlaps(self) -> list[Call]:
         """Calls that began while another one of the same lane was running."""
         ended = Counter((c.pid, c.partition, c.offset) for c in self.calls if c.is_end)
+        begun: Counter[tuple[int, int, int]] = Counter()
         running: Counter[tuple[int, int]] = Counter()
         found = []
         for call in self.calls:
-            if (call.pid, call.partition, call.offset) not in ended:
-                continue  # its process was killed: nobody knows until when it ran
-            lane = self.lane(call)
+            lane, place = self.lane(call), (call.pid, call.partition, call.offset)
             if call.is_end:
                 running[lane] -= 1
-            else:
-                if running[lane] > 0:
-                    found.append(call)
-                running[lane] += 1
+                continue
+            begun[place] += 1
+            if begun[place] > ended[place]:
+                continue  # its process was killed: nobody knows until when it ran
+            if running[lane] > 0:
+                found.append(call)
+            running[lane] += 1
         return found
 
     def gap(self, partition: int, since: float, gone: Iterable[int] = ()) -> float:

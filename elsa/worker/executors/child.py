@@ -227,7 +227,11 @@ def resident() -> int:
 
 def main() -> int:
     """Entry of `python -m elsa.worker.executors.child FD`."""
-    return Child(Line(int(sys.argv[1]))).run()
+    try:
+        return Child(Line(int(sys.argv[1]))).run()
+    except (BrokenPipeError, ConnectionResetError, EOFError):
+        # the parent went, before anybody listened for that; it has told what there is to tell
+        return exits.WORKER_FAILED
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from elsa import exits
 from elsa.worker.executors.processes import ChildProcess, _load
 from elsa.worker.executors.wire import Call, End
 
@@ -72,7 +73,7 @@ def test_a_call_that_has_just_been_handed_over_hears_of_the_stop(jobs: Callable[
     found = jobs()
     child = ChildProcess("polite")
     try:
-        child.load(_load(found.app.registry[next(iter(found.app.registry)).name], found.app.settings))
+        child.load(_load(next(iter(found.app.registry)), found.app.settings))
         body = json.dumps({"do": "polite", "n": 1}).encode()
         for offset in range(100):
             fields = (found.name, 0, offset, None, body, None, (0, 0), None)
@@ -98,6 +99,21 @@ def test_nothing_begins_in_a_child_that_starts_while_its_partition_goes(
 
     assert found.told("nothing") == []
     assert log.committed(found.app.name, found.name) in (None, 0)
+
+
+def test_a_child_whose_parent_goes_while_it_starts_ends_without_a_word(
+    jobs: Callable[..., Jobs], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("JOBS_SLOW", "0.3")
+    found = jobs()
+    early, later = ChildProcess("early"), ChildProcess("later")
+    later.line.send("load", _load(next(iter(found.app.registry)), found.app.settings))
+    found.wait_told(1, "import")
+    for child in (early, later):
+        child.line.close()
+
+    assert [child.wait() for child in (early, later)] == [exits.WORKER_FAILED] * 2
+    assert capfd.readouterr().err == ""
 
 
 def test_a_stop_waits_for_children_that_take_a_moment_to_shut_down(jobs: Callable[..., Jobs]) -> None:

@@ -10,11 +10,11 @@ import elsa
 from elsa.clock import SYSTEM
 from elsa.message import TopicPartition
 from elsa.observer import GroupObserver
-from elsa.registry import route
 from elsa.testing.clock import FakeClock
 from elsa.worker.assignment import Assignment
 from elsa.worker.budget import Budget
 from elsa.worker.pace import Paces
+from elsa.worker.routes import Routes
 from elsa.worker.starts import Begin
 
 if TYPE_CHECKING:
@@ -127,12 +127,13 @@ class TestSharesOfARate:
         paces = Paces(clock)
         assignment = make(app, Budget(messages=20, size=10_000), [], paces=paces)
         bindings = app.registry.bindings()
+        routes = Routes(bindings, "g")
         for topic, count in owned.items():
-            binding = route(bindings, topic)
+            binding = routes.binding(topic)
             assert binding is not None
             for number in range(count):
                 assignment.start(assignment.add(TopicPartition(topic, number), binding, Begin(0, -1)), 1)
-            assignment.share_rates(bindings, topics)
+            assignment.share_rates(bindings, routes, topics)
         pace = paces.of(bindings[0].first)
         assert pace is not None
         return pace.here
@@ -167,9 +168,9 @@ class TestSharesOfARate:
         for binding in bindings:
             assigned = assignment.add(TopicPartition(binding.topic, 0), binding, Begin(0, -1))
             assignment.start(assigned, 1)
-        assignment.share_rates(bindings, {"a": 1, "b": 1})
+        assignment.share_rates(bindings, Routes(bindings, "g"), {"a": 1, "b": 1})
         assignment.remove([TopicPartition("a", 0)])
-        assignment.share_rates(bindings, {"a": 1, "b": 1})
+        assignment.share_rates(bindings, Routes(bindings, "g"), {"a": 1, "b": 1})
         pace = paces.of(bindings[0].first)
 
         assert pace is not None

@@ -234,7 +234,8 @@ def test_a_paused_partition_is_looked_after_until_it_goes_on(manager: Any, raw: 
     assert list(manager.assignment.busy) == [ZERO]
 
     manager._chores(SYSTEM.monotonic())
-    assert ("resume", [ZERO]) in manager.consumer.calls
+    # at the offset that comes next: a seek there is what makes librdkafka fetch at once
+    assert ("resume_at", {ZERO: 1}) in manager.consumer.calls
     assert manager.assignment.busy == {}
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from elsa.message import TopicPartition
 from elsa.worker import handover
+from elsa.worker.progress import decode
 
 from .simulation import TOPIC, Broker, Member
 
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from .simulation import Call
 
     Join = Callable[..., Member]
+
+pytestmark = pytest.mark.usefixtures("simulated_time")
 
 ZERO, ONE = TopicPartition(TOPIC, 0), TopicPartition(TOPIC, 1)
 
@@ -185,6 +188,49 @@ def test_a_stop_drains_commits_and_gives_everything_up(join: Join, broker: Broke
     assert member.manager.handover.stopped_cleanly
     assert broker.commits[ZERO].offset == 4
     assert len(member.started) == len(broker.done[ZERO]) + len(broker.done[ONE])
+
+
+@pytest.mark.parametrize("how", ["stop", "revoke"])
+def test_attempts_that_failed_just_before_the_end_are_committed(how: str) -> None:
+    """Or a message that fails whenever its worker is stopped would begin with the same attempt for ever."""
+    broker = Broker(1)
+    for key in (b"a", b"b"):
+        broker.produce(0, key)
+    member = Member(broker)
+    member.rebalance(assign=[0])
+    work(member)
+    finish(member, 0)
+    for _ in range(12):
+        member.turn()
+    finish(member, 1, ValueError("no"))
+    if how == "stop":
+        member.stop()
+    else:
+        member.rebalance(revoke=[0])
+        member.consumer.poll(0, 100)
+    member.end()
+    commit = broker.commits.get(ZERO)
+    told = None if commit is None else decode(commit.metadata, commit.offset)
+
+    assert told is not None
+    assert told.attempts == {1: 1}
+
+
+def test_what_a_call_has_told_is_known_after_the_crash_of_its_worker(join: Join) -> None:
+    member = join()
+    worker = member.manager.assignment.owned[ZERO].worker
+    assert worker is not None
+    worker.heartbeat([1], "half")
+    worker.heartbeat([2], "nearly")
+    finish(member, 1, SystemExit(1))
+    for offset in (0, 2, 3):
+        finish(member, offset)
+    begin_anew(member)
+    successor = member.manager.assignment.owned[ZERO].worker
+
+    assert successor is not None
+    assert successor is not worker
+    assert successor.kept.progress == {1: "half"}
 
 
 def test_a_client_that_breaks_takes_everything_with_it_and_the_next_begins_where_it_was_committed(
