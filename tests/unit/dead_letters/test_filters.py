@@ -62,7 +62,7 @@ def at(seconds: float) -> datetime:
         ({"handler": "bill", "error": "Timeout"}, False),
     ],
 )
-def test_everything_given_has_to_fit(wanted: dict[str, Any], is_meant: bool) -> None:
+def test_everything_given_has_to_fit(wanted: dict[str, Any], *, is_meant: bool) -> None:
     assert make(**wanted).matches(died()) is is_meant
 
 

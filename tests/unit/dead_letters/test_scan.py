@@ -100,15 +100,15 @@ def test_a_stop_ends_it() -> None:
 
 
 @given(
-    st.lists(st.sampled_from(["bill", "mail"]), max_size=12),
-    st.sets(st.integers(0, 11)),
-    st.integers(0, 12),
-    st.integers(0, 12),
-    st.booleans(),
-    st.integers(0, 12),
+    handlers=st.lists(st.sampled_from(["bill", "mail"]), max_size=12),
+    handled=st.sets(st.integers(0, 11)),
+    low=st.integers(0, 12),
+    since=st.integers(0, 12),
+    again=st.booleans(),
+    stop_after=st.integers(0, 12),
 )
 def test_nothing_open_lies_below_the_base(
-    handlers: list[str], handled: set[int], low: int, since: int, again: bool, stop_after: int
+    *, handlers: list[str], handled: set[int], low: int, since: int, again: bool, stop_after: int
 ) -> None:
     made = world(*handlers)
     if not handlers:
@@ -128,7 +128,7 @@ def test_nothing_open_lies_below_the_base(
 
 
 @pytest.mark.parametrize("again", [False, True])
-def test_an_empty_log_is_not_read(again: bool) -> None:
+def test_an_empty_log_is_not_read(*, again: bool) -> None:
     made = world("bill")
     made.lows[0] = 1
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-
-import pytest
+from typing import TYPE_CHECKING
 
 from elsa.dead_letters import summary as module
 from elsa.dead_letters.letter import DeadLetter
 from elsa.dead_letters.summary import Summary, summarise
 
 from .world import letter
+
+if TYPE_CHECKING:
+    import pytest
 
 
 def test_an_empty_topic() -> None:
