@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 
     from elsa.dead_letters import DeadLetter, Result, Summary
 
-COLUMNS = ("place", "died", "handler", "reason", "error", "attempts", "key", "origin")
+COLUMNS = ("place", "died", "handler", "reason", "attempts", "key", "origin", "error", "says")
+#: characters of an error's text in a row
+_MOST_TEXT = 80
 SUMMARY_COLUMNS = ("topic", "open", "handled", "oldest", "newest", "most often")
 
 
@@ -26,10 +28,11 @@ def row(letter: DeadLetter) -> list[Any]:
         _time(letter.timestamp),
         _safe(letter.handler),
         _safe(letter.reason),
-        _safe(letter.error_type),
         letter.attempt,
         None if letter.key is None else visible(letter.key),
         None if letter.origin is None else visible(str(letter.origin).encode()),
+        _safe(letter.error_type),
+        _short(letter.error_message),
     ]
 
 
@@ -109,6 +112,11 @@ def show(letter: DeadLetter) -> None:
 
 def _safe(text: str | None) -> str | None:
     return None if text is None else visible(text.encode())
+
+
+def _short(text: str | None) -> str | None:
+    found = _safe(text)
+    return found if found is None or len(found) <= _MOST_TEXT else f"{found[: _MOST_TEXT - 1]}…"
 
 
 def _time(timestamp: float | None) -> str | None:

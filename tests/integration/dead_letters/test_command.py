@@ -47,15 +47,16 @@ def test_the_letters_of_a_topic_are_listed(run: Elsa, make_world: MakeWorld) -> 
     (line,) = run("dlq", "list", world.name, "--offset", "0:1", "--json").out.splitlines()
 
     heading, *rows = lines.out.splitlines()
-    assert heading.split() == ["place", "died", "handler", "reason", "error", "attempts", "key", "origin"]
+    assert heading.split() == ["place", "died", "handler", "reason", "attempts", "key", "origin", "error", "says"]
     assert [row.split()[0] for row in rows] == ["0:0", "0:1"]
     assert rows[1].split()[3:] == [
         "shop.bill",
         "exhausted",
-        "builtins.TimeoutError",
         "5",
         "k1",
         f"{world.source}:1:1",
+        "builtins.TimeoutError",
+        *["the", "bank", "is", "away", "(1)"],
     ]
     assert "there are more than these 2" in lines.err
     found = json.loads(line)

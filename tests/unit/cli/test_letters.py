@@ -29,7 +29,10 @@ def test_a_row_has_a_cell_for_each_column() -> None:
 
     assert (row["place"], row["handler"], row["error"], row["attempts"]) == ("0:7", "bill", "TimeoutError", 5)
     assert (row["key"], row["origin"], row["reason"]) == ("\\xfe", "orders:3:17", None)
-    assert letters.row(BARE) == ["0:8", *[None] * 7]
+    assert letters.row(BARE) == ["0:8", *[None] * 8]
+
+    long = DeadLetter.of(Message("o.g.dlq", 0, 8, None, None, (("elsa-error-message", b"x" * 81),)))
+    assert letters.row(long)[-1] == "x" * 79 + "…"
 
 
 def test_json_has_the_message_and_what_its_headers_say() -> None:
