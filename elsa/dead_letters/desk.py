@@ -167,7 +167,7 @@ class DeadLetters:
         (in any form that a send accepts) and `drop_headers` change them. At most `limit` are sent, `rate` a second;
         `create` says whether missing topics of Elsa's are made (default: as the setting `create_topics`). What cannot
         be sent is counted by reason in `Result.refused` and stays open. `stop` may be set to end it in order,
-        `progress` hears of every transaction.
+        `progress` hears of every transaction and how far the log is read.
 
         Raises TransactionFenced when somebody else begins the same. What was done before an error stays done, and the
         error's notes say how much that was.

@@ -128,7 +128,7 @@ class Run:
         self.result = Result(is_dry=producer is None, span=scan.span)
 
     def __call__(self) -> Result:
-        """Go through the scan; raises what a broker refuses. `progress` hears of every step, of the last one, too."""
+        """Go through the scan; raises what a broker refuses. `progress` hears of every transaction, of the end, and now and then."""
         try:
             self._go()
         finally:
@@ -138,7 +138,7 @@ class Run:
     def _go(self) -> None:
         batch = _Batch()
         taken = 0
-        for letter in self._scan:
+        for letter in self._scan.letters(self._tell):
             try:
                 where = None if self._destination is None else self._destination(letter)
             except NoWayBack as reason:

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from elsa.message import Message
 
 
+#: messages after which somebody may want to know how far it is
+LOOKED_AFTER = 1_000
+
+
 class Scan:
     """One passage over the log between two states of it; belongs to one thread.
 
@@ -72,10 +76,16 @@ class Scan:
         return max(start, min(offsets, default=end)), min(end, max(offsets, default=start - 1) + 1)
 
     def __iter__(self) -> Iterator[DeadLetter]:
+        return self.letters(lambda: None)
+
+    def letters(self, looked: Callable[[], None]) -> Iterator[DeadLetter]:
+        """The passage; calls `looked` now and then, also while nothing is found."""
         passed: int | None = None
-        for message in self._stream(self._starts, self._ends):
+        for count, message in enumerate(self._stream(self._starts, self._ends), 1):
             if self._stop.is_set():
                 return
+            if count % LOOKED_AFTER == 0:
+                looked()
             partition, offset = message.partition, message.offset
             if passed not in (None, partition):
                 self._finish(upto=partition)

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from elsa.dead_letters import scan as scan_module
 from elsa.dead_letters.filters import Filter
 from elsa.dead_letters.marks import Marks
 
@@ -86,6 +87,15 @@ def test_how_far_it_is() -> None:
     found = [scan.passed for _ in scan]
 
     assert (scan.span, found, scan.passed) == (4, [1, 2, 3, 4], 4)
+
+
+def test_it_tells_how_far_it_is_also_while_nothing_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scan_module, "LOOKED_AFTER", 2)
+    scan = world(*["mail"] * 5).scan(BILLS)
+    passed: list[int] = []
+
+    assert list(scan.letters(lambda: passed.append(scan.passed))) == []
+    assert passed == [1, 3]
 
 
 def test_a_stop_ends_it() -> None:
