@@ -28,7 +28,7 @@ _LATER: dict[str, tuple[Any, str]] = {
 _WORDS = {
     "ordering": ("partition", "key", "none"),
     "executor": ("auto", "thread", "process"),
-    "on_exhausted": ("dead_letter", "skip"),
+    "on_exhausted": ("dead_letter", "skip", "stop"),
     "on_out_of_range": ("earliest", "latest", "fail"),
 }
 
@@ -123,9 +123,6 @@ def _check_standalone(where: str, values: Mapping[str, Any]) -> None:
 
 
 def _check_words(where: str, values: Mapping[str, Any]) -> None:
-    exhausted = values.get("on_exhausted", "dead_letter")
-    if exhausted == "stop":
-        raise UnsupportedOption(f'{where}: on_exhausted="stop" is not available yet', hint='use "dead_letter"')
     for name, known in _WORDS.items():
         if name in values and values[name] not in known:
             allowed = ", ".join(f'"{word}"' for word in known[:-1]) + f' or "{known[-1]}"'

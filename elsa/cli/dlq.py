@@ -202,12 +202,10 @@ def drop(*, topic: str, yes: bool, app: str | None, brokers: str | None, as_json
     """Note of the open dead letters of TOPIC that nobody wants them back; they lie there until their time is over."""
     if not (yes or options["dry_run"]):
         settings = settings_of(app, brokers)
-        wanted = _take(planned := dict(options))
-        planned = {"limit": planned["limit"], "dry_run": True}
         with near_names(settings, topic):
-            count = _letters(topic, settings, app).drop(**planned, **wanted).done
+            meant = _letters(topic, settings, app).drop(limit=options["limit"], dry_run=True, **_take(dict(options)))
         purge = ", and delete for good what is handled" if options["purge"] else ""
-        if not output.confirmed(f"Drop {count} dead letters of {topic}{purge}?", yes=False):
+        if not output.confirmed(f"Drop {meant.done} dead letters of {topic}{purge}?", yes=False):
             return exits.FAILED
     return _handle("drop", topic, app, brokers, options, as_json=as_json)
 

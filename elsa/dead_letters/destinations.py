@@ -34,9 +34,8 @@ class Destinations:
     """Finds and, where that is wanted, makes the topics that dead letters are sent to; asks the cluster once for each.
 
     `to` sends all of them to one topic. Else the group is `group`, or what `handlers` (groups by handler, None for one
-    without a group) say, or what the dead-letter topic is named by, if that group
-    has committed something of the source. With `creates` missing
-    retry topics are made, with `is_dry` they are only said to be missing.
+    without a group) say, or what the dead-letter topic is named by, if that group has committed something of the
+    source. With `creates` missing retry topics are made, with `is_dry` they are only said to be missing.
     """
 
     def __init__(

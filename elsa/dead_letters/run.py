@@ -128,7 +128,7 @@ class Run:
         self.result = Result(is_dry=producer is None, span=scan.span)
 
     def __call__(self) -> Result:
-        """Go through the scan; raises what a broker refuses. `progress` hears of every transaction, of the end, and now and then."""
+        """Go through the scan; raises what a broker refuses. `progress` hears of it on the way and at the end."""
         try:
             self._go()
         finally:

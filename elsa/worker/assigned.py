@@ -47,6 +47,7 @@ class Assigned:
         "finished_at_commit",
         "finished_at_pause",
         "held",
+        "is_halted",
         "limit",
         "observer",
         "overflow",
@@ -104,6 +105,8 @@ class Assigned:
         self.finished_at_pause = 0
         #: why nothing is taken at all: rejected, restarting, halted, stopping
         self.held: str | None = None
+        #: halted until an operator says otherwise, whoever owns it until then: commits say so
+        self.is_halted = restored is not None and restored.is_halted
         #: offset of the log's end, when it was reached and nothing came since
         self.end: int | None = None
         #: at which offsets that are not done the worker has crashed, and how often
@@ -209,11 +212,15 @@ class Assigned:
         highest, missing = self._above()
         # when a former owner has finished everything that is left below, the offset itself says so: metadata could not
         offset = tracker.base if missing else max(tracker.base, highest + 1)
-        metadata = progress.encode(offset, highest, missing, self._attempts())
-        if metadata is None and offset == self.committed:
-            # the base alone is there already
-            return None
-        return Commit(offset, metadata or "", tracker, tracker.version, tracker.finished, is_cut=metadata is None)
+        metadata = progress.encode(offset, highest, missing, self._attempts(), is_halted=self.is_halted)
+        is_cut = metadata is None
+        if metadata is None:
+            if offset == self.committed and not self.is_halted:
+                # the base alone is there already
+                return None
+            metadata = progress.encode(offset, offset, [], {}, is_halted=self.is_halted)
+            assert metadata is not None
+        return Commit(offset, metadata, tracker, tracker.version, tracker.finished, is_cut=is_cut)
 
     def _above(self) -> tuple[int, list[int]]:
         """The highest finished offset, and the unfinished ones below it; also of what a former owner has finished."""
@@ -264,6 +271,19 @@ class Assigned:
         self._crashes = {at: backoff for at, backoff in self._crashes.items() if at >= base}
         at = base if offset is None else offset
         return at, self._crashes.setdefault(at, Backoff(first=0.2, most=30.0))
+
+    def halt(self) -> None:
+        """Take nothing more, also after a rebalance or a restart, until `go_on`."""
+        self.held = "halted"
+        self.is_halted = True
+        self.tracker.version += 1
+
+    def go_on(self) -> None:
+        """An operator has seen to what halted it."""
+        if self.is_halted:
+            self.is_halted = False
+            self.tracker.version += 1
+        self._crashes.clear()
 
     def rebase(self, base: int) -> None:
         """The log goes on elsewhere: nothing that was known of what lies above counts any more."""

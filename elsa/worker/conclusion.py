@@ -41,6 +41,8 @@ class Conclusion:
         elif kind is Kind.CRASHED:
             assert outcome.error is not None
             worker.crashed(outcome.error, turn)
+        elif kind is Kind.HALTED:
+            worker.halt(raw, outcome, turn)
         elif kind is Kind.ABANDONED:
             turn.is_over = True
         elif context.sends is not None and kind in CONFIRMED:
@@ -118,6 +120,8 @@ class Conclusion:
         elif outcome.kind is Kind.CRASHED:
             assert outcome.error is not None
             self._worker.crashed(outcome.error)
+        elif outcome.kind is Kind.HALTED:
+            self._worker.halt(raw, outcome)
         else:
             self._finish(raw, outcome)
         self.give_up_settling()

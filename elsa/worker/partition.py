@@ -24,7 +24,7 @@ from elsa.worker.filling import Filling
 from elsa.worker.kept import Kept
 from elsa.worker.lanes import KeyedLanes, SingleLane
 from elsa.worker.lifecycle import Lifecycle
-from elsa.worker.mailbox import Crashed, Ended, Finished, Park
+from elsa.worker.mailbox import Crashed, Ended, Finished, Halted, Park
 from elsa.worker.pace import Gate, Gates
 from elsa.worker.turns import BatchTurn, LaneTurn, LifecycleTurn, SliceSize, SliceTurn, Turn
 
@@ -424,16 +424,36 @@ class PartitionWorker:
                 text = "%s failed while its partition was ending"
                 log.error(text, what, exc_info=error, extra={"partition": str(self.partition)})
                 return
-            # nothing behind the message that crashed may run before it does
-            self.closed = True
             current = turn.current if turn is not None else None
-            done = self._reap(turn) if turn is not None else []
-            self._lanes.clear()
-            self.deferrals.clear()
+            done = self._break_off(turn)
+        self._ask_for_another(done, Crashed(self, error, None if current is None else current.offset()), turn)
+
+    def halt(self, raw: Any, outcome: Outcome, turn: Turn | None = None) -> None:
+        """A message has failed for the last time and nothing may pass it: ask the group manager for a halt there."""
+        assert outcome.error is not None
+        with self.lock:
+            if turn is not None:
+                turn.is_over = True
+            if self.closed:
+                # it comes again: its last attempt is made anew
+                return
+            # when the operator lets it go on, it has all its attempts
+            self.kept.forget([raw.offset()])
+            done = self._break_off(turn)
+        self._ask_for_another(done, Halted(self, outcome.error, raw.offset()), turn)
+
+    def _break_off(self, turn: Turn | None) -> list[int]:
+        """Run nothing more, for nothing may pass what has just run; what this turn has finished (lock held)."""
+        self.closed = True
+        self._lanes.clear()
+        self.deferrals.clear()
+        return self._reap(turn) if turn is not None else []
+
+    def _ask_for_another(self, done: Sequence[int], news: Crashed | Halted, turn: Turn | None) -> None:
         if done:
-            # before the crash is reported: what is done must not run again
+            # before that is reported: what is done must not run again
             self.post(Finished(self, done))
-        self.post(Crashed(self, error, None if current is None else current.offset()))
+        self.post(news)
         if turn is None:
             self._report_end()
 

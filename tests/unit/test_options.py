@@ -19,7 +19,6 @@ from elsa.policies.retry import NEVER, Retry
         {"transactional": True},
         {"idempotent_by": "id"},
         {"expires": 5},
-        {"on_exhausted": "stop"},
     ],
 )
 def test_options_of_later_versions_are_refused_with_a_hint(given: dict[str, Any]) -> None:
