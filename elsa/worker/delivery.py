@@ -47,7 +47,9 @@ class Invoker:
         self.observer = observer
         self.is_async = handler.is_async
         self.retry = handler.declared.retry
-        self._ordering = handler.declared.ordering if handler.group is not None else None
+        #: None where no message can be moved to a topic
+        moves = handler.group is not None and handler.declared.delivery == "at_least_once"
+        self._ordering = handler.declared.ordering if moves else None
         self.timeout = handler.declared.timeout
         self._clock = clock
         batch = handler.declared.batch is not None

@@ -229,9 +229,11 @@ class GroupManager:
         if now >= self._next_chores or self.intake.is_flooding:
             self._next_chores = now + POLL_SECONDS
             self._chores(now)
+        self.commits.make_ahead(now)
         gated = assignment.is_waiting
         raws = self.poll(0.0 if gated else self._patience(now))
         self.intake.route(raws)
+        self.commits.make_ahead(self.clock.monotonic())
         if gated and not raws and assignment.is_waiting:
             # everything is full: the next thing to happen is a result, not a message
             self.read(self.mailbox.wait(GATED_SECONDS))

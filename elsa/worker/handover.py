@@ -147,6 +147,7 @@ class Handover:
             if commit:
                 manager.commits.make_due(now)
             assignment.admit_waiting()
+            manager.commits.make_ahead(now)
             if manager.stopping is not None:
                 deadline = min(deadline, manager.stopping.deadline)
         manager.read(manager.mailbox.drain())

@@ -15,7 +15,6 @@ from elsa.policies.retry import NEVER, Retry
 @pytest.mark.parametrize(
     "given",
     [
-        {"delivery": "at_most_once"},
         {"transactional": True},
         {"idempotent_by": "id"},
         {"expires": 5},
