@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from elsa.dead_letters.marks import SPAN, Marks, read, records
@@ -16,6 +16,7 @@ def stored(before: Marks, after: Marks, known: dict[bytes, bytes | None]) -> dic
     return known | dict(records("id", 3, before, after))
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.lists(OFFSETS, max_size=5), OFFSETS), max_size=6))
 def test_marks_are_a_set_of_offsets_and_come_back_from_their_records(steps: list[tuple[list[int], int]]) -> None:
     model: set[int] = set()
@@ -64,6 +65,7 @@ def test_nothing_new_needs_no_record() -> None:
     assert list(records("id", 0, marks, marks.handle([7], base=2))) == []
 
 
+@settings(deadline=None)
 @given(st.lists(OFFSETS), OFFSETS, OFFSETS)
 def test_marks_beyond_the_end_of_the_log_are_forgotten(offsets: list[int], base: int, end: int) -> None:
     marks = Marks().handle(offsets, base)

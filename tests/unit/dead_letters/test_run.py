@@ -7,7 +7,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from elsa.dead_letters import marks as marks_module
@@ -81,6 +81,7 @@ RUNS = st.lists(
 )
 
 
+@settings(deadline=None)
 @given(worlds(), RUNS, st.data())
 def test_each_one_is_handled_once_however_often_runs_are_interrupted(
     made: World, runs: list[tuple[set[str], int | None, int | None, BaseException, bool, bool]], data: st.DataObject
@@ -115,6 +116,7 @@ def test_each_one_is_handled_once_however_often_runs_are_interrupted(
     assert not last.done or all(marks.base == made.ends[partition] for partition, marks in made.marks().items())
 
 
+@settings(deadline=None)
 @given(worlds(), st.data())
 def test_what_retention_takes_away_is_passed(made: World, data: st.DataObject) -> None:
     made.run(BILLS)

@@ -6,7 +6,7 @@ import threading
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from elsa.dead_letters import scan as scan_module
@@ -109,6 +109,7 @@ def test_a_stop_ends_it() -> None:
     assert scan.bases() == {0: 1}
 
 
+@settings(deadline=None)
 @given(
     handlers=st.lists(st.sampled_from(["bill", "mail"]), max_size=12),
     handled=st.sets(st.integers(0, 11)),
