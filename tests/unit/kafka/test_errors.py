@@ -35,6 +35,9 @@ from elsa.kafka.errors import Reports, is_fatal, translate
         (Code.UNKNOWN, errors.KafkaError, True),
         (Code.THROTTLING_QUOTA_EXCEEDED, errors.KafkaError, True),
         (Code.UNKNOWN_MEMBER_ID, errors.GroupNotEmpty, False),
+        (Code.UNKNOWN_LEADER_EPOCH, errors.KafkaError, True),
+        (Code.OFFSET_NOT_AVAILABLE, errors.KafkaError, True),
+        (Code.UNSTABLE_OFFSET_COMMIT, errors.KafkaError, True),
     ],
 )
 def test_every_code_has_its_class(code: int, kind: type[errors.ElsaError], retryable: object) -> None:
