@@ -264,6 +264,8 @@ class Mover:
             # asked before the abort, which fails everything that is still in the buffer
             refused = {mark: failure for failure, mark in self._producer.failures() if _is_final(failure)}
             self._give_back(due)
+            if error.code == "TOPIC_AUTHORIZATION_FAILED":
+                self._targets.doubt()
             try:
                 self._producer.abort(STEP_SECONDS)
             except FatalClientError as fatal:

@@ -16,6 +16,7 @@ from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, TopicC
 from confluent_kafka import IsolationLevel as Isolation
 from confluent_kafka import TopicPartition as RawPartition
 from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin._acl import AclOperation
 from confluent_kafka.admin._config import AlterConfigOpType, ConfigEntry, ConfigResource
 from confluent_kafka.admin._listoffsets import OffsetSpec
 from confluent_kafka.cimpl import Consumer, NewPartitions, NewTopic
@@ -163,8 +164,13 @@ class Admin:
         """The id that a topic has from its creation to its deletion; raises UnknownTopic."""
         return str(self._describe_topic(topic, timeout).topic_id)
 
-    def _describe_topic(self, topic: str, timeout: float) -> Any:
-        futures = self._client().describe_topics(TopicCollection([topic]), request_timeout=timeout)
+    def may_write(self, topic: str, timeout: float = TIMEOUT_SECONDS) -> bool:
+        """Whether the brokers' ACLs let this client produce to the topic; raises UnknownTopic."""
+        allowed = self._describe_topic(topic, timeout, include_authorized_operations=True).authorized_operations
+        return AclOperation.WRITE in (allowed or ())
+
+    def _describe_topic(self, topic: str, timeout: float, **options: bool) -> Any:
+        futures = self._client().describe_topics(TopicCollection([topic]), request_timeout=timeout, **options)
         return self._wait(futures[topic], timeout, topic=topic, operation="Describe")
 
     def _metadata(self, timeout: float) -> Any:

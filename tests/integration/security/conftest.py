@@ -40,12 +40,12 @@ class Guarded:
         probe.create_topic(self.open, name, partitions)
         return name
 
-    def grant(self, resource: str, name: str, operation: str, user: str = USER) -> None:
-        """Let the user do this: `grant("TOPIC", "orders", "READ")`."""
+    def grant(self, resource: str, name: str, operation: str, user: str = USER, *, is_prefix: bool = False) -> None:
+        """Let the user do this: `grant("TOPIC", "orders", "READ")`; `is_prefix`: on all names that begin so."""
         binding = AclBinding(
             getattr(ResourceType, resource),
             name,
-            ResourcePatternType.LITERAL,
+            ResourcePatternType.PREFIXED if is_prefix else ResourcePatternType.LITERAL,
             f"User:{user}",
             "*",
             getattr(AclOperation, operation),
