@@ -364,9 +364,9 @@ class Producer:
                     ) from error
             except ClientException as error:
                 if replaced or not is_fatal(error):
-                    self.refused(message[0], error.args[0])
+                    reason = self.refused(message[0], error.args[0])
                     where = {"topic": message[0], "partition": message[3], "brokers": self._settings.brokers}
-                    raise translate(error, **where, operation="Write") from error
+                    raise translate(reason, **where, operation="Write") from error
                 self._replace(client)
                 replaced = True
             else:

@@ -140,10 +140,11 @@ def test_a_transaction_needs_write_on_its_id_and_read_on_the_group(guarded_kafka
         producer.close()
 
 
+@pytest.mark.parametrize("protocol", ["classic", "consumer"])
 def test_a_worker_without_its_group_ends_and_says_why(
-    guarded_kafka: Guarded, user_app: Callable[..., elsa.App]
+    guarded_kafka: Guarded, user_app: Callable[..., elsa.App], protocol: str
 ) -> None:
-    topic, app = guarded_kafka.topic(), user_app()
+    topic, app = guarded_kafka.topic(), user_app(group_protocol=protocol)
     guarded_kafka.grant("TOPIC", topic, "READ")
 
     @app.handler(topic, group="it-foreign")
