@@ -72,7 +72,7 @@ def test_exactly_the_guilty_one_is_a_dead_letter(set_stage: SetStage, way: str) 
     def found() -> list[int]:
         if dead not in stage.client.topics.list(internal=True):
             return []
-        return [int(message.header("elsa-origin").rsplit(b":")[-1]) for message in stage.client.stream(dead)]
+        return [int((m.header("elsa-origin") or b"").rsplit(b":")[-1]) for m in stage.client.stream(dead)]
 
     until(found, "something is given up", 120)
     until(lambda: stage.committed().get(0) == INNOCENT + 1, "everything is over", 120)
