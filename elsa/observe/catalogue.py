@@ -36,7 +36,7 @@ OUTCOMES = (
     "moved",
     "halted",
 )
-DEAD_REASONS = ("exhausted", "decode", "unknown", "rejected", "timeout")
+DEAD_REASONS = ("exhausted", "decode", "unknown", "rejected", "timeout", "poison")
 PAUSE_REASONS = ("backpressure", "retry", "operator", "halted", "rejected", "restarting", "stopping")
 REBALANCE_EVENTS = ("assigned", "revoked", "lost")
 RESTARTED = ("partition", "group", "executor")

@@ -221,6 +221,7 @@ class SteppedManager(GroupManager):
             clock=around.clock,
             observer=self.observer,
             paces=around.paces,
+            caution=around.caution,
         )
         self.assignment.journal = journal
         # every finished message is committed at once: a test need not wait for that

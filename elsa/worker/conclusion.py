@@ -71,6 +71,13 @@ class Conclusion:
             self._over(raw)
             self._worker.post(Finished(self._worker, [raw.offset()]))
 
+    def give_up(self, raw: Any, outcome: Outcome) -> None:
+        """Carry out the outcome of a message that is not run at all; on the group manager's thread."""
+        if outcome.kind is Kind.HALTED:
+            self._worker.halt(raw, outcome)
+        else:
+            self._finish(raw, outcome)
+
     def _over(self, raw: Any) -> None:
         with self._worker.lock:
             self._worker.forget([raw.offset()])

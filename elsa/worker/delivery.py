@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Any
 from elsa import headers as header_names
 from elsa import middleware as onion
 from elsa.context import _ACTIVE, Context
-from elsa.errors import DecodeError, HandlerResultError, HandlerTimeout, Signal
+from elsa.errors import DecodeError, HandlerResultError, HandlerTimeout, PoisonMessage, Signal
 from elsa.outcome import ABANDONED, CONTINUED, DEFERRED, DONE, AckThrough, Kind, Outcome, Result
 from elsa.policies import retried
+from elsa.worker.caution import MOST_DEATHS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
@@ -226,6 +227,28 @@ def unknown(raw: Any, binding: Binding) -> Outcome:
     name = header_names.text(raw.headers(), header_names.TASK)
     text = f"no header {header_names.TASK}" if name is None else f"no task is named {name!r}"
     return Outcome(Kind.DEAD, reason="unknown", error=DecodeError(f"{text}; here are {sorted(binding.tasks)}"))
+
+
+def poison(raw: Any, handler: Handler[Any, Any]) -> Outcome:
+    """The outcome of a message that is not run any more, because its worker process has died of it."""
+    error = PoisonMessage(
+        f"the worker process has died {MOST_DEATHS} times while {handler.name} handled this message",
+        topic=raw.topic(),
+        partition=raw.partition(),
+        offset=raw.offset(),
+        hint="look for os._exit, faults in C code and the memory that it takes",
+    )
+    log.error(
+        "a message has killed its worker process too often and is given up",
+        extra={
+            "event": "poison_message",
+            "handler": handler.name,
+            "topic": raw.topic(),
+            "partition": raw.partition(),
+            "offset": raw.offset(),
+        },
+    )
+    return Outcome(_EXHAUSTED[handler.declared.on_exhausted], reason="poison", error=error, attempt=MOST_DEATHS)
 
 
 def drive(main: Coroutine[Any, Any, None]) -> None:

@@ -21,6 +21,7 @@ from elsa.kafka.errors import is_fatal
 from elsa.kafka.events import event_error
 from elsa.policies.backoff import Backoff
 from elsa.worker.assignment import Assignment
+from elsa.worker.caution import Caution
 from elsa.worker.commits import Commits
 from elsa.worker.handover import Handover
 from elsa.worker.intake import Intake
@@ -82,6 +83,7 @@ class Surroundings:
     clock: Clock
     fail: Callable[[str, int], None]
     paces: Paces
+    caution: Caution = field(default_factory=Caution)
     slot: Slot | None = None
     instance: str | None = None
     index: int = 0
@@ -119,6 +121,7 @@ class GroupManager:
             clock=around.clock,
             observer=self.observer,
             paces=around.paces,
+            caution=around.caution,
         )
         self.commits = Commits(self, interval=self._settings.commit_interval, every=self._settings.commit_every)
         self.handover = Handover(self)
@@ -268,6 +271,8 @@ class GroupManager:
         """What is looked at ten times a second, not with every slice; partitions at rest are not looked at."""
         self.harvest(list(self.assignment.busy))
         self.note_changes()
+        if self.assignment.caution.is_on:
+            self.assignment.pass_suspects()
         self.intake.steer(now)
         self.timers.prune(len(self.assignment.owned))
         self.assignment.let_rest()

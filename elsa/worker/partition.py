@@ -19,6 +19,7 @@ from elsa.kafka.consumer import to_message
 from elsa.outcome import Kind, Outcome
 from elsa.policies import retried
 from elsa.worker import batches, delivery
+from elsa.worker.caution import Caution
 from elsa.worker.conclusion import Conclusion
 from elsa.worker.deferrals import Deferrals
 from elsa.worker.filling import Filling
@@ -30,7 +31,7 @@ from elsa.worker.pace import Gate, Gates
 from elsa.worker.turns import BatchTurn, LaneTurn, LifecycleTurn, SliceSize, SliceTurn, Turn
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from elsa.app import App
     from elsa.clock import Clock
@@ -70,6 +71,8 @@ class PartitionWorker:
         paces: Paces,
         attempts: Mapping[int, int] | None = None,
         source: str | None = None,
+        poison: Iterable[int] = (),
+        caution: Caution | None = None,
     ) -> None:
         self.partition = partition
         self.binding = binding
@@ -109,6 +112,12 @@ class PartitionWorker:
         else:
             self._lanes = KeyedLanes(executor_of, by_key=self.ordering == "key")
         self._turns: set[Turn] = set()
+        self._poison = set(poison)
+        self._caution = caution or Caution()
+        self._caution.join(self)
+        journal = self._caution.journal if binding.group is not None else None
+        self._place = 0 if journal is None else journal.place(str(binding.group), partition)
+        self._journal = journal if self._place else None
         self._size = SliceSize()
         self._filling = Filling(self.batch, declared.batch_wait, clock) if self.batch is not None else None
         self._gates = Gates(
@@ -175,11 +184,24 @@ class PartitionWorker:
 
     def put(self, raws: Sequence[Any]) -> None:
         """Append a slice to the lanes."""
+        if self._poison:
+            raws = self._without_poison(raws)
         with self.lock:
             if self.is_stopping:
                 return
             self._lanes.put(raws)
             self._schedule()
+
+    def _without_poison(self, raws: Sequence[Any]) -> list[Any]:
+        """What has killed its process too often is given up unseen."""
+        fine = [raw for raw in raws if raw.offset() not in self._poison]
+        for raw in raws:
+            if raw.offset() in self._poison:
+                self._poison.discard(raw.offset())
+                outcome = delivery.poison(raw, self.binding.task_of(raw) or self.binding.first)
+                self.observer.finished([], {outcome.kind.value: 1})
+                self._conclusion.give_up(raw, outcome)
+        return fine
 
     def hold(self) -> None:
         """Run nothing new until `let_go`; what is queued stays."""
@@ -246,6 +268,7 @@ class PartitionWorker:
     def _close(self) -> None:
         """Start nothing new, and drop what is queued (lock held)."""
         self.closed = True
+        self._caution.forget(self)
         self._lanes.clear()
         self.deferrals.clear()
         if self._lifecycle.needs_teardown and not self._turns:
@@ -317,6 +340,11 @@ class PartitionWorker:
     def _may_run(self, executor: Executor) -> bool:
         return self._lanes.is_ready(executor) and not self._gates.is_shut(executor)
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether a turn is under way; may be asked by any thread."""
+        return bool(self._turns)
+
     def _begin(self, executor: Executor) -> Turn | None:
         step = self._lifecycle.next(closed=self.closed, busy=bool(self._turns))
         if step is not None:
@@ -325,7 +353,10 @@ class PartitionWorker:
             return None
         if self._filling is not None and self._waits_for_batch(self._filling):
             return None
-        allowed = self.allow(executor, self.batch or self._size.messages)
+        is_alone = self._caution.is_on
+        if is_alone and not self._caution.enter(self, executor):
+            return None
+        allowed = self.allow(executor, 1 if is_alone else self.batch or self._size.messages)
         if not allowed:
             return None
         if self.batch is not None:
@@ -338,6 +369,13 @@ class PartitionWorker:
             raws = [self._lanes.next(executor)]
             turn = LaneTurn(self, executor, self._lanes, raws[0])
         self._gates.give_back(executor, allowed - len(raws))
+        if is_alone:
+            turn.suspects = tuple(raw.offset() for raw in raws)
+        if self._journal is not None:
+            is_batch = self.batch is not None
+            first, last = (raws[0].offset(), raws[-1].offset()) if is_batch else (-1, -1)
+            turn.cell = self._journal.enter(self._place, first, last)
+            turn.words = self._journal.words if turn.cell and not is_batch else None
         return turn
 
     def _take_batch(self, executor: Executor, most: int) -> list[Any]:
@@ -468,6 +506,7 @@ class PartitionWorker:
     def _break_off(self, turn: Turn | None) -> list[int]:
         """Run nothing more, for nothing may pass what has just run; what this turn has finished (lock held)."""
         self.closed = True
+        self._caution.forget(self)
         self._lanes.clear()
         self.deferrals.clear()
         return self._reap(turn) if turn is not None else []
@@ -495,6 +534,10 @@ class PartitionWorker:
             done = self._reap(turn)
             self._turns.discard(turn)
             turn.current = None
+            if turn.cell and self._journal is not None:
+                self._journal.leave(turn.cell)
+            if self._caution.is_on:
+                self._caution.ran(self, turn.suspects if turn.has_run else ())
             if isinstance(turn, LifecycleTurn) and not self.closed:
                 self._lifecycle.settled()
             elif not self.closed:
