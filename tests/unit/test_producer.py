@@ -301,7 +301,7 @@ def test_messages_of_a_client_that_failed_say_what_it_failed_with() -> None:
     client.failure = Code(Code.CLUSTER_AUTHORIZATION_FAILED, "no right", fatal=True)
     delivery(Code(Code._PURGE_QUEUE), FakeClient._message("orders", 0, -1, None))
 
-    with pytest.raises(AuthorizationFailed, match="needs IdempotentWrite on the cluster(.|\n)*no right"):
+    with pytest.raises(AuthorizationFailed, match=r"needs IdempotentWrite on the cluster(.|\n)*no right"):
         delivery.result(1)
 
 
