@@ -26,9 +26,8 @@ def test_only_what_was_in_progress_runs_twice(set_stage: SetStage) -> None:
     print(f"seed {seed}")
     chance = random.Random(seed)
     stage = set_stage(commit_interval=5.0)
-    stage.source = APP.replace(
-        '**PLAN["options"]', 'idempotent_by=lambda m: json.loads(m.value)["id"], **PLAN["options"]'
-    )
+    by_id = 'idempotent_by=lambda message: json.loads(message.value)["id"]'
+    stage.source = APP.replace('**PLAN["options"]', by_id + ', **PLAN["options"]')
     stage.options = {"ordering": "key", "concurrency": 8}
     stage.produce(6_000, seconds=0.004, keys=300)
     tree = stage.start()

@@ -1,4 +1,4 @@
-"""`idempotent_by` on Kafka: ids outlive the worker, a duplicate that lies there is not run, also not beside the first."""
+"""`idempotent_by` on Kafka: ids outlive the worker, a duplicate is not run, also not beside the first."""
 
 from __future__ import annotations
 
