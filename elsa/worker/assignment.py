@@ -93,6 +93,7 @@ class Assignment:
             base=max(begin.offset, -1),
             limit=limit,
             restored=begin.restored,
+            commits_first=binding.first.declared.delivery == "at_most_once",
         )
         assigned.committed = begin.committed
         self.owned[partition] = assigned
@@ -129,6 +130,7 @@ class Assignment:
             attempts=restored.attempts if restored is not None else None,
             poison=assigned.suspects(MOST_DEATHS, sys.maxsize) if assigned.deaths else (),
             caution=self.caution,
+            seen=assigned.seen,
         )
         assigned.worker.kept.progress.update(assigned.progress)
         if not self.flows:

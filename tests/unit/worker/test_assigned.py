@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -30,7 +31,7 @@ class Worker:
 
 @pytest.fixture
 def assigned() -> Assigned:
-    binding: Any = type("Binding", (), {"name": "h"})()
+    binding: Any = SimpleNamespace(name="h")
     made = Assigned(TopicPartition("t", 0), binding, HandlerObserver(), base=0, limit=4)
     made.worker = Worker()  # type: ignore[assignment]  # a stand-in
     return made
