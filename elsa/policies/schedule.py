@@ -17,8 +17,8 @@ from cronsim import CronSim, CronSimError
 
 from elsa import units
 
-#: what comes after the last fire time
-NEVER = 2**47
+#: what comes after the last fire time; the most that six bytes hold
+NEVER = 2**48 - 1
 #: fire times that were missed are counted up to here
 MOST_COUNTED = 1_000
 #: a transaction takes about this long
@@ -33,8 +33,8 @@ _ALIASES = {
     "@annually": "0 0 1 1 *",
 }
 _EXPRESSION = '"minute hour day month weekday", for example "*/5 * * * *", or @hourly, @daily, @weekly, @monthly'
-#: further away than any date that a calendar has
-_FAR = 253_000_000_000_000
+#: the year 9892: soon after it the calendar ends
+_FAR = 250_000_000_000_000
 
 
 class Rule(Protocol):

@@ -75,7 +75,7 @@ class Schedules:
         task: Task[Any, Any],
         rule: Callable[[], Rule],
         *,
-        name: str | None,
+        name: Any,
         args: Sequence[Any],
         kwargs: Mapping[str, Any] | None,
         misfire_limit: Any,

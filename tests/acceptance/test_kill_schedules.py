@@ -56,7 +56,7 @@ def test_each_fire_time_is_sent_once_and_runs_through_kills(set_stage: SetStage)
 
     def ids() -> list[str]:
         # the reader takes what is committed
-        return [dict(message.headers)["elsa-id"].decode() for message in client.stream(stage.topic)]
+        return [(message.header("elsa-id") or b"").decode() for message in client.stream(stage.topic)]
 
     try:
         tree = stage.start("--processes", "3")

@@ -25,7 +25,15 @@ def test_a_standalone_handlers_dead_letters_go_to_the_apps_topic() -> None:
 
 @pytest.mark.parametrize(
     "topic",
-    ["__consumer_offsets", "orders.billing.dlq", "orders.billing.retry", "shop.tasks", "shop.control", "a.delay.64"],
+    [
+        "__consumer_offsets",
+        "orders.billing.dlq",
+        "orders.billing.retry",
+        "shop.tasks",
+        "shop.schedules",
+        "shop.control",
+        "a.delay.64",
+    ],
 )
 def test_topics_of_elsa_and_kafka_are_internal(topic: str) -> None:
     assert is_internal(topic)

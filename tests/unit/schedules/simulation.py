@@ -10,7 +10,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from elsa.errors import BrokerUnavailable, KafkaError, TransactionAborted, TransactionFenced
+from elsa.errors import (
+    AuthorizationFailed,
+    BrokerUnavailable,
+    KafkaError,
+    TransactionAborted,
+    TransactionFenced,
+    UnknownTopic,
+)
 from elsa.kafka.consumer import Committed
 from elsa.message import TopicPartition
 from elsa.schedules.declared import SHARDS
@@ -64,6 +71,10 @@ class World:
         self.open: dict[str, Transaction] = {}
         #: called with the name and the owner of each call of a client, before and after it takes effect
         self.at: Callable[[str, Any], None] = lambda _call, _owner: None
+        self.partitions = SHARDS
+        self.missing: set[str] = set()
+        #: topics that refuse messages
+        self.refusing: set[str] = set()
         self._ids = 0
 
     def now(self) -> float:
@@ -72,13 +83,13 @@ class World:
     def monotonic(self) -> float:
         return self.time
 
-    @staticmethod
-    def partition_count(_: str) -> int:
-        return SHARDS
+    def partition_count(self, name: str) -> int:
+        if not self.partitions:
+            raise UnknownTopic(topic=name)
+        return self.partitions
 
-    @staticmethod
-    def exists(_: str) -> bool:
-        return True
+    def exists(self, name: str) -> bool:
+        return name not in self.missing
 
     # the group
     def join(self, static: str) -> Member:
@@ -207,6 +218,7 @@ class Producer:
         self._owner = owner
         self._name = name
         self._epoch = -1
+        self._failed: list[Any] = []
 
     def init(self, _: float) -> None:
         self._world.at("init", self._owner)
@@ -221,9 +233,12 @@ class Producer:
     def begin(self) -> None:
         self._call("begin")
         self._world.open[self._name] = Transaction(self._world.time)
+        self._failed.clear()
 
     def produce(self, topic: str, value: Any, *, key: Any, headers: Any, mark: Any) -> None:
         self._call("produce")
+        if topic in self._world.refusing:
+            self._failed.append((AuthorizationFailed("not for you"), mark))
         self._world.open[self._name].messages.append(dict(headers)["elsa-id"].decode())
 
     def send_offsets(self, commits: dict[TopicPartition, Committed], proof: Any, _: float) -> None:
@@ -231,14 +246,14 @@ class Producer:
         data = proof.group_metadata()
         generation = int.from_bytes(data[7:11], "little", signed=True)
         name = data[11:].split(b"\0")[1].decode()
-        if (generation, name) != (-1, "") and (
-            generation != self._world.generation or name not in self._world.members
-        ):
+        if (generation, name) != (-1, "") and (generation != self._world.generation or name not in self._world.members):
             raise TransactionAborted("ILLEGAL_GENERATION")
         self._world.open[self._name].offsets |= {w.partition: one.metadata for w, one in commits.items()}
 
     def commit(self, _: float) -> None:
         self._call("commit")
+        if self._failed:
+            raise TransactionAborted("a message was refused")
         done = self._world.open.pop(self._name)
         self._world.log += done.messages
         self._world.committed |= done.offsets
@@ -250,7 +265,7 @@ class Producer:
         self._world.open.pop(self._name, None)
 
     def failures(self) -> list[Any]:
-        return []
+        return self._failed
 
     def close(self) -> None: ...
 
@@ -276,7 +291,7 @@ class Owner:
             is_static=self.is_static,
             clock=self.world,
             make_consumer=self._consumer,
-            make_producer=lambda _settings, name, **_: Producer(self.world, self, name),  # type: ignore[arg-type, return-value]  # what a session calls
+            make_producer=lambda _settings, name, **_: Producer(self.world, self, name),  # type: ignore[arg-type]  # what a session calls
         )
 
     def _consumer(self, _settings: Any, _group: str, *, instance: str | None, **callbacks: Any) -> Any:
