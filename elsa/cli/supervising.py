@@ -169,7 +169,7 @@ class Listener:
             self._supervisor.stop()
 
     def _show_banner(self, banner: Mapping[str, Any]) -> None:
-        """From the first process that has loaded the app, and again from one whose code has other handlers or schedules."""
+        """From the first process that has loaded the app, and again from one whose code has others to show."""
         assert self._supervisor is not None
         # how many partitions there are is not always known
         handlers = [{**handler, "partitions": None} for handler in banner.get("handlers", ())]

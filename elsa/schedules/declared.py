@@ -46,7 +46,7 @@ class Schedule:
         return [
             *self.headers,
             (names.ID, f"{self.name}:{policy.iso(moment)}".encode()),
-            (names.DUE_AT, f"{moment / 1000:.3f}".encode()),
+            (names.SCHEDULED_AT, f"{moment / 1000:.3f}".encode()),
         ]
 
     def describe(self) -> str:

@@ -43,7 +43,7 @@ def test_a_period_may_be_written_in_several_ways(given: Any) -> None:
 
 @pytest.mark.parametrize("given", [0, -1, 0.05, "soon", None, True, float("nan"), float("inf"), timedelta(0)])
 def test_what_is_no_period_is_refused(given: Any) -> None:
-    with pytest.raises(ValueError, match="at least 0.1 s|a duration"):
+    with pytest.raises(ValueError, match=r"at least 0\.1 s|a duration"):
         Every.of(given)
 
 
@@ -95,7 +95,7 @@ def test_when_the_clocks_are_changed(zone: str, expression: str, start: str, fir
 
 @given(
     zone=st.sampled_from(["Europe/Copenhagen", "America/New_York", "Africa/Cairo", "Australia/Lord_Howe", "UTC"]),
-    expression=st.sampled_from(["30 2 * * *", "0 0,2,3 * * *", "*/20 * * * *", "15 */2 * * *", "5 0 * * 0", "0 1 L * *"]),
+    expression=st.sampled_from(["30 2 * * *", "0 0,2,3 * * *", "*/20 * * * *", "15 */2 * * *", "5 0 * * 0"]),
     start=st.integers(at("2026-01-01"), at("2027-01-01")),
     steps=st.lists(st.integers(0, 4_000_000), min_size=1, max_size=20),
 )  # fmt: skip
@@ -151,7 +151,9 @@ def test_there_is_nothing_after_the_calendars_end() -> None:
 
 
 def test_what_is_later_than_the_limit_is_left_out_and_counted() -> None:
-    assert decide(Every(1000), through=0, now=10_000, limit=3000, most=10) == Decision((7000, 8000, 9000, 10_000), 6, 10_000)  # fmt: skip
+    decision = decide(Every(1000), through=0, now=10_000, limit=3000, most=10)
+
+    assert decision == Decision((7000, 8000, 9000, 10_000), 6, 10_000)
 
 
 def test_an_endless_outage_is_counted_up_to_a_limit() -> None:

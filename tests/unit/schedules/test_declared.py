@@ -57,7 +57,7 @@ def test_the_message_says_who_fires_when(app: elsa.App) -> None:
     assert app.schedules["x"].message(moment(1_764_115_201.5)) == [
         ("elsa-task", b"t"),
         ("elsa-id", b"x:2025-11-26T00:00:01.500Z"),
-        ("elsa-due-at", b"1764115201.500"),
+        ("elsa-scheduled-at", b"1764115201.500"),
     ]
 
 
@@ -104,7 +104,7 @@ def test_a_handler_and_another_apps_task_are_refused(app: elsa.App) -> None:
 
 
 def test_a_task_that_is_declared_above_its_schedule_says_so(app: elsa.App) -> None:
-    with pytest.raises(DeclarationError, match="@app.cron and @app.every stand above @app.task"):
+    with pytest.raises(DeclarationError, match=r"@app\.cron and @app\.every stand above @app\.task"):
 
         @app.task
         @app.every(1)
