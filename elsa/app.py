@@ -158,7 +158,7 @@ class App:
         name: str | None = None,
         args: Sequence[Any] = (),
         kwargs: Mapping[str, Any] | None = None,
-        misfire_limit: float | timedelta = MISFIRE_SECONDS,
+        misfire_limit: float | timedelta | str = MISFIRE_SECONDS,
     ) -> Callable[[Any], Task[Any, Any]]:
         """Call a task (or a function, which becomes one) at the times of a cron expression.
 
@@ -173,18 +173,20 @@ class App:
         def report() -> None: ...
         ```
         """
-        return self._scheduled(lambda: Cron.of(expression, timezone), name, args, kwargs, misfire_limit)
+        given = {"name": name, "args": args, "kwargs": kwargs, "misfire_limit": misfire_limit}
+        return self._scheduled(lambda: Cron.of(expression, timezone), **given)
 
     def every(
         self,
-        seconds: float | timedelta,
+        seconds: float | timedelta | str,
         *,
         name: str | None = None,
         args: Sequence[Any] = (),
         kwargs: Mapping[str, Any] | None = None,
-        misfire_limit: float | timedelta = MISFIRE_SECONDS,
+        misfire_limit: float | timedelta | str = MISFIRE_SECONDS,
     ) -> Callable[[Any], Task[Any, Any]]:
-        """Call a task every so many seconds, counted from 1970 (`every(3600)`: at the full hour); else as `cron`.
+        """Call a task every so many seconds (or "5m"), counted from 1970: `every(3600)` is the full hour;
+        else as `cron`.
 
         ```python
         @app.every(30, args=("eu",))
@@ -192,28 +194,13 @@ class App:
         def refresh(region: str) -> None: ...
         ```
         """
-        return self._scheduled(lambda: Every.of(seconds), name, args, kwargs, misfire_limit)
+        given = {"name": name, "args": args, "kwargs": kwargs, "misfire_limit": misfire_limit}
+        return self._scheduled(lambda: Every.of(seconds), **given)
 
-    def _scheduled(
-        self,
-        rule: Callable[[], Rule],
-        name: str | None,
-        args: Sequence[Any],
-        kwargs: Mapping[str, Any] | None,
-        misfire_limit: Any,
-    ) -> Callable[[Any], Task[Any, Any]]:
+    def _scheduled(self, rule: Callable[[], Rule], **given: Any) -> Callable[[Any], Task[Any, Any]]:
         def declare(target: Any) -> Task[Any, Any]:
-            task = target if isinstance(target, Handler) else self.task(target)
-            if not isinstance(task, Task):
-                raise DeclarationError(
-                    f"{target.name} is a handler of messages, a schedule calls a task", hint="declare it with @app.task"
-                )
-            if task.app is not self:
-                raise DeclarationError(
-                    f"{task.name} is a task of the App {task.app.name!r}, not of {self.name!r}",
-                    hint="schedule it on the App that has it",
-                )
-            self.schedules.add(task, rule, name=name, args=args, kwargs=kwargs, misfire_limit=misfire_limit)
+            task: Task[Any, Any] = target if isinstance(target, Handler) else self.task(target)
+            self.schedules.add(self, task, rule, **given)
             return task
 
         return declare

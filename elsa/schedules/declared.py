@@ -14,6 +14,7 @@ from elsa.policies import schedule as policy
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    from elsa.app import App
     from elsa.handlers import Task
     from elsa.policies.schedule import Rule
 
@@ -72,6 +73,7 @@ class Schedules:
 
     def add(
         self,
+        app: App,
         task: Task[Any, Any],
         rule: Callable[[], Rule],
         *,
@@ -81,6 +83,15 @@ class Schedules:
         misfire_limit: Any,
     ) -> None:
         """Take a schedule in; raises DeclarationError for what is wrong with it."""
+        if not task.is_task:
+            raise DeclarationError(
+                f"{task.name} is a handler of messages, a schedule calls a task", hint="declare it with @app.task"
+            )
+        if task.app is not app:
+            raise DeclarationError(
+                f"{task.name} is a task of the App {task.app.name!r}, not of {app.name!r}",
+                hint="schedule it on the App that has it",
+            )
         given, name = name, task.name if name is None else name
         where = f"schedule {name!r}"
         if not isinstance(name, str) or not name:

@@ -108,7 +108,8 @@ def test_whoever_asks_from_wherever_hears_of_the_same_fire_times(
     while (asked := rule.next(asked)) <= end:
         at_once.append(asked)
 
-    by_steps, since = [], start
+    by_steps: list[int] = []
+    since = start
     for step in steps:
         decision = decide(rule, through=since, now=since + step, limit=10**9, most=10**6)
         by_steps += decision.fires

@@ -76,8 +76,8 @@ def test_the_message_says_who_fires_when(app: elsa.App) -> None:
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_told_where_it_is_declared(app: elsa.App, declare: Any, text: str) -> None:
-    task = app.task(name="t")(lambda a=0: None)
-    task.shape.hints["a"] = int
+    @app.task(name="t")
+    def task(a: int = 0) -> None: ...
 
     with pytest.raises(DeclarationError, match=text):
         declare(app)(task)
