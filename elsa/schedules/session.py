@@ -114,11 +114,12 @@ class Session:
             trouble, self._trouble = self._trouble, None
             raise trouble
         self._arrive()
-        # from before the look at the shards: what changes afterwards makes the broker refuse
-        proof = self._consumer.group_metadata()
-        if self._clock.monotonic() < self._fires_at or not proves_membership(proof):
+        now = moment(self._clock.now())
+        if self._clock.monotonic() < self._fires_at or all(shard.next > now for shard in self.shards.values()):
             return
-        plans = self._plans()
+        # from before the look at what is due: what changes afterwards makes the broker refuse
+        proof = self._consumer.group_metadata()
+        plans = self._plans(now) if proves_membership(proof) else {}
         if plans:
             self._fires_at = self._clock.monotonic() + PACE_SECONDS
             self._fire(plans, Proof(proof))
@@ -142,8 +143,7 @@ class Session:
 
     # -- firing --------------------------------------------------------------------------------------
 
-    def _plans(self) -> dict[int, Plan]:
-        now = moment(self._clock.now())
+    def _plans(self, now: int) -> dict[int, Plan]:
         until = self._clock.monotonic()
         self._held = {name: at for name, at in self._held.items() if at > until}
         found = {}
