@@ -26,12 +26,14 @@ Two roots, so that `except ElsaError` never swallows a handler's own signal:
     ├── ProduceError                part of what was produced was not delivered
     │   ├── MessageTooLarge
     │   └── BufferFull              the producer's buffer stayed full (also a BufferError)
+    ├── UnknownDeadLetter           there is no such dead letter
     ├── CodecError
     │   ├── DecodeError
     │   └── EncodeError
     ├── HandlerError
     │   ├── HandlerResultError      a result that makes no sense here
     │   ├── HandlerTimeout
+    │   ├── PoisonMessage           worker processes have died while they handled the message
     │   ├── ChildEnded              the child process that ran the handler has died
     │   ├── RemoteError             raised in a child process, by something that cannot be pickled
     │   └── NotAssigned             an ack for a partition this process does not own (any more)
@@ -232,6 +234,10 @@ class BufferFull(ProduceError, BufferError):
     """The producer's buffer stayed full."""
 
 
+class UnknownDeadLetter(ElsaError):
+    """There is no such dead letter."""
+
+
 class CodecError(ElsaError):
     """A body could not be encoded or decoded."""
 
@@ -254,6 +260,10 @@ class HandlerResultError(HandlerError):
 
 class HandlerTimeout(HandlerError, TimeoutError):
     """The handler ran longer than its timeout."""
+
+
+class PoisonMessage(HandlerError):
+    """Worker processes have died while they handled the message, again and again."""
 
 
 class ChildEnded(HandlerError):

@@ -81,8 +81,8 @@ class Schedules:
         args: Sequence[Any],
         kwargs: Mapping[str, Any] | None,
         misfire_limit: Any,
-    ) -> None:
-        """Take a schedule in; raises DeclarationError for what is wrong with it."""
+    ) -> Task[Any, Any]:
+        """Take a schedule of a task in, and return the task; raises DeclarationError for what is wrong with it."""
         if not task.is_task:
             raise DeclarationError(
                 f"{task.name} is a handler of messages, a schedule calls a task", hint="declare it with @app.task"
@@ -119,6 +119,7 @@ class Schedules:
             shard=shard,
             identity=_digest(f"{name}\0{made}")[:6],
         )
+        return task
 
 
 def _digest(text: str) -> bytes:

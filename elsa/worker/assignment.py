@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import itertools
 import logging
+import sys
 from typing import TYPE_CHECKING, Any
 
 from elsa.worker.assigned import Assigned
+from elsa.worker.caution import MOST_DEATHS, Caution
 from elsa.worker.partition import PartitionWorker
 
 if TYPE_CHECKING:
@@ -50,6 +52,7 @@ class Assignment:
         clock: Clock,
         observer: GroupObserver,
         paces: Paces,
+        caution: Caution | None = None,
     ) -> None:
         self.owned: dict[TopicPartition, Assigned] = {}
         #: those of them that have to be looked after: something is in hand, paused or not committed
@@ -63,10 +66,13 @@ class Assignment:
         self._clock = clock
         self._observer = observer
         self._paces = paces
+        self.caution = caution or Caution()
         #: False while nothing more is to be taken
         self.admits = True
         #: False while nothing new is to run, because too much is finished and not committed
         self.flows = True
+        #: of what runs at most once: what has to be committed before it runs
+        self.taken: dict[TopicPartition, Assigned] = {}
         #: what waits for room; who was let in goes to the end
         self._waiting: dict[TopicPartition, None] = {}
         self._observers: dict[tuple[str, str], HandlerObserver] = {}
@@ -121,10 +127,18 @@ class Assignment:
             clock=self._clock,
             paces=self._paces,
             attempts=restored.attempts if restored is not None else None,
+            poison=assigned.suspects(MOST_DEATHS, sys.maxsize) if assigned.deaths else (),
+            caution=self.caution,
         )
         assigned.worker.kept.progress.update(assigned.progress)
         if not self.flows:
             assigned.worker.hold()
+
+    def pass_suspects(self) -> None:
+        """Suspects that are over, or that the log does not have any more, keep nobody waiting."""
+        for assigned in self.owned.values():
+            if assigned.worker is not None:
+                self.caution.passed(assigned.worker, assigned.tracker.base)
 
     def share_rates(self, bindings: Sequence[Binding], routes: Routes, topics: Mapping[str, int]) -> None:
         """Tell every pace which part of its topics' partitions is here; `topics` has all the counts."""
@@ -182,6 +196,8 @@ class Assignment:
         if count:
             self._budget.take(count, size)
         moved = messages - len(assigned.overflow)
+        if moved and assigned.commits_first:
+            self.taken[assigned.partition] = assigned
         if moved:
             self._budget.buffer(-moved, assigned.overflow_bytes - octets)
         if moved or not assigned.overflow:
@@ -312,6 +328,7 @@ class Assignment:
     def _drop(self, assigned: Assigned) -> None:
         """Give back what a partition has of the budget."""
         self._waiting.pop(assigned.partition, None)
+        self.taken.pop(assigned.partition, None)
         self._budget.give(assigned.tracker.unfinished, assigned.bytes, handled=False)
         self._budget.set_aside(-assigned.parked)
         self._budget.buffer(-len(assigned.overflow), -assigned.overflow_bytes)

@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Any
 from elsa import headers as header_names
 from elsa import middleware as onion
 from elsa.context import _ACTIVE, Context
-from elsa.errors import DecodeError, HandlerResultError, HandlerTimeout, Signal
+from elsa.errors import DecodeError, HandlerResultError, HandlerTimeout, PoisonMessage, Signal
 from elsa.outcome import ABANDONED, CONTINUED, DEFERRED, DONE, AckThrough, Kind, Outcome, Result
 from elsa.policies import retried
+from elsa.worker.caution import MOST_DEATHS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
@@ -35,6 +36,9 @@ log = logging.getLogger("elsa.worker")
 
 _counter = time.perf_counter
 
+#: what becomes of a message that has failed for the last time
+_EXHAUSTED = {"dead_letter": Kind.DEAD, "skip": Kind.SKIPPED, "stop": Kind.HALTED}
+
 
 class Invoker:
     """One handler made ready to be called in one partition: decoder, function, middleware, policy."""
@@ -44,7 +48,9 @@ class Invoker:
         self.observer = observer
         self.is_async = handler.is_async
         self.retry = handler.declared.retry
-        self._ordering = handler.declared.ordering if handler.group is not None else None
+        #: None where no message can be moved to a topic
+        moves = handler.group is not None and handler.declared.delivery == "at_least_once"
+        self._ordering = handler.declared.ordering if moves else None
         self.timeout = handler.declared.timeout
         self._clock = clock
         batch = handler.declared.batch is not None
@@ -113,8 +119,9 @@ class Invoker:
             outcome = Outcome(Kind.DEAD, reason="exhausted", error=broken, attempt=attempt)
         if outcome.kind is Kind.DEAD and outcome.reason == "exhausted" and isinstance(error, HandlerTimeout):
             outcome = Outcome(Kind.DEAD, reason="timeout", error=error, attempt=attempt)
-        if outcome.kind is Kind.DEAD and outcome.reason == "exhausted" and self._skips:
-            return Outcome(Kind.SKIPPED, reason="exhausted", error=error, attempt=attempt)
+        if outcome.kind is Kind.DEAD and outcome.reason in ("exhausted", "timeout"):
+            kind = _EXHAUSTED[self.handler.declared.on_exhausted]
+            outcome = Outcome(kind, reason=outcome.reason, error=outcome.error, attempt=attempt)
         if outcome.kind is not Kind.SKIPPED:
             self.observer.exception(error, attempt)
             self._tell(error, outcome, raw)
@@ -144,10 +151,6 @@ class Invoker:
                 "error": str(error),
             },
         )
-
-    @property
-    def _skips(self) -> bool:
-        return self.handler.declared.on_exhausted == "skip"
 
     def interpret(self, value: Any, raws: Sequence[Any], attempt: int) -> Outcome:
         """What a handler's result means for its message or batch."""
@@ -191,7 +194,9 @@ class Invoker:
 def _next(outcome: Outcome) -> str:
     if outcome.kind is Kind.RETRY:
         return f"again in {outcome.delay:.1f} s"
-    return f"again in {outcome.delay:.1f} s, by a delay topic" if outcome.kind is Kind.MOVED else "dead letter"
+    if outcome.kind is Kind.MOVED:
+        return f"again in {outcome.delay:.1f} s, by a delay topic"
+    return "its partition halts" if outcome.kind is Kind.HALTED else "dead letter"
 
 
 class Router:
@@ -222,6 +227,28 @@ def unknown(raw: Any, binding: Binding) -> Outcome:
     name = header_names.text(raw.headers(), header_names.TASK)
     text = f"no header {header_names.TASK}" if name is None else f"no task is named {name!r}"
     return Outcome(Kind.DEAD, reason="unknown", error=DecodeError(f"{text}; here are {sorted(binding.tasks)}"))
+
+
+def poison(raw: Any, handler: Handler[Any, Any]) -> Outcome:
+    """The outcome of a message that is not run any more, because its worker process has died of it."""
+    error = PoisonMessage(
+        f"the worker process has died {MOST_DEATHS} times while {handler.name} handled this message",
+        topic=raw.topic(),
+        partition=raw.partition(),
+        offset=raw.offset(),
+        hint="look for os._exit, faults in C code and the memory that it takes",
+    )
+    log.error(
+        "a message has killed its worker process too often and is given up",
+        extra={
+            "event": "poison_message",
+            "handler": handler.name,
+            "topic": raw.topic(),
+            "partition": raw.partition(),
+            "offset": raw.offset(),
+        },
+    )
+    return Outcome(_EXHAUSTED[handler.declared.on_exhausted], reason="poison", error=error, attempt=MOST_DEATHS)
 
 
 def drive(main: Coroutine[Any, Any, None]) -> None:

@@ -18,10 +18,25 @@ from elsa.errors import FatalClientError
 from elsa.kafka.consumer import SLICE, is_fatal
 from elsa.policies.backoff import Backoff
 from elsa.worker.assignment import Assignment
+from elsa.worker.caution import Caution
 from elsa.worker.commits import Commits
 from elsa.worker.handover import Handover
 from elsa.worker.intake import Intake
-from elsa.worker.mailbox import Ask, Crashed, Ended, Finished, Held, Mailbox, Park, Quiet, Stop, Topology, Unowned
+from elsa.worker.mailbox import (
+    Ask,
+    Crashed,
+    Ended,
+    Finished,
+    Halted,
+    Held,
+    Mailbox,
+    Park,
+    Quiet,
+    Resume,
+    Stop,
+    Topology,
+    Unowned,
+)
 from elsa.worker.membership import GroupMembership, StandaloneMembership
 from elsa.worker.routes import Routes
 from elsa.worker.timers import Timers
@@ -64,6 +79,7 @@ class Surroundings:
     clock: Clock
     fail: Callable[[str], None]
     paces: Paces
+    caution: Caution = field(default_factory=Caution)
     slot: Slot | None = None
     instance: str | None = None
     index: int = 0
@@ -101,6 +117,7 @@ class GroupManager:
             clock=around.clock,
             observer=self.observer,
             paces=around.paces,
+            caution=around.caution,
         )
         self.commits = Commits(self, interval=self._settings.commit_interval, every=self._settings.commit_every)
         self.handover = Handover(self)
@@ -131,6 +148,10 @@ class GroupManager:
     def quiet(self) -> None:
         """Take no more work; what runs goes on."""
         self.mailbox.put(Quiet())
+
+    def resume(self, wanted: Callable[[TopicPartition], bool]) -> None:
+        """Let halted partitions go on."""
+        self.mailbox.put(Resume(wanted))
 
     def stop(self, deadline: float, *, leave: bool) -> None:
         """Drain until `deadline` (monotonic), commit, leave the group if `leave`, end the thread."""
@@ -211,9 +232,11 @@ class GroupManager:
         if now >= self._next_chores or self.intake.is_flooding:
             self._next_chores = now + POLL_SECONDS
             self._chores(now)
+        self.commits.make_ahead(now)
         gated = assignment.is_waiting
         raws = self.poll(0.0 if gated else self._patience(now))
         self.intake.route(raws)
+        self.commits.make_ahead(self.clock.monotonic())
         if gated and not raws and assignment.is_waiting:
             # everything is full: the next thing to happen is a result, not a message
             self.read(self.mailbox.wait(GATED_SECONDS))
@@ -241,6 +264,8 @@ class GroupManager:
         """What is looked at ten times a second, not with every slice; partitions at rest are not looked at."""
         self.harvest(list(self.assignment.busy))
         self.note_changes()
+        if self.assignment.caution.is_on:
+            self.assignment.pass_suspects()
         self.intake.steer(now)
         self.timers.prune(len(self.assignment.owned))
         self.assignment.let_rest()
@@ -292,6 +317,10 @@ class GroupManager:
                 self.handover.ended(item.worker)
             elif kind is Crashed:
                 self.handover.crashed(item.worker, item.error, item.offset)
+            elif kind is Halted:
+                self.handover.halted(item.worker, item.error, item.offset)
+            elif kind is Resume:
+                self.handover.go_on(item.wanted)
             elif kind is Topology:
                 self._topology = item
                 self.share_rates()

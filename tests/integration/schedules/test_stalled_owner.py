@@ -111,7 +111,9 @@ def wait_until_fired(app: elsa.App, moment: float) -> dict[str, list[float]]:
 
 @pytest.mark.parametrize("at", ["before the offsets", "after the offsets"])
 def test_what_a_stalled_owner_has_begun_is_not_sent_beside_its_successor(app: elsa.App, at: str) -> None:
-    producer = type("Producer", (Stalling,), {"at": "", "stalled": threading.Event(), "may_go_on": threading.Event()})
+    producer: Any = type(
+        "Producer", (Stalling,), {"at": "", "stalled": threading.Event(), "may_go_on": threading.Event()}
+    )
     observer = app.observer
     assert isinstance(observer, Fired)
     first = Scheduler(app, instance="first", make_producer=producer)
