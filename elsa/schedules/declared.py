@@ -23,6 +23,7 @@ SHARDS = 8
 #: what the metadata of one commit has room for
 MOST_IN_SHARD = 200
 MISFIRE_SECONDS = 600.0
+LEAST_MISFIRE_SECONDS = 1.0
 #: how long a broker keeps the offsets of a group without members, unless it is told otherwise
 MOST_MISFIRE_SECONDS = 7 * 24 * 3600.0
 
@@ -142,6 +143,11 @@ def _limit(where: str, value: Any) -> int:
         seconds = units.seconds(value.total_seconds() if hasattr(value, "total_seconds") else value)
     except ValueError as error:
         raise DeclarationError(f"{where}: misfire_limit={value!r} is not {error}") from error
+    if seconds < LEAST_MISFIRE_SECONDS:
+        raise DeclarationError(
+            f"{where}: misfire_limit={value!r} is shorter than {LEAST_MISFIRE_SECONDS:g} s",
+            hint="a worker that is busy for a moment would leave calls out",
+        )
     if seconds > MOST_MISFIRE_SECONDS:
         raise DeclarationError(
             f"{where}: misfire_limit={value!r} is longer than 7 days",

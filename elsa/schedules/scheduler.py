@@ -57,6 +57,7 @@ class Scheduler:
         group = f"{app.name}.scheduler"
         self._around = Surroundings(
             app=app,
+            schedules=tuple(app.schedules),
             group=group,
             clock=clock,
             group_observer=app.observer.group(group),
@@ -141,7 +142,7 @@ class Scheduler:
     def _failed(self, error: Exception) -> float:
         """Say that the session broke; how long to wait before the next."""
         known = translate(error)
-        if "fenced" in f"{getattr(known, 'code', '')} {known}".lower():
+        if "group.instance.id" in str(known):
             # another process has our id: it wins, and this one never comes back with it
             self._instance = f"{self._own_instance}-{secrets.token_hex(3)}"
         pause = self._backoff.next()

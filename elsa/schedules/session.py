@@ -55,6 +55,7 @@ class Surroundings:
     """What all sessions of one scheduler share."""
 
     app: App
+    schedules: tuple[Schedule, ...]
     group: str
     clock: Clock
     group_observer: GroupObserver
@@ -98,6 +99,7 @@ class Session:
             on_assign=self._guarded(self._assigned),
             on_revoke=self._guarded(self._revoked),
             on_lost=self._guarded(self._lost),
+            on_error=self._error,
         )
 
     def open(self) -> None:
@@ -275,6 +277,9 @@ class Session:
 
         return run
 
+    def _error(self, error: ElsaError) -> None:
+        self._around.group_observer.error(getattr(error, "code", "") or type(error).__name__, str(error))
+
     def _assigned(self, partitions: list[TopicPartition]) -> None:
         self._consumer.assign(dict.fromkeys(partitions, 0))
         if partitions:
@@ -310,7 +315,7 @@ class Session:
                 self._topic,
                 extra={"event": "schedules_unreadable", "topic": self._topic, "partition": number},
             )
-        schedules = [one for one in self._around.app.schedules if one.shard == number]
+        schedules = [one for one in self._around.schedules if one.shard == number]
         self.shards[number] = Shard(schedules, known or {}, moment(self._clock.now()))
 
     def _revoked(self, partitions: list[TopicPartition]) -> None:

@@ -79,6 +79,7 @@ class Shard:
                 missed.append((schedule, decision.missed))
         if through == self._through and not self.is_new:
             return None
+        fires.sort(key=lambda fire: fire[1])
         declared = {one.identity for one in self.schedules}
         kept = {i: at for i, at in through.items() if i in declared or at >= now - FORGET_MILLISECONDS}
         return Plan(fires, missed, kept)

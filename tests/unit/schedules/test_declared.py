@@ -72,6 +72,7 @@ def test_the_message_says_who_fires_when(app: elsa.App) -> None:
         (lambda app: app.every(1, kwargs={"a": "x"}), "does not fit t: .*Expected `int`"),
         (lambda app: app.every(1, name=""), "schedule '': the name is no text"),
         (lambda app: app.every(1, misfire_limit=-1), "misfire_limit=-1 is not a duration"),
+        (lambda app: app.every(1, misfire_limit=0.5), "is shorter than 1 s\n  hint: a worker that is busy"),
         (lambda app: app.every(1, misfire_limit=timedelta(days=8)), "is longer than 7 days\n  hint: a broker forgets"),
     ],
 )  # fmt: skip

@@ -1,7 +1,8 @@
-"""An owner of schedules stands still in the middle of a transaction, is put out of its group, and goes on afterwards.
+"""An owner of schedules that others have taken over from does not know it yet, and goes on.
 
-Its successor fires what is due meanwhile. What the first one has begun must not be sent beside it: the broker refuses
-offsets of a membership that is over (KIP-447), and an offset on which a transaction hangs is not read before its end.
+It stands still in the middle of a transaction, and its successor fires what is due meanwhile. What the first one has
+begun must not be sent beside it: the broker refuses offsets of a membership that is over (KIP-447), and an offset on
+which a transaction hangs is not read before its end. Or two have the same name, where hosts are named alike.
 """
 
 from __future__ import annotations
@@ -138,5 +139,37 @@ def test_what_a_stalled_owner_has_begun_is_not_sent_beside_its_successor(app: el
         for one in (first, second):
             assert one.join(PATIENCE_SECONDS)
 
+    check(found)
+
+
+def check(found: dict[str, list[float]]) -> None:
     for name, times in found.items():
         assert times == [times[0] + number for number in range(len(times))], name
+
+
+def test_of_two_with_one_name_the_older_goes_on_under_another(app: elsa.App) -> None:
+    observer = app.observer
+    assert isinstance(observer, Fired)
+    first, second = (Scheduler(app, instance="host-0", is_static=True) for _ in range(2))
+    first.start()
+    try:
+        wait_until(lambda: observer.has_fired(0))
+        second.start()
+        wait_until(lambda: observer.has_fired(1))
+
+        def instances() -> list[str]:
+            members = app.groups.describe(f"{app.name}.scheduler").members
+            return sorted(member.instance or "" for member in members)
+
+        wait_until(lambda: len(instances()) == 2)
+        own, other = instances()
+        found = wait_until_fired(app, SYSTEM.now() + 2)
+    finally:
+        for one in (first, second):
+            one.stop()
+        for one in (first, second):
+            assert one.join(PATIENCE_SECONDS)
+
+    assert {own[:7], other[:7]} == {"host-0-"}
+    assert "host-0-scheduler" in (own, other)
+    check(found)
