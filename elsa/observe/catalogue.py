@@ -37,7 +37,7 @@ OUTCOMES = (
     "halted",
 )
 DEAD_REASONS = ("exhausted", "decode", "unknown", "rejected", "timeout", "poison")
-PAUSE_REASONS = ("backpressure", "retry", "operator", "halted", "rejected", "restarting", "stopping")
+PAUSE_REASONS = ("backpressure", "retry", "operator", "halted", "rejected", "restarting", "stopping", "loading")
 REBALANCE_EVENTS = ("assigned", "revoked", "lost")
 RESTARTED = ("partition", "group", "executor")
 CONFIRMED = ("ok", "error")

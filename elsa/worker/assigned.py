@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from elsa.registry import Binding
     from elsa.worker.partition import PartitionWorker
     from elsa.worker.progress import Progress
+    from elsa.worker.seen import Seen
 
 #: What may wait here beyond `max_in_flight` before the partition is paused. Larger than what one fetch
 #: brings (256 KiB): a pause throws the fetched rest away, so it has to be rare compared with what was used.
@@ -61,6 +62,7 @@ class Assigned:
         "paused_at",
         "progress",
         "restored",
+        "seen",
         "source",
         "taken",
         "tracker",
@@ -87,6 +89,8 @@ class Assigned:
         self.limit = limit
         #: its handler runs at most once: a slice is committed before it runs, and the next one taken when it is over
         self.commits_first = binding.first.declared.delivery == "at_most_once"
+        #: which messages were handled before, by id, where its handler asks for that
+        self.seen: Seen | None = None
         #: what is to be committed before it runs
         self.taken: list[Any] = []
         self.worker: PartitionWorker | None = None

@@ -129,6 +129,7 @@ class Assignment:
             attempts=restored.attempts if restored is not None else None,
             poison=assigned.suspects(MOST_DEATHS, sys.maxsize) if assigned.deaths else (),
             caution=self.caution,
+            seen=assigned.seen,
         )
         assigned.worker.kept.progress.update(assigned.progress)
         if not self.flows:

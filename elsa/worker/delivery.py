@@ -272,7 +272,7 @@ async def run(worker: PartitionWorker, turn: Turn) -> None:
     """Run the messages of a turn, one after the other."""
     done, durations = turn.done.append, turn.durations.append
     only, kept, to_message = worker.router.only, worker.kept, worker.to_message
-    attempts, comes_back = kept.attempts, kept.before is not None
+    attempts, comes_back, forgets = kept.attempts, kept.before is not None, worker.seen is None
     activate = _ACTIVE.set
     turn.since = previous = _counter()
     for raw in turn.messages():
@@ -289,7 +289,7 @@ async def run(worker: PartitionWorker, turn: Turn) -> None:
                 value = invoker.call(raw, context)
                 if invoker.is_async:
                     value = await value
-                if value is None and context.sends is None:
+                if value is None and context.sends is None and forgets:
                     done(raw.offset())
                     turn.since = now = _counter()
                     durations(now - previous)

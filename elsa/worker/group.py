@@ -29,6 +29,7 @@ from elsa.worker.mailbox import (
     Finished,
     Halted,
     Held,
+    Loaded,
     Mailbox,
     Park,
     Quiet,
@@ -39,6 +40,7 @@ from elsa.worker.mailbox import (
 )
 from elsa.worker.membership import GroupMembership, StandaloneMembership
 from elsa.worker.routes import Routes
+from elsa.worker.seen import Loading
 from elsa.worker.timers import Timers
 
 if TYPE_CHECKING:
@@ -55,6 +57,7 @@ if TYPE_CHECKING:
     from elsa.worker.executors import Executors
     from elsa.worker.pace import Paces
     from elsa.worker.partition import PartitionWorker
+    from elsa.worker.seen import Seen
     from elsa.worker.settlement import Settlement
     from elsa.worker.slots import Slot
 
@@ -319,28 +322,41 @@ class GroupManager:
                 self.handover.crashed(item.worker, item.error, item.offset)
             elif kind is Halted:
                 self.handover.halted(item.worker, item.error, item.offset)
-            elif kind is Resume:
-                self.handover.go_on(item.wanted)
-            elif kind is Topology:
-                self._topology = item
-                self.share_rates()
-                if self._has_client:
-                    self.membership.topology(item.topics, item.created)
-            elif kind is Unowned:
-                self.membership.unowned(item.partitions)
-            elif kind is Ask:
-                item.answer.put(self._snapshots())
-            elif kind is Quiet:
-                self.be_quiet()
-            elif kind is Stop:
-                self.stopping = item
+            else:
+                self._read_rare(item)
         if self._touched:
             self._refill()
+
+    def _read_rare(self, item: Any) -> None:
+        """The same for what comes now and then."""
+        kind = type(item)
+        if kind is Loaded:
+            self.handover.loaded(item.assigned, item.seen)
+        elif kind is Resume:
+            self.handover.go_on(item.wanted)
+        elif kind is Topology:
+            self._topology = item
+            self.share_rates()
+            if self._has_client:
+                self.membership.topology(item.topics, item.created)
+        elif kind is Unowned:
+            self.membership.unowned(item.partitions)
+        elif kind is Ask:
+            item.answer.put(self._snapshots())
+        elif kind is Quiet:
+            self.be_quiet()
+        elif kind is Stop:
+            self.stopping = item
 
     def share_rates(self) -> None:
         """The partitions here, or those of the topics, are others than before."""
         if self._topology is not None:
             self.assignment.share_rates(self.bindings, self.routes, self._topology.topics)
+
+    def load_seen(self, assigned: Assigned, found: Seen) -> None:
+        """Have it read which messages of a partition were handled before; `Loaded` says when."""
+        settlement = self._around.settlement
+        Loading(self.app, assigned, found, settlement.later, self.mailbox.put).start()
 
     def _refill(self) -> None:
         """Results have made room: what waits of the same partitions is handed over at once."""

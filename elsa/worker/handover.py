@@ -9,7 +9,7 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from elsa.kafka.consumer import BEGINNING
-from elsa.worker import hooks, reports
+from elsa.worker import hooks, reports, seen
 from elsa.worker.acknowledger import Commit
 from elsa.worker.caution import MOST_DEATHS, SUSPECT_DEATHS
 from elsa.worker.starts import QUESTION_SECONDS
@@ -67,6 +67,9 @@ class Handover:
                 assigned.held = "rejected"
             elif assigned.is_halted:
                 self._take_halted(assigned)
+            elif (found := seen.of(assigned, self._clock)) is not None:
+                assigned.held = "loading"
+                manager.load_seen(assigned, found)
             if assigned.held is not None or manager.is_quiet:
                 hold.append(partition)
             if self._count_deaths(assigned):
@@ -94,11 +97,17 @@ class Handover:
 
     def _start(self, assigned: Assigned, generation: int | None) -> None:
         assignment = self._manager.assignment
-        if assigned.held == "halted":
+        if assigned.held in ("halted", "loading"):
             return
         assignment.start(assigned, generation)
         if assigned.deaths and assigned.worker is not None:
             assignment.caution.expect(assigned.worker, assigned.suspects(SUSPECT_DEATHS, MOST_DEATHS - 1))
+
+    def loaded(self, assigned: Assigned, found: seen.Seen) -> None:
+        """It is known what was handled of a partition before."""
+        assigned.seen = found
+        if assigned.held == "loading":
+            self._revive(assigned)
 
     def _count_deaths(self, assigned: Assigned) -> bool:
         """Whether a former process of our slot has died while it worked on this partition."""
@@ -383,7 +392,7 @@ class Handover:
         base = assigned.tracker.base
         assigned.held = None
         assigned.paused_at = None
-        manager.assignment.start(assigned, self._generation())
+        self._start(assigned, self._generation())
         # in this order: a seek in a paused partition does not wake up librdkafka
         if not manager.is_quiet:
             manager.consumer.resume([assigned.partition])

@@ -15,8 +15,9 @@ import math
 import threading
 from typing import TYPE_CHECKING, Any
 
+from elsa.context import Context
 from elsa.kafka.consumer import to_message
-from elsa.outcome import Kind, Outcome
+from elsa.outcome import REPEATED, Kind, Outcome
 from elsa.policies import retried
 from elsa.worker import batches, delivery
 from elsa.worker.caution import Caution
@@ -28,6 +29,7 @@ from elsa.worker.lanes import KeyedLanes, SingleLane
 from elsa.worker.lifecycle import Lifecycle
 from elsa.worker.mailbox import Crashed, Ended, Finished, Halted, Park
 from elsa.worker.pace import Gate, Gates
+from elsa.worker.seen import BUSY_SECONDS, Refused
 from elsa.worker.turns import BatchTurn, LaneTurn, LifecycleTurn, SliceSize, SliceTurn, Turn
 
 if TYPE_CHECKING:
@@ -35,13 +37,13 @@ if TYPE_CHECKING:
 
     from elsa.app import App
     from elsa.clock import Clock
-    from elsa.context import Context
     from elsa.handlers import Handler
     from elsa.message import Message, TopicPartition
     from elsa.observer import HandlerObserver
     from elsa.registry import Binding
     from elsa.worker.executors import Executor, Executors
     from elsa.worker.pace import Paces
+    from elsa.worker.seen import Seen
     from elsa.worker.settlement import Settlement
 
 log = logging.getLogger("elsa.worker")
@@ -73,6 +75,7 @@ class PartitionWorker:
         source: str | None = None,
         poison: Iterable[int] = (),
         caution: Caution | None = None,
+        seen: Seen | None = None,
     ) -> None:
         self.partition = partition
         self.binding = binding
@@ -113,6 +116,10 @@ class PartitionWorker:
             self._lanes = KeyedLanes(executor_of, by_key=self.ordering == "key")
         self._turns: set[Turn] = set()
         self._poison = set(poison)
+        #: which messages were handled before, where the handler asks for that
+        self.seen = seen
+        if seen is not None:
+            seen.restart()
         self._caution = caution or Caution()
         self._caution.join(self)
         journal = self._caution.journal if binding.group is not None else None
@@ -426,7 +433,7 @@ class PartitionWorker:
 
     def conclude(self, turn: Turn, raw: Any, context: Context, outcome: Outcome) -> None:
         """Take over what one message came to, when it is more than being done; on the runner's thread."""
-        if outcome.kind is Kind.DONE and context.sends is None:
+        if outcome.kind is Kind.DONE and context.sends is None and self.seen is None:
             turn.done.append(raw.offset())
             return
         turn.counts[outcome.kind.value] = turn.counts.get(outcome.kind.value, 0) + 1
@@ -467,6 +474,46 @@ class PartitionWorker:
     def forget(self, offsets: Sequence[int]) -> None:
         """Messages are over: nothing is kept of them (lock held, or nobody else knows them any more)."""
         self.kept.forget(offsets)
+        if self.seen is not None:
+            self.seen.release(offsets)
+
+    def is_repeated(self, turn: Turn, raw: Any) -> bool:
+        """Whether a message is not to run (now): it was handled before, or another one with its id is under way."""
+        assert self.seen is not None
+        attempts = self.kept.made(raw)
+        context = Context(self, (raw,), self.to_message, attempts + 1)
+        try:
+            id_ = self.seen.identify(context.message)
+        except Exception as error:  # border: the user's function has failed, so its message has
+            invoker = self.router.invoker(raw)
+            if invoker is None:
+                return False
+            self.conclude(turn, raw, context, invoker.failed(error, attempts + 1, raw))
+            return True
+        if id_ is None:
+            return False
+        with self.lock:
+            is_done = self.seen.is_done(id_)
+            if not is_done and self.seen.claim(id_, raw.offset()):
+                return False
+        outcome = REPEATED if is_done else Outcome(Kind.RETRY, delay=BUSY_SECONDS, attempt=attempts)
+        self.conclude(turn, raw, context, outcome)
+        return True
+
+    def remember(self, raw: Any, context: Context) -> None:
+        """A message was handled: it is over when Kafka has its id."""
+        assert self.seen is not None
+        id_ = self.seen.claimed(raw.offset())
+        if id_ is None:
+            return
+        before = len(context.sends or ())
+        try:
+            send: Any = self.app.producer.send(self.seen.topic, b"", key=id_, partition=self.seen.partition)
+        except Exception as error:  # border: whatever refuses the id, the call counts as failed
+            send = Refused(error)
+        # inside the call the producer has done that
+        if len(context.sends or ()) == before:
+            context.track(send)
 
     def _arm(self, due: float) -> None:
         """Have `unpark` called then, unless that happens earlier anyway (lock held)."""

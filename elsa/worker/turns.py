@@ -138,7 +138,8 @@ class SliceTurn(Turn):
             self.current = raw
             if words is not None:
                 words[told] = raw.offset()
-            yield raw
+            if worker.seen is None or not worker.is_repeated(self, raw):
+                yield raw
         self.current = None
 
     def stop_lane(self) -> None:
@@ -169,7 +170,8 @@ class LaneTurn(Turn):
             self.current = raw
             if words is not None:
                 words[told] = raw.offset()
-            yield raw
+            if worker.seen is None or not worker.is_repeated(self, raw):
+                yield raw
             left -= 1
             # while nobody else waits for this place it need not be given back: results are harvested meanwhile
             is_long = self.since - begin > TURN_SECONDS and self.executor.is_wanted
