@@ -340,6 +340,20 @@ class GroupConsumer:
 BEGINNING = OFFSET_BEGINNING
 
 
+def proves_membership(metadata: Any) -> bool:
+    """Whether a member's metadata proves anything to a transaction.
+
+    Between two memberships it has neither generation nor member id, and a broker takes offsets with such metadata from
+    anybody.
+    """
+    data = bytes(metadata)
+    if not data.startswith(b"CGMDv2:"):
+        return True  # written another way than by librdkafka 2.16
+    # private layout: the prefix, a little-endian int32, then the ids of group and member, each with a zero behind it
+    _, _, rest = data[11:].partition(b"\0")
+    return int.from_bytes(data[7:11], "little", signed=True) >= 0 and not rest.startswith(b"\0")
+
+
 def _refuses(error: Any) -> bool:
     """Whether this part of a commit's answer is a refusal."""
     return bool(error) and meaning(error).name is not Class.IGNORE
