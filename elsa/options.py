@@ -18,7 +18,6 @@ Start = Literal["earliest", "latest"] | int | datetime | dict[int, Any]
 
 #: options of the public API whose machinery does not exist yet, with the only value that is accepted
 _LATER: dict[str, tuple[Any, str]] = {
-    "transactional": (False, "transactional handlers are not available yet"),
     "expires": (None, "expires is not available yet"),
 }
 
@@ -53,6 +52,7 @@ class Options:
     on_exhausted: str = "dead_letter"
     delivery: str = "at_least_once"
     idempotent_by: Any = None
+    transactional: bool = False
     timeout: float | None = None
     rate: float | None = None
     max_in_flight: int | None = None
@@ -79,6 +79,7 @@ def check(where: str, group: str | None, given: Mapping[str, Any]) -> Options:
         _check_standalone(where, values)
     _check_at_most_once(where, group, values)
     _check_idempotent(where, group, values)
+    _check_transactional(where, group, values)
     _check_start(where, values)
     values["codec"] = resolve(values.get("codec", "json"))
     for name, read in (("rate", units.rate), ("max_memory_per_child", units.size)):
@@ -122,6 +123,30 @@ def _check_standalone(where: str, values: Mapping[str, Any]) -> None:
         raise DeclarationError(
             f'{where}: Retry(where="topic") needs a group, a standalone handler has no retry topic',
             hint='use where="memory", or give it a group',
+        )
+
+
+def _check_transactional(where: str, group: str | None, values: Mapping[str, Any]) -> None:
+    if values.get("transactional") is False or "transactional" not in values:
+        return
+    if values["transactional"] is not True:
+        raise DeclarationError(f"{where}: transactional={values['transactional']!r} is neither True nor False")
+    said = f"{where}: transactional=True"
+    if group is None:
+        raise DeclarationError(f"{said} needs a group: its offsets are part of the transaction", hint="add group=...")
+    retry = values.get("retry")
+    if isinstance(retry, Retry) and retry.always_moves:
+        raise DeclarationError(f'{said} with Retry(where="topic"): its copy could come twice', hint='where="memory"')
+    for name, value, text in (
+        ("delivery", "at_most_once", "are two answers to the same question"),
+        ("executor", "process", "is not available yet: what a child process sends is not part of a transaction"),
+    ):
+        if values.get(name) == value:
+            raise DeclarationError(f'{said} and {name}="{value}" {text}', hint="leave one of them out")
+    if values.get("idempotent_by") is not None:
+        raise DeclarationError(
+            f"{said} and idempotent_by=: offsets and results are in one transaction, nothing comes twice",
+            hint="leave one of them out",
         )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 from confluent_kafka import KafkaException, TopicPartition
 from confluent_kafka.cimpl import Producer as RawProducer
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from elsa.config import Settings
-    from elsa.kafka.consumer import Commit, GroupConsumer
+    from elsa.kafka.consumer import Commit
     from elsa.message import TopicPartition as Partition
 
 log = logging.getLogger("elsa.kafka")
@@ -33,6 +33,15 @@ log = logging.getLogger("elsa.kafka")
 #: pause before a call that failed for a moment only is made again
 _AGAIN_SECONDS = 0.05
 _FENCED = codes.numbers(codes.FENCED_PRODUCER)
+
+
+class Member(Protocol):
+    """Who can prove to be a member of its group."""
+
+    @property
+    def group(self) -> str | None: ...
+
+    def group_metadata(self) -> Any: ...
 
 
 class TransactionalProducer:
@@ -93,12 +102,18 @@ class TransactionalProducer:
         partition: int | None = None,
         timestamp: int = 0,
         mark: Any = None,
+        delivered: Callable[[Any], None] | None = None,
     ) -> None:
-        """Produce one message; `mark` is given back by `failures` if it is refused."""
+        """Produce one message; `mark` is given back by `failures` if it is refused.
 
-        def report(error: ClientError | None, _: Any) -> None:
+        `delivered(message)` says where it lies, which counts when the transaction is committed.
+        """
+
+        def report(error: ClientError | None, message: Any) -> None:
             if error is not None:
                 self._failed.append((error, topic, mark))
+            elif delivered is not None:
+                delivered(message)
 
         where = -1 if partition is None else partition
         while True:
@@ -111,7 +126,11 @@ class TransactionalProducer:
             else:
                 return
 
-    def send_offsets(self, commits: Mapping[Partition, Commit], consumer: GroupConsumer, timeout: float) -> None:
+    def flush(self, timeout: float) -> None:
+        """Wait until what was produced so far is confirmed or refused."""
+        self._raw.flush(timeout)
+
+    def send_offsets(self, commits: Mapping[Partition, Commit], consumer: Member, timeout: float) -> None:
         """Commit these offsets of the consumer's group with the transaction."""
         lines = [TopicPartition(*where, one.offset, one.metadata) for where, one in commits.items()]
         group = consumer.group_metadata()

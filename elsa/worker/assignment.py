@@ -94,6 +94,7 @@ class Assignment:
             limit=limit,
             restored=begin.restored,
             commits_first=binding.first.declared.delivery == "at_most_once",
+            is_transactional=binding.first.declared.transactional,
         )
         assigned.committed = begin.committed
         self.owned[partition] = assigned
@@ -131,7 +132,9 @@ class Assignment:
             poison=assigned.suspects(MOST_DEATHS, sys.maxsize) if assigned.deaths else (),
             caution=self.caution,
             seen=assigned.seen,
+            refused=assigned.refused,
         )
+        assigned.refused = {}
         assigned.worker.kept.progress.update(assigned.progress)
         if not self.flows:
             assigned.worker.hold()

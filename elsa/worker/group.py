@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import queue
+import secrets
 import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -35,16 +36,19 @@ from elsa.worker.mailbox import (
     Loaded,
     Mailbox,
     Park,
+    Produced,
     Quiet,
     Resume,
     Stop,
     Topology,
+    TransactionEnded,
     Unowned,
 )
 from elsa.worker.membership import GroupMembership, StandaloneMembership
 from elsa.worker.routes import Routes
 from elsa.worker.seen import Loading
 from elsa.worker.timers import Timers
+from elsa.worker.transactions import Transactions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -127,6 +131,7 @@ class GroupManager:
             caution=around.caution,
         )
         self.commits = Commits(self, interval=self._settings.commit_interval, every=self._settings.commit_every)
+        self.transactions = Transactions(self, most=2 * self._settings.commit_every)
         self.handover = Handover(self)
         self.membership: GroupMembership | StandaloneMembership
         if group is None:
@@ -202,6 +207,8 @@ class GroupManager:
             log.exception("group manager ended", extra={"event": "group_ended", "group": self.name})
             self.fail(f"the group manager of {self.name} ended: {error!r}")
             raise
+        finally:
+            self.transactions.close()
 
     def _wait(self, seconds: float) -> None:
         end = self.clock.monotonic() + seconds
@@ -234,6 +241,7 @@ class GroupManager:
         now = self.clock.monotonic()
         self.timers.fire(now)
         self.commits.start_due(now)
+        self.transactions.tick(now)
         assignment = self.assignment
         assignment.admits = not self.is_quiet
         assignment.set_flow(not self.commits.is_behind(now))
@@ -317,6 +325,10 @@ class GroupManager:
             kind = type(item)
             if kind is Finished:
                 self._finished(item.worker, item.offsets, acknowledges=item.acknowledges)
+            elif kind is Produced:
+                self._produced(item)
+            elif kind is TransactionEnded:
+                self.transactions.ended(item)
             elif kind is Held:
                 assigned = self.assignment.current(item.worker)
                 if assigned is not None:
@@ -381,6 +393,19 @@ class GroupManager:
         self.commits.note(assigned, count)
         if assigned.overflow:
             self._touched[assigned.partition] = assigned
+
+    def _produced(self, item: Produced) -> None:
+        assigned = self.assignment.current(item.worker)
+        # what a partition that is rolled back still finishes is handled again
+        if assigned is not None and assigned.held != "restarting":
+            self.transactions.add(assigned, item.offsets, item.sends)
+            self._finished(item.worker, item.offsets, acknowledges=True)
+
+    @property
+    def transactional_id(self) -> str:
+        """The same again after a restart, so that what was left open is ended at once."""
+        instance = self._around.instance or f"{self.app.name}-{secrets.token_hex(6)}"
+        return f"{instance}-{self.group}-tx"
 
     def harvest(self, partitions: Iterable[TopicPartition]) -> None:
         """Take what running turns have finished so far: a slow call must not keep the earlier ones uncommitted."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from elsa.delivery import HeldSend
     from elsa.message import TopicPartition
     from elsa.worker.assigned import Assigned
     from elsa.worker.partition import PartitionWorker
@@ -28,6 +29,24 @@ class Finished:
     acknowledges: bool = True
     #: False when the worker has more to do and nobody need be woken up
     is_urgent: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Produced:
+    """Offsets are done, in one transaction with what their call has sent."""
+
+    worker: PartitionWorker
+    offsets: Sequence[int]
+    sends: Sequence[HeldSend]
+
+
+@dataclass(frozen=True, slots=True)
+class TransactionEnded:
+    """A transaction was committed, or aborted because of `error`; `refused` are sends that no broker takes."""
+
+    batch: Any
+    error: BaseException | None
+    refused: Sequence[tuple[BaseException, HeldSend]] = ()
 
 
 @dataclass(frozen=True, slots=True)
