@@ -63,6 +63,7 @@ class Assigned:
         "partition",
         "paused_at",
         "progress",
+        "refusals",
         "refused",
         "restored",
         "rollbacks",
@@ -97,8 +98,9 @@ class Assigned:
         self.commits_first = commits_first
         #: its offsets are committed by transactions alone
         self.is_transactional = is_transactional
-        #: why the transaction of these offsets was refused
-        self.refused: dict[int, BaseException] = {}
+        #: why the transaction of these offsets was refused, and how often
+        self.refused: dict[int, tuple[BaseException, int]] = {}
+        self.refusals: dict[int, int] = {}
         #: how long to wait after an aborted one
         self.rollbacks = Backoff(first=0.1, most=10.0)
         #: which messages were handled before, by id, where its handler asks for that
@@ -301,6 +303,8 @@ class Assigned:
         self.version_committed = commit.version
         self.finished_at_commit = commit.finished
         self.rollbacks.reset()
+        if self.refusals:
+            self.refusals = {offset: count for offset, count in self.refusals.items() if offset >= commit.offset}
 
     def restart(self) -> float:
         """Forget everything in hand: a new worker begins at the base. The bytes that this gives back."""
@@ -344,6 +348,12 @@ class Assigned:
         self.committed = begin.committed
         self.version_committed = self.tracker.version
         self.finished_at_commit = 0
+
+    def refuse(self, offset: int, error: BaseException) -> None:
+        """What the call of this message has sent is nothing that a broker takes."""
+        if offset not in self.refused:
+            times = self.refusals[offset] = self.refusals.get(offset, 0) + 1
+            self.refused[offset] = (error, times)
 
     def died(self, first: int, last: int) -> None:
         """A process has died while it handled these."""

@@ -77,7 +77,7 @@ class PartitionWorker:
         poison: Iterable[int] = (),
         caution: Caution | None = None,
         seen: Seen | None = None,
-        refused: Mapping[int, BaseException] | None = None,
+        refused: Mapping[int, tuple[BaseException, int]] | None = None,
     ) -> None:
         self.partition = partition
         self.binding = binding
@@ -218,9 +218,10 @@ class PartitionWorker:
         """What was refused to a transaction has failed: its policy says what comes next."""
         fine = [raw for raw in raws if raw.offset() not in self._refused]
         for raw in raws:
-            error = self._refused.pop(raw.offset(), None)
-            if error is not None:
-                self._conclusion.refused(raw, error, self.kept.made(raw) + 1)
+            found = self._refused.pop(raw.offset(), None)
+            if found is not None:
+                error, times = found
+                self._conclusion.refused(raw, error, max(self.kept.made(raw) + 1, times))
         return fine
 
     def hold(self) -> None:

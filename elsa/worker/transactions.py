@@ -168,7 +168,7 @@ class Transactions:
             for error, send in news.refused:
                 for assigned, offset, one in batch.sends:
                     if one is send:
-                        assigned.refused.setdefault(offset, error)
+                        assigned.refuse(offset, error)
             self._roll_back(batch, news.error)
         callbacks, self._callbacks = self._callbacks, []
         for call in callbacks:
@@ -300,6 +300,8 @@ class Transactor:
         producer = self._producer
         refused: list[tuple[BaseException, HeldSend]] = []
         if producer is not None:
+            # librdkafka (2.16) begins the next transaction with a wrong sequence number after a refused message
+            is_spoiled = bool(producer.failures())
             refused = [(why, mark) for why, mark in producer.failures() if mark is not None and _is_verdict(why)]
             if len(refused) > 1:
                 # a broker refuses all that comes in one request: the next time it will be known which
@@ -310,7 +312,8 @@ class Transactor:
                 except Exception as broken:  # border: a new producer will find out how it ended
                     log.info("a transaction could not be aborted: %s", broken)
                 else:
-                    return refused
+                    if not is_spoiled:
+                        return refused
             producer.close()
             self._producer = None
         if isinstance(error, TransactionFenced):
