@@ -14,7 +14,7 @@ from elsa.worker.acknowledger import Commit
 from elsa.worker.caution import MOST_DEATHS, SUSPECT_DEATHS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from elsa.message import TopicPartition
     from elsa.worker import starts
@@ -68,7 +68,10 @@ class Handover:
             elif (found := seen.of(assigned, self._clock)) is not None:
                 assigned.held = "loading"
                 manager.load_seen(assigned, found)
-            if assigned.held is not None or manager.is_quiet:
+            if manager.pauses.has(assigned):
+                assignment.pause(assigned)
+                assigned.paused_at = self._clock.monotonic()
+            if assigned.held is not None or assigned.is_paused or manager.is_quiet:
                 hold.append(partition)
         deaths.count(manager, [assignment.owned[partition] for partition in begins])
         for partition in begins:
@@ -97,6 +100,8 @@ class Handover:
         assignment.start(assigned, generation)
         if assigned.deaths and assigned.worker is not None:
             assignment.caution.expect(assigned.worker, assigned.suspects(SUSPECT_DEATHS, MOST_DEATHS - 1))
+            if assigned.is_paused:
+                assignment.caution.set_aside(assigned.worker)
 
     def loaded(self, assigned: Assigned, found: seen.Seen) -> None:
         """It is known what was handled of a partition before."""
@@ -299,11 +304,12 @@ class Handover:
         )
         self._reviving[worker] = (assigned, None)
 
-    def go_on(self, wanted: Callable[[TopicPartition], bool]) -> None:
-        """Let halted partitions begin anew at their last unfinished offset."""
+    def go_on(self, partitions: Iterable[Assigned]) -> None:
+        """Let those of these partitions that are halted begin anew at their last unfinished offset."""
         manager = self._manager
-        halted = [a for p, a in manager.assignment.owned.items() if a.held == "halted" and wanted(p)]
-        for assigned in halted:
+        for assigned in partitions:
+            if assigned.held != "halted":
+                continue
             assigned.go_on()
             manager.assignment.busy[assigned.partition] = assigned
             manager.commits.note(assigned, 0)
@@ -341,10 +347,10 @@ class Handover:
             return
         base = assigned.tracker.base
         assigned.held = None
-        assigned.paused_at = None
+        assigned.paused_at = self._clock.monotonic() if assigned.is_paused else None
         self._start(assigned, self._generation())
         # in this order: a seek in a paused partition does not wake up librdkafka
-        if not manager.is_quiet:
+        if not manager.is_quiet and not assigned.is_paused:
             manager.consumer.resume([assigned.partition])
         manager.consumer.seek(assigned.partition, base if base >= 0 else BEGINNING)
 
