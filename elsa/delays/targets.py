@@ -26,16 +26,19 @@ class Targets:
     def missing(self, topic: str, partition: int | None) -> str | None:
         """Why a message cannot go there, None when it can; a retry topic is made on the way."""
         count = self._count(topic)
+        if partition is not None and 0 < count <= partition:
+            # it may have grown since; what is buried now would never come back
+            count = self._count(topic, afresh=True)
         if count == 0:
             return f"topic {topic!r} does not exist"
         if partition is not None and partition >= count:
             return f"topic {topic!r} has no partition {partition}, only 0..{count - 1}"
         return None
 
-    def _count(self, topic: str) -> int:
+    def _count(self, topic: str, *, afresh: bool = False) -> int:
         now = self._clock.monotonic()
         count, until = self._known.get(topic, (0, -1.0))
-        if now < until:
+        if now < until and not afresh:
             return count
         try:
             count = self._app.topics.partition_count(topic)
