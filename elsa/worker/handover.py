@@ -113,7 +113,7 @@ class Handover:
             hooks.call(self._app, "lost", ours)
         finally:
             manager.consumer.unassign(partitions)
-            manager.membership.gave_up()
+            manager.membership.gave_up(is_lost=True)
 
     def release(self, partitions: Sequence[TopicPartition], *, deadline: float, commit: bool) -> list[TopicPartition]:
         """Give partitions up: drain them together until `deadline`, cancel the rest, commit; those that were ours.

@@ -26,6 +26,7 @@ _ROOT = Path(__file__).parents[2]
 _STOP_SECONDS = 60.0
 #: handlers take far less than this
 _LONG_SECONDS = 15.0
+_WATCH_SECONDS = 1.0
 _READY_SECONDS = 90.0
 #: log events that tell of something that went wrong by itself
 _EVENTS = ("group_restart", "group_ended", "partition_restart", "partition_halted", "hook_failed", "forced")
@@ -40,6 +41,8 @@ class Worker:
         self.logs: list[Path] = []
         #: how often its worker process was killed on purpose
         self.kills = 0
+        #: how often it ended without being told to
+        self.ends = 0
         self.codes: list[int] = []
         self._folder = folder
         own = {name: value for name, value in os.environ.items() if not name.startswith(("ELSA_", "STRESS_"))}
@@ -75,6 +78,12 @@ class Worker:
                 stderr=output,
                 start_new_session=True,
             )
+
+    def revive(self) -> None:
+        """Start it again when it has ended by itself."""
+        if self._process is not None and self._process.poll() is not None:
+            self.ends += 1
+            self.start()
 
     def wait_ready(self) -> None:
         """Wait until its process has said so; raises RuntimeError."""
@@ -160,13 +169,29 @@ class Fleet:
         ]
         self.troubles: list[Trouble] = []
         self.count = 0
+        self._is_over = threading.Event()
+        self._watch = threading.Thread(target=self._revive, name="stress-fleet", daemon=True)
 
     def __enter__(self) -> Self:
+        self._watch.start()
         return self
 
     def __exit__(self, *exc_info: object) -> None:
+        self._is_over.set()
+        self._watch.join()
         for worker in self.workers:
             worker.kill_host()
+
+    def _revive(self) -> None:
+        """Start again what has ended by itself, as an orchestrator does."""
+        while not self._is_over.wait(_WATCH_SECONDS):
+            for worker in self.workers[: self.count]:
+                # somebody who does something to it knows what it has to do
+                if worker.lock.acquire(blocking=False):
+                    try:
+                        worker.revive()
+                    finally:
+                        worker.lock.release()
 
     def scale(self, count: int) -> None:
         """Have so many workers; surplus ones are stopped in order."""
@@ -240,6 +265,7 @@ class Fleet:
                     replaced += name == "replaced"
                     if name in _EVENTS:
                         found[name] += 1
-            found["died"] += max(0, replaced - worker.kills)
+            # a process that is killed before it was ready is not replaced: its supervisor ends
+            found["died"] += max(0, replaced + worker.ends - worker.kills)
             found["stopped badly"] += sum(code != 0 for code in worker.codes)
         return {name: count for name, count in sorted(found.items()) if count}

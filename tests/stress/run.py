@@ -211,7 +211,8 @@ class Run:
             handled = [r for r in records if r.kind == number and r.what == journal.DONE]
             if kind.has_output:
                 handled = journal.unpack(b"".join(m.value or b"" for m in self._client.stream(kind.output)))
-            dead = [json.loads(m.value or b"")["number"] for m in self._read(dead_letter_topic(kind.topic, GROUP, GROUP))]
+            letters = self._read(dead_letter_topic(kind.topic, GROUP, GROUP))
+            dead = [json.loads(letter.value or b"")["number"] for letter in letters]
             found.append(
                 Evidence(numbers.confirmed, numbers.rejects, handled, dead, self._stream.began, self._stream.ended)
             )
