@@ -115,10 +115,13 @@ class Handover:
             manager.consumer.unassign(partitions)
             manager.membership.gave_up(is_lost=True)
 
-    def release(self, partitions: Sequence[TopicPartition], *, deadline: float, commit: bool) -> list[TopicPartition]:
+    def release(
+        self, partitions: Sequence[TopicPartition], *, deadline: float, commit: bool, is_heard: bool = True
+    ) -> list[TopicPartition]:
         """Give partitions up: drain them together until `deadline`, cancel the rest, commit; those that were ours.
 
-        The other partitions go on meanwhile: their results are read here.
+        The other partitions go on meanwhile: their results are read here. Without `is_heard` the group has not
+        answered a commit before, and is not waited for again.
         """
         manager = self._manager
         assignment = manager.assignment
@@ -139,7 +142,7 @@ class Handover:
         manager.read(manager.mailbox.drain())
         if commit:
             manager.harvest(ours)
-            if (error := manager.commits.make(ours)) is not None:
+            if is_heard and (error := manager.commits.make(ours)) is not None:
                 manager.report("commit", f"the last commit before giving partitions up failed: {error}")
         assignment.remove(ours)
         manager.share_rates()
@@ -179,8 +182,8 @@ class Handover:
             manager.timers.fire(self._clock.monotonic())
             manager.commits.start_due(self._clock.monotonic())
         # others that stop at the same time have set off a rebalance
-        manager.commits.make_patiently(max(deadline, self._clock.monotonic() + _LAST_COMMIT_SECONDS))
-        ours = self.release(list(assignment.owned), deadline=deadline, commit=True)
+        is_heard = manager.commits.make_patiently(max(deadline, self._clock.monotonic() + _LAST_COMMIT_SECONDS))
+        ours = self.release(list(assignment.owned), deadline=deadline, commit=True, is_heard=is_heard)
         if ours:
             hooks.call(self._app, "revoked", ours)
         manager.membership.leave(for_good=stop.leave)
