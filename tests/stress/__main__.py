@@ -9,6 +9,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from tests.stress.peers import compare
 from tests.stress.run import Options, Report, Run
 from tests.stress.schedule import FAULTS
 from tests.stress.table import table
@@ -25,7 +26,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--fault", action="append", choices=tuple(FAULTS), help="only this one (may be repeated)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the account there")
     parser.add_argument("--keep", action="store_true", help="keep the logs also when all is well")
+    parser.add_argument("--peers", action="store_true", help="compare with Celery and taskiq instead: one kill each")
     options = parser.parse_args(arguments)
+    if options.peers:
+        return compare.main(say)
     seed = random.SystemRandom().randrange(1_000_000) if options.seed is None else options.seed
     say(f"seed {seed}: python -m tests.stress --minutes {options.minutes:g} --seed {seed} repeats the faults")
     folder = Path(tempfile.mkdtemp(prefix="elsa-stress-"))

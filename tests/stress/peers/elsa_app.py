@@ -1,0 +1,22 @@
+"""Elsa under the conditions of its peers: the handler, and as a program the sender of the numbered stream."""
+
+from __future__ import annotations
+
+import os
+
+import elsa
+from tests.stress.peers.common import note, numbers, told
+
+app = elsa.App("stress-peer", brokers=os.environ["PEER_BROKERS"])
+
+
+@app.task(topic=os.environ["PEER_TOPIC"])
+def handle(number: int) -> None:
+    note(number)
+
+
+if __name__ == "__main__":
+    for each in numbers():
+        handle.send(each).result(60)
+        told(each)
+    app.stop()
