@@ -147,8 +147,6 @@ class Admin:
             self._has_controller = found.controller_id in found.brokers
             if not self._has_controller:
                 return _listed(found, topic)
-        futures = self._client().describe_topics(TopicCollection([topic]), request_timeout=timeout)
-        described = self._wait(futures[topic], timeout, topic=topic, operation="DESCRIBE")
         infos = [
             PartitionInfo(
                 each.id,
@@ -156,9 +154,17 @@ class Admin:
                 tuple(node.id for node in each.replicas),
                 tuple(node.id for node in each.isr),
             )
-            for each in described.partitions
+            for each in self._describe_topic(topic, timeout).partitions
         ]
         return sorted(infos, key=lambda info: info.partition)
+
+    def topic_id(self, topic: str, timeout: float = TIMEOUT_SECONDS) -> str:
+        """The id that a topic has from its creation to its deletion; raises UnknownTopic."""
+        return str(self._describe_topic(topic, timeout).topic_id)
+
+    def _describe_topic(self, topic: str, timeout: float) -> Any:
+        futures = self._client().describe_topics(TopicCollection([topic]), request_timeout=timeout)
+        return self._wait(futures[topic], timeout, topic=topic, operation="DESCRIBE")
 
     def _metadata(self, timeout: float) -> Any:
         """The cluster's brokers and all topics; asking for one topic could create it."""

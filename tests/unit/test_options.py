@@ -15,11 +15,9 @@ from elsa.policies.retry import NEVER, Retry
 @pytest.mark.parametrize(
     "given",
     [
-        {"delivery": "at_most_once"},
         {"transactional": True},
         {"idempotent_by": "id"},
         {"expires": 5},
-        {"on_exhausted": "stop"},
     ],
 )
 def test_options_of_later_versions_are_refused_with_a_hint(given: dict[str, Any]) -> None:

@@ -35,7 +35,7 @@ def failed(attempt: int, error: BaseException | None = None) -> Outcome:
     return Outcome(Kind.MOVED, delay=20.0, error=error or ValueError("no"), attempt=attempt)
 
 
-def copy(of: Message, attempt: int = 1, **options: Any) -> list[tuple[str, bytes]]:
+def copy(of: Message, attempt: int = 1, **options: Any) -> list[tuple[str, bytes | None]]:
     return list(retried.headers(of, failed(attempt), "h", due=120.0, target="t.g.retry:1", **options))
 
 
