@@ -7,6 +7,7 @@ matter to the caller: try the same call again, abort and begin anew, or make a n
 from __future__ import annotations
 
 import logging
+import threading
 from typing import TYPE_CHECKING, Any
 
 from confluent_kafka import KafkaException, TopicPartition
@@ -29,6 +30,8 @@ log = logging.getLogger("elsa.kafka")
 
 #: pause before a call that failed for a moment only is made again
 _AGAIN_SECONDS = 0.05
+#: a call that takes so much longer than it was allowed to will never return
+_GRACE_SECONDS = 2.0
 
 
 class TransactionalProducer:
@@ -101,7 +104,7 @@ class TransactionalProducer:
         """Commit these offsets of the consumer's group with the transaction."""
         lines = [TopicPartition(*where, one.offset, one.metadata) for where, one in commits.items()]
         group = consumer.group_metadata()
-        self._patiently(lambda left: self._raw.send_offsets_to_transaction(lines, group, left), timeout)
+        self._patiently(lambda left: self._bounded(self._raw.send_offsets_to_transaction, lines, group, left), timeout)
 
     def commit(self, timeout: float) -> None:
         """End the transaction: all of it is there for readers."""
@@ -119,6 +122,29 @@ class TransactionalProducer:
         """Forget it; what is open is aborted by the broker when its time is over, or by a successor's `init`."""
         self._raw.purge()
         self._raw.flush(0.5)
+
+    def _bounded(self, call: Callable[..., object], *arguments: Any) -> None:
+        """Make a call on a thread of its own, which is left behind when it does not return: the last argument is when.
+
+        librdkafka 2.16 waits without end for a coordinator that went away at the wrong moment (its issues 5456, 5511).
+        """
+        found: list[BaseException | None] = []
+
+        def run() -> None:
+            try:
+                call(*arguments)
+            except BaseException as error:
+                found.append(error)
+            else:
+                found.append(None)
+
+        thread = threading.Thread(target=run, name=f"elsa-transaction-{self.id}", daemon=True)
+        thread.start()
+        thread.join(arguments[-1] + _GRACE_SECONDS)
+        if not found:
+            raise errors.FatalClientError(f"transaction {self.id}: the client hangs and is made anew")
+        if found[0] is not None:
+            raise found[0]
 
     def _call(self, call: Callable[[], object]) -> None:
         try:

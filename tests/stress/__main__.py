@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import random
 import shutil
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -28,6 +29,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--keep", action="store_true", help="keep the logs also when all is well")
     parser.add_argument("--peers", action="store_true", help="compare with Celery and taskiq instead: one kill each")
     options = parser.parse_args(arguments)
+    # so that nothing is left running
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     if options.peers:
         return compare.main(say)
     seed = random.SystemRandom().randrange(1_000_000) if options.seed is None else options.seed

@@ -129,8 +129,9 @@ class Worker:
         self._process = None
 
     def roll(self) -> None:
-        """HUP."""
+        """HUP; not before it is there, for it ends a program that does not listen yet."""
         if self._process is not None:
+            self.wait_ready()
             self._process.send_signal(signal.SIGHUP)
 
     def freeze(self) -> list[int]:
