@@ -146,7 +146,9 @@ class _Trial:
         return self._spawn(self._peer.worker, f"worker-{number}", PEER_WORKER=str(number))
 
     def _send(self) -> subprocess.Popen[bytes]:
-        return self._spawn(("-m", self._peer.module), "sender", PEER_COUNT=str(_PER_SECOND * _SECONDS), PEER_WORKER="9")
+        # not by -m: tasks would be named after __main__
+        program = ("-c", f"from {self._peer.module} import send; send()")
+        return self._spawn(program, "sender", PEER_COUNT=str(_PER_SECOND * _SECONDS), PEER_WORKER="9")
 
     def _spawn(self, arguments: Sequence[str], log: str, **env: str) -> subprocess.Popen[bytes]:
         with (self._folder / f"{log}.log").open("ab") as output:
@@ -182,6 +184,8 @@ class _Trial:
 
     def _account(self, sent: dict[int, float]) -> Result:
         handled = journal.read(self._folder)
+        if not handled:
+            raise RuntimeError(f"{self._peer.name} has handled nothing at all: {self._said('worker-1')}")
         line = account.settle(Kind(self._peer.name), Evidence(set(sent), (), handled, (), 0.0, 0.0))
         first: dict[int, float] = {}
         for record in handled:

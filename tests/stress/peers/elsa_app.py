@@ -1,4 +1,4 @@
-"""Elsa under the conditions of its peers: the handler, and as a program the sender of the numbered stream."""
+"""Elsa under the conditions of its peers: the handler, and the sender of the numbered stream."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ def handle(number: int) -> None:
     note(number)
 
 
-if __name__ == "__main__":
-    for each in numbers():
-        handle.send(each).result(60)
-        told(each)
+def send() -> None:
+    """Send the stream."""
+    for number in numbers():
+        handle.send(number).result(60)
+        told(number)
     app.stop()
