@@ -16,7 +16,6 @@ from elsa.policies.retry import NEVER, Retry
     "given",
     [
         {"transactional": True},
-        {"idempotent_by": "id"},
         {"expires": 5},
     ],
 )

@@ -124,9 +124,11 @@ class InChild:
         if not self._prepare(worker):
             return
         batch = Batch(worker, turn)
+        if not batch.raws:
+            return
         with _span(batch.invoker, batch.context) as span:
             try:
-                end = self._call(turn, turn.raws, batch.attempt)
+                end = self._call(turn, batch.raws, batch.attempt)
                 batch.drop({index: failure.error() for index, failure in end.undecoded.items()})
                 outcome = batch.invoker.interpret(end.result(), batch.raws, batch.attempt) if batch.raws else None
             except Exception as error:  # border: as above
