@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from elsa.message import TopicPartition
 from elsa.observer import HandlerObserver
-from elsa.options import Options
 from elsa.worker import assigned as module
 from elsa.worker import progress
 from elsa.worker.acknowledger import Acknowledger, Commit
@@ -22,8 +20,7 @@ class Assigned(module.Assigned):
     """An assigned partition without a worker, with so many delivered messages."""
 
     def __init__(self, partition: TopicPartition, *, delivered: int = 10, committed: int = -1) -> None:
-        binding: Any = SimpleNamespace(first=SimpleNamespace(declared=Options()), group="g")
-        super().__init__(partition, binding, HandlerObserver(), base=0, limit=1_000)
+        super().__init__(partition, None, HandlerObserver(), base=0, limit=1_000)  # type: ignore[arg-type]  # unused
         self.tracker.deliver(list(range(delivered)))
         self.committed = committed
 

@@ -11,7 +11,6 @@ import pytest
 from elsa.errors import KafkaError
 from elsa.message import TopicPartition
 from elsa.observer import GroupObserver, HandlerObserver
-from elsa.options import Options
 from elsa.testing.clock import FakeClock
 from elsa.worker.assigned import Assigned
 from elsa.worker.commits import Commits
@@ -95,7 +94,7 @@ class Manager:
         """These of twenty messages of a partition are done."""
         assigned = self.assignment.owned.get(partition)
         if assigned is None:
-            binding: Any = SimpleNamespace(name="h", first=SimpleNamespace(declared=Options()), group="g")
+            binding: Any = SimpleNamespace(name="h")
             assigned = Assigned(partition, binding, HandlerObserver(), base=0, limit=100)
             assigned.tracker.deliver(range(20))
             self.assignment.owned[partition] = assigned
