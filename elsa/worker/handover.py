@@ -223,7 +223,7 @@ class Handover:
             if manager.stopping is not None:
                 deadline = min(deadline, manager.stopping.deadline)
         manager.read(manager.mailbox.drain())
-        self._cancel(ours, "handler did not return in time" if commit else "partition lost while its handler ran")
+        self._cancel(ours, is_lost=not commit)
         manager.read(manager.mailbox.drain())
         if commit:
             manager.harvest(ours)
@@ -236,12 +236,13 @@ class Handover:
             manager.observer.revoked(ours, self._clock.monotonic() - began)
         return ours
 
-    def _cancel(self, partitions: Sequence[TopicPartition], why: str) -> None:
+    def _cancel(self, partitions: Sequence[TopicPartition], *, is_lost: bool) -> None:
+        """End what still runs; of a partition that was lost that is no fault of the handler's, if it does end."""
         manager = self._manager
         running = manager.assignment.running(partitions)
         if not running:
             return
-        self.stopped_cleanly = False
+        why = "partition lost while its handler ran" if is_lost else "handler did not return in time"
         # before they are cancelled: a moment later some of them cannot be named any more
         calls: list[dict[str, Any]] = [call for worker in running for call in reports.calls(worker) or [{}]]
         manager.assignment.cancel(partitions)
@@ -250,6 +251,8 @@ class Handover:
         end = self._clock.monotonic() + _CANCEL_SECONDS
         while not manager.assignment.is_ended(partitions) and (left := end - self._clock.monotonic()) > 0:
             manager.read(manager.mailbox.wait(left))
+        if not is_lost or not manager.assignment.is_ended(partitions):
+            self.stopped_cleanly = False
 
     def drain(self, stop: Stop) -> None:
         """A stop: take nothing more, keep polling (heartbeats and revokes go on), drain, commit, leave."""
