@@ -357,6 +357,20 @@ def classify(raw: Any) -> str:
     return Event.WAITING if code in _WAITING else Event.OTHER
 
 
+def proves_membership(metadata: Any) -> bool:
+    """Whether a member's metadata proves anything to a transaction.
+
+    Between two memberships it has neither generation nor member id, and a broker takes offsets with such metadata from
+    anybody.
+    """
+    data = bytes(metadata)
+    if not data.startswith(b"CGMDv2:"):
+        return True  # written another way than by librdkafka 2.16
+    # private layout: the prefix, a little-endian int32, then the ids of group and member, each with a zero behind it
+    _, _, rest = data[11:].partition(b"\0")
+    return int.from_bytes(data[7:11], "little", signed=True) >= 0 and not rest.startswith(b"\0")
+
+
 def is_fatal(error: Exception) -> bool:
     """Whether an exception of a consumer call means that the client must be rebuilt."""
     return isinstance(error, KafkaException) and bool(error.args[0].fatal())

@@ -238,6 +238,26 @@ CLIENT_ERRORS = _counter(
 )
 OBSERVER_ERRORS = _counter("elsa_observer_errors_total", "observer", "Exceptions raised by observers.")
 
+# periodic tasks, by whoever fires them
+SCHEDULE_FIRES = _counter(
+    "elsa_schedule_fires_total", "schedule", "Calls of a periodic task that were sent and confirmed."
+)
+SCHEDULE_MISSED = _counter(
+    "elsa_schedule_missed_total",
+    "schedule",
+    "Fire times of a periodic task that were left out, later than its misfire limit.",
+    "Of one outage at most 1,000 are counted.",
+)
+SCHEDULE_DELAY = _histogram(
+    "elsa_schedule_delay_seconds", "schedule", WAIT, "Time from a fire time to the confirmation of its call."
+)
+SCHEDULE_DUE = _gauge(
+    "elsa_schedule_due_messages",
+    "schedule",
+    "Calls of a periodic task that are due and cannot be sent.",
+    "Its topic is missing, or refuses them.",
+)
+
 # the supervisor
 PROCESSES = _gauge("elsa_worker_processes", "state", "Worker processes.", state=PROCESS_STATES)
 PROCESS_RESTARTS = _counter(

@@ -18,7 +18,7 @@ from elsa.observe import catalogue
 from elsa.observe.exposition import Page
 from elsa.observe.instruments import Counts, Histogram, spread
 from elsa.observe.partitions import PartitionGauges
-from elsa.observer import GroupObserver, HandlerObserver, Observer
+from elsa.observer import GroupObserver, HandlerObserver, Observer, ScheduleObserver
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -54,6 +54,7 @@ class PrometheusObserver(Observer):
         self._scraping = Lock()  # lets one scrape at a time through
         self._handlers: dict[HandlerKey, _HandlerMetrics] = {}
         self._groups: dict[str, _GroupMetrics] = {}
+        self._schedules: dict[str, _ScheduleMetrics] = {}
         self._topics: dict[str, _SendMetrics] = {}
         self._partitions = PartitionGauges(clock)
         self._observer_errors = Counts()
@@ -70,6 +71,11 @@ class PrometheusObserver(Observer):
         """The counters of one group; the same ones for the same name."""
         with self._lock:
             return self._groups.setdefault(group or "", _GroupMetrics(self._clock))
+
+    def schedule(self, name: str) -> ScheduleObserver:
+        """The counters of one periodic task; the same ones for the same name."""
+        with self._lock:
+            return self._schedules.setdefault(name, _ScheduleMetrics())
 
     def sent(self, topic: str, outcome: str, seconds: float, error: str | None) -> None:
         cell = self._topics.get(topic)
@@ -92,12 +98,14 @@ class PrometheusObserver(Observer):
         page = Page()
         with self._lock:
             topics, handlers, groups = dict(self._topics), dict(self._handlers), dict(self._groups)
-            observer_errors = dict(self._observer_errors.values)
+            schedules, observer_errors = dict(self._schedules), dict(self._observer_errors.values)
         for topic, sends in topics.items():
             sends.collect(page, topic)
         running = _collect_handlers(page, handlers)
         for name, group in groups.items():
             group.collect(page, name)
+        for name, schedule in schedules.items():
+            schedule.collect(page, name)
         for name, count in observer_errors.items():
             page.add(catalogue.OBSERVER_ERRORS, (name,), count)
         page.add(catalogue.BUILD_INFO, _versions(), 1)
@@ -297,6 +305,37 @@ class _GroupMetrics(GroupObserver):
                 page.add(catalogue.LAST_POLL, (group,), self._last_poll)
             if self._last_commit is not None:
                 page.add(catalogue.LAST_COMMIT, (group,), self._last_commit)
+
+
+class _ScheduleMetrics(ScheduleObserver):
+    """One periodic task; the scheduler's thread calls it, scrapes read it."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._fires = 0
+        self._missed = 0
+        self._held = 0
+        self._delays = Histogram(catalogue.SCHEDULE_DELAY.buckets)
+
+    def fired(self, delays: Sequence[float]) -> None:
+        with self._lock:
+            self._fires += len(delays)
+            for delay in delays:
+                self._delays.observe(delay)
+
+    def missed(self, fires: int) -> None:
+        with self._lock:
+            self._missed += fires
+
+    def held(self, fires: int) -> None:
+        self._held = fires
+
+    def collect(self, page: Page, schedule: str) -> None:
+        with self._lock:
+            page.add(catalogue.SCHEDULE_FIRES, (schedule,), self._fires)
+            page.add(catalogue.SCHEDULE_MISSED, (schedule,), self._missed)
+            page.add(catalogue.SCHEDULE_DUE, (schedule,), self._held)
+            page.histogram(catalogue.SCHEDULE_DELAY, (schedule,), self._delays)
 
 
 class _SendMetrics:

@@ -10,9 +10,9 @@ import pytest
 from elsa.errors import DeclarationError
 from elsa.message import Message
 from elsa.observe.compound import Compound, events, unknown_events
-from elsa.observe.metrics import PrometheusObserver, _GroupMetrics, _HandlerMetrics
+from elsa.observe.metrics import PrometheusObserver, _GroupMetrics, _HandlerMetrics, _ScheduleMetrics
 from elsa.observe.spans import TracingObserver
-from elsa.observer import GroupObserver, HandlerObserver, Observer
+from elsa.observer import GroupObserver, HandlerObserver, Observer, ScheduleObserver
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -43,6 +43,7 @@ FACTS: dict[type, dict[str, tuple[Any, ...]]] = {
         "error": ("_TRANSPORT", "away"),
         "statistics": ({},),
     },
+    ScheduleObserver: {"fired": ([0.1],), "missed": (2,), "held": (1,)},
     Observer: {"sent": ("orders", "ok", 0.1, None), "watch": (list,)},
 }
 
@@ -82,13 +83,21 @@ class Whole(Observer):
 def test_the_facts_of_this_test_are_all_events() -> None:
     assert FACTS[HandlerObserver].keys() == events(HandlerObserver) - {"span"}
     assert FACTS[GroupObserver].keys() == events(GroupObserver)
-    assert FACTS[Observer].keys() == events(Observer) - {"handler", "group", "trace_send", "observer_failed"}
+    assert FACTS[Observer].keys() == events(Observer) - {
+        "handler",
+        "group",
+        "schedule",
+        "trace_send",
+        "observer_failed",
+    }
+    assert FACTS[ScheduleObserver].keys() == events(ScheduleObserver)
 
 
 def parts(heard: list[Any], error: Exception | None = None) -> Observer:
     whole = recorder(Observer, heard, error)
     whole.handler = lambda *_: recorder(HandlerObserver, heard, error)
     whole.group = lambda *_: recorder(GroupObserver, heard, error)
+    whole.schedule = lambda *_: recorder(ScheduleObserver, heard, error)
     return whole  # type: ignore[no-any-return]  # made by type()
 
 
@@ -97,6 +106,7 @@ def tell_everything(compound: Observer) -> list[Any]:
     seams = {
         HandlerObserver: compound.handler("g", "t", "h"),
         GroupObserver: compound.group("g"),
+        ScheduleObserver: compound.schedule("s"),
         Observer: compound,
     }
     for seam, target in seams.items():
@@ -246,6 +256,7 @@ def test_send_traces_pass_headers_on_and_all_are_ended() -> None:
         (Compound, Observer, set()),
         (_HandlerMetrics, HandlerObserver, {"collect"}),
         (_GroupMetrics, GroupObserver, {"collect"}),
+        (_ScheduleMetrics, ScheduleObserver, {"collect"}),
     ],
 )
 def test_what_ships_listens_to_events_that_exist(observer: type, seam: type, own: set[str]) -> None:

@@ -46,6 +46,10 @@ def tell_everything(observer: PrometheusObserver, partition: Callable[..., Any])
     group.halted(("orders", 0), "poison")
     group.error("_TRANSPORT", "broker away")
     group.statistics({"name": "c-1", "rxmsg_bytes": 700})
+    schedule = observer.schedule("nightly")
+    schedule.fired([0.2, 0.4])
+    schedule.missed(3)
+    schedule.held(2)
     observer.sent("orders", "ok", 0.002, None)
     observer.sent("orders", "error", 120.0, "_MSG_TIMED_OUT")
     observer.observer_failed("Mine", "sent", ValueError())
@@ -110,6 +114,11 @@ def test_every_sample_has_the_labels_of_its_metric(observer: PrometheusObserver,
         ("elsa_send_errors_total", {"error_type": "_MSG_TIMED_OUT"}, 1),
         ("elsa_send_duration_seconds_count", {}, 2),
         ("elsa_observer_errors_total", {"observer": "Mine"}, 1),
+        ("elsa_schedule_fires_total", {"schedule": "nightly"}, 2),
+        ("elsa_schedule_missed_total", {"schedule": "nightly"}, 3),
+        ("elsa_schedule_due_messages", {"schedule": "nightly"}, 2),
+        ("elsa_schedule_delay_seconds_sum", {"schedule": "nightly"}, 0.6),
+        ("elsa_schedule_delay_seconds_count", {"schedule": "nightly"}, 2),
         ("elsa_consumer_lag_messages", {"partition": "0"}, 10),
         ("elsa_build_info", {"version": "0.1.0"}, 1),
     ],
