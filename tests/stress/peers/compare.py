@@ -79,7 +79,7 @@ class Result:
 
     def __str__(self) -> str:
         cells = (self.produced, self.handled, self.lost, self.duplicates, self.longest_wait)
-        return self.name.ljust(8) + "".join(f"{cell:>12,}" for cell in cells)
+        return self.name.ljust(8) + "".join(f"{cell:>14,}" for cell in cells)
 
 
 def main(say: Callable[[str], None]) -> int:
@@ -99,7 +99,7 @@ def main(say: Callable[[str], None]) -> int:
             results.append(result)
             say(str(result))
     heads = ("produced", "handled", "lost", "duplicates", "longest wait")
-    print("".join(["peer".ljust(8), *(f"{head:>13}" if head == heads[-1] else f"{head:>12}" for head in heads)]))
+    print("peer".ljust(8) + "".join(f"{head:>14}" for head in heads))
     for result in results:
         print(result)
     return 1 if any(result.name == "elsa" and result.lost for result in results) else 0
@@ -122,6 +122,7 @@ class _Trial:
             "PEER_RATE": str(_PER_SECOND),
         }
         self._workers: list[subprocess.Popen[bytes]] = []
+        self._others: list[subprocess.Popen[bytes]] = []
         probe.create_topic(brokers, _TOPIC, 6)
 
     def run(self) -> Result:
@@ -129,6 +130,7 @@ class _Trial:
         try:
             self._workers += [self._start(0), self._start(1)]
             sender = self._send()
+            self._others.append(sender)
             time.sleep(_KILL_AFTER)
             _kill(self._workers[0])
             time.sleep(_AWAY_SECONDS)
@@ -139,8 +141,8 @@ class _Trial:
             self._wait_until_settled(len(sent))
             return self._account(sent)
         finally:
-            for worker in self._workers:
-                _kill(worker)
+            for process in (*self._workers, *self._others):
+                _kill(process)
 
     def _start(self, number: int) -> subprocess.Popen[bytes]:
         return self._spawn(self._peer.worker, f"worker-{number}", PEER_WORKER=str(number))
@@ -198,7 +200,9 @@ class _Trial:
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:
-    """SIGKILL to a worker and everything below it."""
+    """SIGKILL to a process and everything below it."""
+    if process.poll() is not None:
+        return
     for number in (signal.SIGSTOP, signal.SIGKILL):
         for pid in tree(process.pid):
             with contextlib.suppress(ProcessLookupError):
