@@ -141,6 +141,10 @@ class Topics:
         """How many partitions the topic has; raises UnknownTopic."""
         return len(self._admin.partitions(name))
 
+    def may_write(self, name: str) -> bool:
+        """Whether this client has the right to produce to the topic; raises UnknownTopic."""
+        return self._admin.may_write(name)
+
     def id(self, name: str) -> str:
         """What tells a topic from an earlier or later one of its name; raises UnknownTopic."""
         return self._admin.topic_id(name)

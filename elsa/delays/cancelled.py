@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from elsa import headers as names
 from elsa.errors import ElsaError
-from elsa.kafka.consumer import BEGINNING, Event, GroupConsumer, classify
+from elsa.kafka.consumer import BEGINNING, GroupConsumer
+from elsa.kafka.events import Event, classify
 from elsa.message import TopicPartition
 from elsa.names import cancelled_topic
 

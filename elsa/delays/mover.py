@@ -31,7 +31,9 @@ from elsa.errors import (
     UnknownPartition,
     UnknownTopic,
 )
-from elsa.kafka.consumer import BEGINNING, Committed, Event, GroupConsumer, classify
+from elsa.kafka import codes
+from elsa.kafka.consumer import BEGINNING, Committed, GroupConsumer
+from elsa.kafka.events import Event, classify
 from elsa.kafka.transactions import TransactionalProducer
 from elsa.message import TopicPartition
 from elsa.names import cancelled_topic
@@ -64,6 +66,8 @@ TRIM_TIMEOUT_SECONDS = 3.0
 #: how long a leave may take, and how long it is polled for after the partitions are gone
 LEAVE_SECONDS = 1.0
 LEAVE_GRACE_SECONDS = 0.1
+#: what Kafka says of a message that it takes at no time
+_REFUSED = frozenset(codes.MESSAGE.split())
 
 
 class Mover:
@@ -160,7 +164,10 @@ class Mover:
         self._trouble = None
         self._shelves.clear()
         identity = f"{self._instance}-mover"
-        self._producer = self._make_producer(self._settings, identity, timeout=TRANSACTION_SECONDS)
+        throttled = self._app.observer.throttled
+        self._producer = self._make_producer(
+            self._settings, identity, timeout=TRANSACTION_SECONDS, on_throttled=throttled
+        )
         self._consumer = self._make_consumer(
             self._settings,
             self.group,
@@ -168,6 +175,7 @@ class Mover:
             on_assign=self._guarded(self._assigned),
             on_revoke=self._guarded(self._given_up),
             on_lost=self._guarded(self._given_up),
+            on_throttled=throttled,
         )
         try:
             # before anything is fetched: a predecessor's transaction must not come after ours
@@ -235,7 +243,7 @@ class Mover:
     def _event(self, raw: Any) -> None:
         kind = classify(raw)
         where = TopicPartition(raw.topic(), raw.partition())
-        if kind == Event.FATAL:
+        if kind == Event.REBUILD:
             raise FatalClientError(f"the Kafka client of the mover is beyond repair: {raw.error().str()}")
         if kind == Event.OUT_OF_RANGE and where in self._shelves:
             # deleted by somebody else, or the topic was made anew
@@ -259,8 +267,14 @@ class Mover:
         except TransactionAborted as error:
             # asked before the abort, which fails everything that is still in the buffer
             refused = {mark: failure for failure, mark in self._producer.failures() if _is_final(failure)}
-            self._producer.abort(STEP_SECONDS)
             self._give_back(due)
+            if error.code == "TOPIC_AUTHORIZATION_FAILED":
+                self._targets.doubt()
+            try:
+                self._producer.abort(STEP_SECONDS)
+            except FatalClientError as fatal:
+                # of what was refused before anything else the broker knows no transaction: the first error says why
+                raise FatalClientError(str(error), code=error.code) from fatal
             # a message that its target refuses must not hold the others up
             self._refused |= refused
             log.info("a transaction of the mover was aborted and is made again: %s", error, extra={"limit": "aborted"})
@@ -406,4 +420,6 @@ class Mover:
 
 def _is_final(error: ElsaError) -> bool:
     """Whether the same message would be refused again."""
-    return isinstance(error, MessageTooLarge | UnknownTopic | UnknownPartition | AuthorizationFailed)
+    if isinstance(error, MessageTooLarge | UnknownTopic | UnknownPartition | AuthorizationFailed):
+        return True
+    return getattr(error, "code", "") in _REFUSED

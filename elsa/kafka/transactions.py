@@ -6,9 +6,10 @@ matter to the caller: try the same call again, abort and begin anew, or make a n
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from confluent_kafka import KafkaException, TopicPartition
 from confluent_kafka.cimpl import Producer as RawProducer
@@ -16,8 +17,10 @@ from confluent_kafka.cimpl import Producer as RawProducer
 from elsa import errors
 from elsa.clock import SYSTEM
 from elsa.errors import TransactionAborted, TransactionFenced
+from elsa.kafka import codes
 from elsa.kafka.config import client_config, milliseconds
 from elsa.kafka.errors import ClientError, translate
+from elsa.kafka.throttle import Throttle
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -32,6 +35,7 @@ log = logging.getLogger("elsa.kafka")
 _AGAIN_SECONDS = 0.05
 #: a call that takes so much longer than it was allowed to will never return
 _GRACE_SECONDS = 2.0
+_FENCED = codes.numbers(codes.FENCED_PRODUCER)
 
 
 class TransactionalProducer:
@@ -42,9 +46,18 @@ class TransactionalProducer:
     use any more, BrokerUnavailable when no broker answered in time.
     """
 
-    def __init__(self, settings: Settings, transactional_id: str, *, timeout: float = 10.0) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        transactional_id: str,
+        *,
+        timeout: float = 10.0,
+        on_throttled: Callable[[str, str, float], None] | None = None,
+    ) -> None:
         self.id = transactional_id
-        self._failed: list[tuple[ClientError, Any]] = []
+        self._facts = {"brokers": settings.brokers, "transactional_id": transactional_id, "operation": "Write"}
+        #: (why, the topic, the mark) of messages that were refused
+        self._failed: list[tuple[ClientError, str, Any]] = []
         config = client_config(
             settings,
             "producer",
@@ -57,6 +70,7 @@ class TransactionalProducer:
             message_max_bytes=10 * 1024 * 1024,
             compression_type=settings.compression,
             error_cb=lambda error: log.debug("the transactional producer reports: %s", error.str()),
+            throttle_cb=Throttle("producer", on_throttled),
         )
         try:
             self._raw = RawProducer(config)
@@ -87,7 +101,7 @@ class TransactionalProducer:
 
         def report(error: ClientError | None, _: Any) -> None:
             if error is not None:
-                self._failed.append((error, mark))
+                self._failed.append((error, topic, mark))
 
         where = -1 if partition is None else partition
         while True:
@@ -104,7 +118,9 @@ class TransactionalProducer:
         """Commit these offsets of the consumer's group with the transaction."""
         lines = [TopicPartition(*where, one.offset, one.metadata) for where, one in commits.items()]
         group = consumer.group_metadata()
-        self._patiently(lambda left: self._bounded(self._raw.send_offsets_to_transaction, lines, group, left), timeout)
+        facts = {"group": consumer.group, "operation": "Read"}
+        send = self._raw.send_offsets_to_transaction
+        self._patiently(lambda left: self._bounded(send, lines, group, left), timeout, **facts)
 
     def commit(self, timeout: float) -> None:
         """End the transaction: all of it is there for readers."""
@@ -116,12 +132,14 @@ class TransactionalProducer:
 
     def failures(self) -> list[tuple[errors.ElsaError, Any]]:
         """The messages of this transaction that the broker has refused, with their marks."""
-        return [(translate(error), mark) for error, mark in self._failed]
+        return [(translate(error, **self._facts, topic=topic), mark) for error, topic, mark in self._failed]
 
     def close(self) -> None:
         """Forget it; what is open is aborted by the broker when its time is over, or by a successor's `init`."""
-        self._raw.purge()
-        self._raw.flush(0.5)
+        # what the client failed with for good is raised by whichever call comes next
+        with contextlib.suppress(KafkaException):
+            self._raw.purge()
+            self._raw.flush(0.5)
 
     def _bounded(self, call: Callable[..., object], *arguments: Any) -> None:
         """Make a call on a thread of its own, which is left behind when it does not return: the last argument is when.
@@ -152,7 +170,7 @@ class TransactionalProducer:
         except KafkaException as error:
             self._raise(error)
 
-    def _patiently(self, call: Callable[[float], object], timeout: float) -> None:
+    def _patiently(self, call: Callable[[float], object], timeout: float, **facts: Any) -> None:
         """Make a call again as long as it fails for a moment only."""
         end = SYSTEM.monotonic() + timeout
         while True:
@@ -161,18 +179,22 @@ class TransactionalProducer:
             except KafkaException as error:
                 raw = error.args[0]
                 if not raw.retriable() or SYSTEM.monotonic() >= end:
-                    self._raise(error)
+                    self._raise(error, **facts)
                 self._raw.poll(_AGAIN_SECONDS)
             else:
                 return
 
-    def _raise(self, error: KafkaException, **facts: Any) -> None:
+    def _raise(self, error: KafkaException, **facts: Any) -> NoReturn:
         raw = error.args[0]
-        text = f"transaction {self.id}: {raw.str()}"
-        if raw.code() in (ClientError._FENCED, ClientError.PRODUCER_FENCED, ClientError.INVALID_PRODUCER_EPOCH):
+        # what of the group is refused needs another right than what is written
+        operation = facts.pop("operation", "Write") if raw.code() == ClientError.GROUP_AUTHORIZATION_FAILED else "Write"
+        translated = translate(error, **{**self._facts, **facts, "operation": operation})
+        is_forbidden = isinstance(translated, errors.AuthorizationFailed)
+        text = f"transaction {self.id}: {translated if is_forbidden else raw.str()}"
+        if raw.code() in _FENCED:
             raise TransactionFenced(text, code=raw.name()) from error
         if raw.txn_requires_abort():
             raise TransactionAborted(text, code=raw.name(), retryable=True) from error
-        if raw.fatal():
+        if raw.fatal() and not is_forbidden:
             raise errors.FatalClientError(text, code=raw.name()) from error
-        raise translate(error, **facts) from error
+        raise translated from error

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from elsa.errors import ElsaError, FatalClientError, KafkaError, TransactionAborted, TransactionFenced
-from elsa.kafka.consumer import Committed, Event, classify, proves_membership
+from elsa.kafka.consumer import Committed, proves_membership
+from elsa.kafka.events import Event, classify
 from elsa.message import TopicPartition
 from elsa.names import schedules_topic
 from elsa.policies.schedule import moment
@@ -110,7 +111,7 @@ class Session:
     def turn(self) -> None:
         """Hear of partitions that come and go, and fire what is due in those that are here."""
         for raw in self._consumer.poll(self._patience()):
-            if raw.error() is not None and classify(raw) == Event.FATAL:
+            if raw.error() is not None and classify(raw) == Event.REBUILD:
                 raise FatalClientError(f"the Kafka client of the scheduler is beyond repair: {raw.error().str()}")
         if self._trouble is not None:
             trouble, self._trouble = self._trouble, None

@@ -42,6 +42,8 @@ class Raw:
 class Consumer:
     """A member of a group."""
 
+    group = "app.mover"
+
     def group_metadata(self) -> str:
         return "metadata"
 
