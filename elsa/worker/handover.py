@@ -152,12 +152,15 @@ class Handover:
             hooks.call(self._app, "lost", ours)
         finally:
             manager.consumer.unassign(partitions)
-            manager.membership.gave_up()
+            manager.membership.gave_up(is_lost=True)
 
-    def release(self, partitions: Sequence[TopicPartition], *, deadline: float, commit: bool) -> list[TopicPartition]:
+    def release(
+        self, partitions: Sequence[TopicPartition], *, deadline: float, commit: bool, is_heard: bool = True
+    ) -> list[TopicPartition]:
         """Give partitions up: drain them together until `deadline`, cancel the rest, commit; those that were ours.
 
-        The other partitions go on meanwhile: their results are read here.
+        The other partitions go on meanwhile: their results are read here. Without `is_heard` the group has not
+        answered a commit before, and is not waited for again.
         """
         manager = self._manager
         assignment = manager.assignment
@@ -175,11 +178,11 @@ class Handover:
             if manager.stopping is not None:
                 deadline = min(deadline, manager.stopping.deadline)
         manager.read(manager.mailbox.drain())
-        self._cancel(ours, "handler did not return in time" if commit else "partition lost while its handler ran")
+        self._cancel(ours, is_lost=not commit)
         manager.read(manager.mailbox.drain())
         if commit:
             manager.harvest(ours)
-            if (error := manager.commits.make(ours)) is not None:
+            if is_heard and (error := manager.commits.make(ours)) is not None:
                 manager.report("commit", f"the last commit before giving partitions up failed: {error}")
         assignment.remove(ours)
         manager.share_rates()
@@ -188,12 +191,13 @@ class Handover:
             manager.observer.revoked(ours, self._clock.monotonic() - began)
         return ours
 
-    def _cancel(self, partitions: Sequence[TopicPartition], why: str) -> None:
+    def _cancel(self, partitions: Sequence[TopicPartition], *, is_lost: bool) -> None:
+        """End what still runs; of a partition that was lost that is no fault of the handler's, if it does end."""
         manager = self._manager
         running = manager.assignment.running(partitions)
         if not running:
             return
-        self.stopped_cleanly = False
+        why = "partition lost while its handler ran" if is_lost else "handler did not return in time"
         # before they are cancelled: a moment later some of them cannot be named any more
         calls: list[dict[str, Any]] = [call for worker in running for call in reports.calls(worker) or [{}]]
         manager.assignment.cancel(partitions)
@@ -202,6 +206,8 @@ class Handover:
         end = self._clock.monotonic() + _CANCEL_SECONDS
         while not manager.assignment.is_ended(partitions) and (left := end - self._clock.monotonic()) > 0:
             manager.read(manager.mailbox.wait(left))
+        if not is_lost or not manager.assignment.is_ended(partitions):
+            self.stopped_cleanly = False
 
     def drain(self, stop: Stop) -> None:
         """A stop: take nothing more, keep polling (heartbeats and revokes go on), drain, commit, leave."""
@@ -219,8 +225,8 @@ class Handover:
             manager.timers.fire(self._clock.monotonic())
             manager.commits.start_due(self._clock.monotonic())
         # others that stop at the same time have set off a rebalance
-        manager.commits.make_patiently(max(deadline, self._clock.monotonic() + _LAST_COMMIT_SECONDS))
-        ours = self.release(list(assignment.owned), deadline=deadline, commit=True)
+        is_heard = manager.commits.make_patiently(max(deadline, self._clock.monotonic() + _LAST_COMMIT_SECONDS))
+        ours = self.release(list(assignment.owned), deadline=deadline, commit=True, is_heard=is_heard)
         if ours:
             hooks.call(self._app, "revoked", ours)
         manager.membership.leave(for_good=stop.leave)
