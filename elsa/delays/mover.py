@@ -17,6 +17,7 @@ from elsa import headers as names
 from elsa.clock import SYSTEM
 from elsa.delays.brokerclock import BrokerClock
 from elsa.delays.cancelled import CLOCK_KEY, Cancelled
+from elsa.delays.ownership import Ownership
 from elsa.delays.shelf import Shelf
 from elsa.delays.targets import Targets
 from elsa.delays.topics import delay_topics, undeliverable_topic
@@ -101,6 +102,7 @@ class Mover:
         self._time = BrokerClock(clock)
         self._cancelled = Cancelled(app, clock)
         self._targets = Targets(app, clock)
+        self._ownership = Ownership(app, self.group, self._seconds, clock)
         #: messages that their target has refused, by where they lie
         self._refused: dict[tuple[TopicPartition, int], ElsaError] = {}
         self._consumer: GroupConsumer
@@ -181,10 +183,12 @@ class Mover:
             self._cancelled.open()
             self._ask_time(3)
             self._consumer.subscribe(list(self._seconds))
+            self._ownership.begin()
             while not self._stopping.is_set():
                 self._turn()
                 if self.is_ready:
                     backoff.reset()
+                    self._mend()
             if self._leaves:
                 self._leave()
         finally:
@@ -395,6 +399,13 @@ class Mover:
             self._shelves.pop(where, None)
             self._trimmed.pop(where, None)
         self._consumer.unassign(partitions)
+
+    def _mend(self) -> None:
+        """Join anew when nobody has some of the partitions."""
+        if self._is_static and self._ownership.is_amiss():
+            self._leave()
+            self.is_ready = False
+            self._consumer.subscribe(list(self._seconds))
 
     def _leave(self) -> None:
         """Leave the group, so that the others take over at once."""

@@ -33,16 +33,19 @@ class Targets:
     def missing(self, topic: str, partition: int | None) -> str | None:
         """Why a message cannot go there, None when it can; a retry topic is made on the way."""
         found = self._look(topic)
+        if partition is not None and isinstance(found, int) and partition >= found:
+            # it may have grown since; what is buried now would never come back
+            found = self._look(topic, afresh=True)
         if isinstance(found, str):
             return found
         if partition is not None and partition >= found:
             return f"topic {topic!r} has no partition {partition}, only 0..{found - 1}"
         return None
 
-    def _look(self, topic: str) -> int | str:
+    def _look(self, topic: str, *, afresh: bool = False) -> int | str:
         now = self._clock.monotonic()
         found, until = self._known.get(topic, (0, -1.0))
-        if now < until:
+        if now < until and not afresh:
             return found
         try:
             found = self._ask(topic)

@@ -16,7 +16,7 @@ import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from elsa.errors import ElsaError, TransactionAborted, TransactionFenced
+from elsa.errors import ElsaError, FatalClientError, TransactionAborted, TransactionFenced
 from elsa.kafka.consumer import proves_membership
 from elsa.kafka.transactions import TransactionalProducer
 from elsa.policies.backoff import Backoff
@@ -306,7 +306,7 @@ class Transactor:
             if len(refused) > 1:
                 # a broker refuses all that comes in one request: the next time it will be known which
                 refused, self._careful = [], _CAREFUL
-            if isinstance(error, ElsaError) and not isinstance(error, TransactionFenced):
+            if isinstance(error, ElsaError) and not isinstance(error, TransactionFenced | FatalClientError):
                 try:
                     producer.abort(_CALL_SECONDS)
                 except Exception as broken:  # border: a new producer will find out how it ended

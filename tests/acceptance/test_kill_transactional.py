@@ -11,10 +11,16 @@ from typing import TYPE_CHECKING
 import pytest
 
 from elsa import exits
+from elsa.kafka import probe
+from elsa.testing.kafka import unique_name
 
-from .driver import APP, until
+from .driver import APP, Stage, stage, until
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from elsa.broker import EmbeddedKafka
+
     from .conftest import SetStage
 
 pytestmark = [pytest.mark.broker, pytest.mark.slow]
@@ -47,7 +53,33 @@ def test_each_result_is_read_once(set_stage: SetStage) -> None:
     until(lambda: sum(stage.committed().values()) >= 12_000, "everything is committed", 180)
     assert tree.stop() == exits.OK
 
-    results = Counter(int(message.value or b"") for message in stage.client.stream(out))
-    print(stage.account(), "results", results.total())
-    assert set(results) == set(range(12_000))
+    check_results(stage, 12_000)
+
+
+def check_results(on: Stage, count: int) -> None:
+    """As a reader of committed messages sees them."""
+    results = Counter(int(message.value or b"") for message in on.client.stream(f"{on.topic}.out"))
+    print(on.account(), "results", results.total())
+    assert set(results) == set(range(count))
     assert max(results.values()) == 1
+
+
+def test_a_killed_node_of_three_costs_and_doubles_no_result(kafka_cluster: EmbeddedKafka, tmp_path: Path) -> None:
+    topic = unique_name("broker")
+    for name in (topic, f"{topic}.out"):
+        probe.create_topic(kafka_cluster.bootstrap, name, 6)
+    with stage(kafka_cluster.bootstrap, topic, tmp_path) as on:
+        on.source = COPYING
+        on.options = {"transactional": True}
+        on.produce(10_000, seconds=0.001)
+        tree = on.start("--processes", "2")
+        tree.wait_ready(2)
+        on.wait_handled(3_000)
+        kafka_cluster.kill_node(2)
+        try:
+            on.wait_handled(5_000)
+        finally:
+            kafka_cluster.start_node(2)
+        until(lambda: sum(on.committed().values()) >= 10_000, "everything is committed", 120)
+        assert tree.stop() == exits.OK
+        check_results(on, 10_000)

@@ -15,7 +15,6 @@ from elsa.policies.retry import NEVER, Retry
 @pytest.mark.parametrize(
     "given",
     [
-        {"transactional": True},
         {"expires": 5},
     ],
 )

@@ -133,7 +133,6 @@ def test_a_second_handler_on_a_topic_of_a_group_is_refused(app: elsa.App) -> Non
 @pytest.mark.parametrize(
     "options",
     [
-        {"transactional": True},
         {"expires": 60},
     ],
 )
