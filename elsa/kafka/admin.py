@@ -15,6 +15,7 @@ from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, TopicC
 from confluent_kafka import IsolationLevel as Isolation
 from confluent_kafka import TopicPartition as RawPartition
 from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin._acl import AclOperation
 from confluent_kafka.admin._config import AlterConfigOpType, ConfigEntry, ConfigResource
 from confluent_kafka.admin._listoffsets import OffsetSpec
 from confluent_kafka.cimpl import Consumer, NewPartitions, NewTopic
@@ -36,6 +37,14 @@ T = TypeVar("T")
 #: default limit of every call, seconds
 TIMEOUT_SECONDS = 5.0
 _RETRY_SECONDS = 0.05
+#: errors of a look at several topics that say something of one of them
+_OF_TOPICS = {
+    "LEADER_NOT_AVAILABLE",
+    "TOPIC_AUTHORIZATION_FAILED",
+    "TOPIC_EXCEPTION",
+    "UNKNOWN_TOPIC_OR_PART",
+    "_UNKNOWN_TOPIC",
+}
 Place = Literal["earliest", "latest"]
 
 
@@ -47,6 +56,18 @@ class PartitionInfo:
     leader: int | None
     replicas: tuple[int, ...]
     isr: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Writable:
+    """What a topic can take: its number of partitions and those without a leader, or why it takes nothing.
+
+    A `refusal` that is `retryable` may pass.
+    """
+
+    partitions: int = 0
+    leaderless: frozenset[int] = frozenset()
+    refusal: KafkaError | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +181,33 @@ class Admin:
         ]
         return sorted(infos, key=lambda info: info.partition)
 
+    def writable(self, topics: Sequence[str], timeout: float = TIMEOUT_SECONDS) -> dict[str, Writable]:
+        """What each of these topics can take, in one request; never creates one.
+
+        Raises what says nothing of a topic: no broker answers, the credentials are refused.
+        """
+        futures = self._client().describe_topics(
+            TopicCollection(list(topics)), include_authorized_operations=True, request_timeout=timeout
+        )
+        found = {}
+        for topic, future in futures.items():
+            try:
+                described = self._wait(future, timeout, topic=topic, operation="DESCRIBE")
+            except KafkaError as error:
+                if error.code not in _OF_TOPICS:
+                    raise
+                found[topic] = Writable(refusal=error)
+                continue
+            allowed = described.authorized_operations
+            refusal = None
+            if allowed and AclOperation.WRITE not in allowed:
+                missing = translate(ClientError(ClientError.TOPIC_AUTHORIZATION_FAILED), topic=topic, operation="WRITE")
+                assert isinstance(missing, KafkaError)
+                refusal = missing
+            leaderless = frozenset(p.id for p in described.partitions if p.leader is None or p.leader.id < 0)
+            found[topic] = Writable(len(described.partitions), leaderless, refusal)
+        return found
+
     def _metadata(self, timeout: float) -> Any:
         """The cluster's brokers and all topics; asking for one topic could create it."""
         try:
@@ -226,6 +274,16 @@ class Admin:
             ).low_watermark
             for raw, future in futures.items()
         }
+
+    def begin_delete_records(
+        self, before: Mapping[TopicPartition, int], timeout: float
+    ) -> dict[TopicPartition, concurrent.futures.Future[Any]]:
+        """Ask for all of it to be deleted that lies below the offsets; returns at once."""
+        wanted = [RawPartition(*where, offset) for where, offset in before.items()]
+        if not wanted:
+            return {}
+        futures = self._client().delete_records(wanted, operation_timeout=timeout, request_timeout=timeout)
+        return {TopicPartition(raw.topic, raw.partition): future for raw, future in futures.items()}
 
     # -- offsets -----------------------------------------------------------------------------------
 

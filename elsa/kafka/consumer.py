@@ -35,6 +35,8 @@ log = logging.getLogger("elsa.kafka")
 
 #: most messages that one slice takes from librdkafka
 SLICE = 500
+#: librdkafka's private layout of a member's metadata: this, a little-endian int32, group and member id as C strings
+_METADATA = b"CGMDv2:"
 _TIMESTAMP_TYPES = {TIMESTAMP_CREATE_TIME: "create", TIMESTAMP_LOG_APPEND_TIME: "append"}
 
 #: Defaults that the user's `kafka` settings may replace.
@@ -203,14 +205,27 @@ class GroupConsumer:
         """What proves to a transaction that this member is one of the group (KIP-447)."""
         return self._consumer.consumer_group_metadata()
 
+    @property
+    def is_member(self) -> bool:
+        """Whether `group_metadata` proves anything now.
+
+        Between two memberships it has neither generation nor member id, and a broker takes a transaction's offsets
+        with such metadata from anybody.
+        """
+        data = bytes(self._consumer.consumer_group_metadata())
+        if not data.startswith(_METADATA):
+            return True  # written another way than by librdkafka 2.16
+        generation = int.from_bytes(data[7:11], "little", signed=True)
+        _, _, rest = data[11:].partition(b"\0")
+        return generation >= 0 and not rest.startswith(b"\0")
+
     def generation(self) -> int | None:
         """The group's generation; None when this version of librdkafka writes its metadata another way."""
         try:
-            # private layout: the prefix `CGMDv2:`, then a little-endian int32
             data = bytes(self._consumer.consumer_group_metadata())
         except (KafkaException, TypeError, RuntimeError):
             return None
-        if not data.startswith(b"CGMDv2:"):
+        if not data.startswith(_METADATA):
             return None
         return int.from_bytes(data[7:11], "little", signed=True)
 
@@ -271,6 +286,24 @@ class GroupConsumer:
             Partition(p.topic, p.partition): Committed(p.offset, p.metadata or "") if p.offset >= 0 else None
             for p in found
         }
+
+    def settled(self, partitions: Iterable[Partition], timeout: float) -> dict[Partition, Committed | None]:
+        """As `committed`, without those on whose offsets a transaction hangs that may still be committed."""
+        wanted = [TopicPartition(*p) for p in partitions]
+        try:
+            found = self._consumer.committed(wanted, timeout=timeout)
+        except KafkaException as error:
+            if error.args[0].code() == Code.UNSTABLE_OFFSET_COMMIT:
+                return {}
+            raise translate(error) from error
+        lines = {}
+        for line in found:
+            if line.error is None:
+                committed = Committed(line.offset, line.metadata or "") if line.offset >= 0 else None
+                lines[Partition(line.topic, line.partition)] = committed
+            elif line.error.code() != Code.UNSTABLE_OFFSET_COMMIT:
+                raise translate(line.error, topic=line.topic, partition=line.partition)
+        return lines
 
     def watermarks(self, partition: Partition, timeout: float) -> tuple[int, int]:
         try:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
-from confluent_kafka import KafkaException, TopicPartition
+from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME, KafkaException, TopicPartition
 from confluent_kafka.cimpl import Producer as RawProducer
 
 from elsa import errors
@@ -29,6 +29,12 @@ log = logging.getLogger("elsa.kafka")
 
 #: pause before a call that failed for a moment only is made again
 _AGAIN_SECONDS = 0.05
+#: a copy with Elsa's headers of the largest message that Elsa's producer sends
+_MOST_BYTES = 10 * 1024 * 1024 + 2 * 64 * 1024
+#: A topic refuses whole batches by its limit on messages: where only small ones go together, a refusal means a message.
+_BATCH_BYTES = 64 * 1024
+_FENCED = (ClientError._FENCED, ClientError.PRODUCER_FENCED, ClientError.INVALID_PRODUCER_EPOCH)
+_FORBIDDEN = (ClientError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED, ClientError.CLUSTER_AUTHORIZATION_FAILED)
 
 
 class TransactionalProducer:
@@ -42,6 +48,8 @@ class TransactionalProducer:
     def __init__(self, settings: Settings, transactional_id: str, *, timeout: float = 10.0) -> None:
         self.id = transactional_id
         self._failed: list[tuple[ClientError, Any]] = []
+        #: the newest stamp that a broker has put on a message of this transaction, and when it was heard of
+        self.stamped: tuple[float, float] | None = None
         config = client_config(
             settings,
             "producer",
@@ -51,7 +59,8 @@ class TransactionalProducer:
             # the commit flushes
             linger_ms=5,
             queue_buffering_max_messages=100_000,
-            message_max_bytes=10 * 1024 * 1024,
+            message_max_bytes=_MOST_BYTES,
+            batch_size=_BATCH_BYTES,
             compression_type=settings.compression,
             error_cb=lambda error: log.debug("the transactional producer reports: %s", error.str()),
         )
@@ -67,6 +76,7 @@ class TransactionalProducer:
     def begin(self) -> None:
         """Begin a transaction."""
         self._failed.clear()
+        self.stamped = None
         self._call(self._raw.begin_transaction)
 
     def produce(
@@ -80,11 +90,15 @@ class TransactionalProducer:
         timestamp: int = 0,
         mark: Any = None,
     ) -> None:
-        """Produce one message; `mark` is given back by `failures` if it is refused."""
+        """Produce one message; `mark` is given back by `failures` if it is refused, and the commit fails then."""
 
-        def report(error: ClientError | None, _: Any) -> None:
+        def report(error: ClientError | None, message: Any) -> None:
             if error is not None:
                 self._failed.append((error, mark))
+                return
+            kind, milliseconds = message.timestamp()
+            if kind == TIMESTAMP_LOG_APPEND_TIME:
+                self.stamped = milliseconds / 1000, SYSTEM.monotonic()
 
         where = -1 if partition is None else partition
         while True:
@@ -93,23 +107,38 @@ class TransactionalProducer:
             except BufferError:
                 self._raw.poll(_AGAIN_SECONDS)
             except KafkaException as error:
-                self._raise(error, topic=topic)
+                raw = error.args[0]
+                if raw.code() == ClientError._STATE:
+                    # what was produced before was refused meanwhile: the transaction can only be aborted
+                    raise TransactionAborted(f"transaction {self.id}: {raw.str()}", code=raw.name()) from error
+                if raw.txn_requires_abort() or raw.fatal() or raw.code() in _FENCED:
+                    self._raise(error, topic=topic)
+                self._failed.append((raw, mark))
+                return
             else:
                 return
 
     def send_offsets(self, commits: Mapping[Partition, Commit], consumer: GroupConsumer, timeout: float) -> None:
         """Commit these offsets of the consumer's group with the transaction."""
+        self._check_taken()
         lines = [TopicPartition(*where, one.offset, one.metadata) for where, one in commits.items()]
         group = consumer.group_metadata()
         self._patiently(lambda left: self._raw.send_offsets_to_transaction(lines, group, left), timeout)
 
     def commit(self, timeout: float) -> None:
         """End the transaction: all of it is there for readers."""
+        self._check_taken()
         self._patiently(self._raw.commit_transaction, timeout)
 
     def abort(self, timeout: float) -> None:
         """End the transaction: none of it ever happened."""
         self._patiently(self._raw.abort_transaction, timeout)
+
+    def _check_taken(self) -> None:
+        """Raise TransactionAborted when a message was refused: the rest must not be committed without it."""
+        if self._failed:
+            error = self._failed[0][0]
+            raise TransactionAborted(f"transaction {self.id}: {error.str()}", code=error.name(), retryable=True)
 
     def failures(self) -> list[tuple[errors.ElsaError, Any]]:
         """The messages of this transaction that the broker has refused, with their marks."""
@@ -143,8 +172,12 @@ class TransactionalProducer:
     def _raise(self, error: KafkaException, **facts: Any) -> None:
         raw = error.args[0]
         text = f"transaction {self.id}: {raw.str()}"
-        if raw.code() in (ClientError._FENCED, ClientError.PRODUCER_FENCED, ClientError.INVALID_PRODUCER_EPOCH):
+        if raw.code() in _FENCED:
             raise TransactionFenced(text, code=raw.name()) from error
+        if raw.code() in _FORBIDDEN:
+            raise errors.AuthorizationFailed(
+                text, code=raw.name(), hint=f"grant WRITE on the transactional id {self.id!r} to this user"
+            ) from error
         if raw.txn_requires_abort():
             raise TransactionAborted(text, code=raw.name(), retryable=True) from error
         if raw.fatal():
