@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from elsa.clock import SYSTEM
 from elsa.delays import topics as delay_topics
 from elsa.delays.session import Session, Surroundings
-from elsa.errors import BrokerUnavailable, KafkaError
+from elsa.errors import AuthorizationFailed, BrokerUnavailable, KafkaError
 from elsa.kafka.consumer import GroupConsumer
 from elsa.kafka.errors import ClientException, translate
 from elsa.kafka.transactions import TransactionalProducer
@@ -105,14 +105,42 @@ class Mover:
 
     def _main(self) -> None:
         while not self._stopping.is_set():
-            try:
-                partitions = self._look()
-                if partitions is not None:
-                    self._run(partitions)
-                else:
-                    self._stopping.wait(LOOK_SECONDS)
-            except Exception as error:  # border: whatever breaks is made anew; what is not moved stays where it is
-                self._stopping.wait(self._failed(error))
+            pause = self.step()
+            if pause:
+                self._stopping.wait(pause)
+        self._end(leave=self._leaves)
+
+    def step(self) -> float:
+        """One look, or one turn; how many seconds to wait before the next."""
+        try:
+            if self._session is not None:
+                self._session.turn()
+                if self._session.is_ready:
+                    self._backoff.reset()
+                return 0.0
+            partitions = self._look()
+            if partitions is None:
+                return LOOK_SECONDS
+            self._session = Session(
+                self._around, f"{self._instance}-mover", is_static=self._is_static, partitions=partitions
+            )
+            self._session.open()
+        except Exception as error:  # border: whatever breaks is made anew; what is not moved stays where it is
+            self._end(leave=False)
+            return self._failed(error)
+        return 0.0
+
+    def _end(self, *, leave: bool) -> None:
+        session = self._session
+        if session is None:
+            return
+        if session.was_fenced:
+            self._rename()
+        self._session = None
+        try:
+            session.close(leave=leave)
+        except Exception as error:  # border: the clients are given up anyhow
+            log.debug("the clients of the mover did not end well: %s", error)
 
     def _look(self) -> Mapping[str, int] | None:
         """The partitions of the topics that delayed messages need; None until there are all of them.
@@ -121,7 +149,14 @@ class Mover:
         """
         shortest = next(iter(self._topics))
         try:
-            if self._around.topics.writable([shortest])[shortest].refusal is not None:
+            refusal = self._around.topics.writable([shortest])[shortest].refusal
+            if refusal is not None:
+                if isinstance(refusal, AuthorizationFailed):
+                    log.info(
+                        "whether there are delayed messages may not be looked at: %s",
+                        str(refusal).splitlines()[0],
+                        extra={"event": "delay_forbidden", "topic": shortest, "limit": "forbidden"},
+                    )
                 return None
             found = self._around.topics.writable(list(delay_topics.wanted(self._app.name)))
             missing = sorted(topic for topic, answer in found.items() if answer.refusal is not None)
@@ -145,21 +180,6 @@ class Mover:
             },
         )
         return None
-
-    def _run(self, partitions: Mapping[str, int]) -> None:
-        session = Session(self._around, f"{self._instance}-mover", is_static=self._is_static, partitions=partitions)
-        self._session = session
-        try:
-            session.open()
-            while not self._stopping.is_set():
-                session.turn()
-                if session.is_ready:
-                    self._backoff.reset()
-        finally:
-            if session.was_fenced:
-                self._rename()
-            self._session = None
-            session.close(leave=self._leaves and self._stopping.is_set())
 
     def _rename(self) -> None:
         """Another process has our name: it wins, and this one never comes back with it."""
