@@ -7,8 +7,9 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 # handed on: `make test ARGS="tests/unit -x"`, `make demo ARGS="--fast --processes 2"`
 ARGS ?=
+SOAK ?= 600
 
-.PHONY: help demo test lint format types imports bench check clean
+.PHONY: help demo test lint format types imports bench soak check clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -35,6 +36,9 @@ imports: $(VENV)/.installed-dev  ## the direction of imports
 
 bench: $(VENV)/.installed-dev  ## measure against a plain consumer loop (minutes, on a quiet machine)
 	$(BIN)/python -m tests.benchmarks $(ARGS)
+
+soak: $(VENV)/.installed-dev  ## full load with a million keys for SOAK seconds (600): memory stays flat, nothing is lost
+	$(BIN)/python -m tests.soak --seconds $(SOAK) $(ARGS)
 
 check: lint types imports test  ## everything that CI runs
 

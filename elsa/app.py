@@ -10,6 +10,7 @@ import weakref
 from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
 from elsa import middleware as onion
+from elsa.clock import SYSTEM
 from elsa.codecs import encode, resolve
 from elsa.config import load, override
 from elsa.delays import sending
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from types import FrameType
 
+    from elsa.clock import Clock
     from elsa.fetcher import Fetcher, FetchResult
     from elsa.groups import Groups
     from elsa.message import Message, RecordMetadata
@@ -74,6 +76,8 @@ class App:
         }
         self._sync_middleware: list[Any] = []
         self._async_middleware: list[Any] = []
+        #: what delays are counted by; the harness puts its own here
+        self.clock: Clock = SYSTEM
         self._lock = threading.RLock()
         self._runtime: Any = None
         self._is_stopping = False
@@ -291,7 +295,7 @@ class App:
         """
         codec = resolve(options.pop("codec", "json"))
         body = encode(value, codec)
-        when = sending.timing(options) if not options.keys().isdisjoint(sending.OPTIONS) else None
+        when = sending.timing(options, self.clock) if not options.keys().isdisjoint(sending.OPTIONS) else None
         if when is None:
             return self.producer.send(topic, body, **options)
         target, options = sending.address(self, topic, when, options)

@@ -9,7 +9,9 @@ from __future__ import annotations
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Protocol
 
-from elsa.errors import ElsaError
+import msgspec
+
+from elsa.errors import ElsaError, EncodeError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -169,8 +171,8 @@ class Context:
     def heartbeat(self, progress: Any = None) -> None:
         """Tell how far this call is: shown where running calls are listed, and kept for the next attempt.
 
-        `progress` is anything that JSON can say; keep it small. From any thread; a message that is done, or that
-        goes to another process, is forgotten.
+        `progress` is anything that JSON can say, and is kept as JSON says it; keep it small. Anything else raises
+        EncodeError. From any thread; a message that is done, or that goes to another process, is forgotten.
 
         ```python
         @elsa.handler("exports")
@@ -179,12 +181,19 @@ class Context:
                 ctx.heartbeat(page)
         ```
         """
-        self._site.heartbeat([raw.offset() for raw in self._raw], progress)
+        try:
+            # a copy: the handler may go on changing what it has given, while others show it
+            told = msgspec.json.decode(msgspec.json.encode(progress))
+        except (TypeError, ValueError, msgspec.MsgspecError) as error:
+            kind = type(progress).__qualname__
+            raise EncodeError(f"ctx.heartbeat takes what JSON can say, not a {kind}: {error}") from error
+        self._site.heartbeat([raw.offset() for raw in self._raw], told)
 
     @property
     def progress(self) -> Any:
         """What the last `heartbeat` of this message told, in this attempt or an earlier one; None without any."""
-        return self._site.progress.get(self.message.offset)
+        # not the message's own, which may be that of its origin
+        return self._site.progress.get(self._raw[0].offset()) if self._raw else self.message
 
     def track(self, send: PendingSend) -> None:
         """Tie a send to this call (the producer does it for every send made inside a handler)."""

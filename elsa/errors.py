@@ -63,10 +63,21 @@ if TYPE_CHECKING:
     from elsa.message import Record, RecordMetadata
 
 
+def _again(kind: type[BaseException], args: tuple[Any, ...], facts: dict[str, Any]) -> BaseException:
+    """An error as it was in another process; its text is made already, so that `__init__` has no say."""
+    error = kind.__new__(kind)
+    error.args = args
+    error.__dict__.update(facts)
+    return error
+
+
 class ElsaError(Exception):
     """Something in Elsa went wrong."""
 
     retryable: bool = False
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _again, (type(self), self.args, self.__dict__)
 
     def __init__(
         self,
@@ -307,6 +318,9 @@ class BrokerStartError(EmbeddedBrokerError):
 
 class Signal(Exception):
     """What a handler raises to say what should become of its message."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _again, (type(self), self.args, self.__dict__)
 
 
 class RetryLater(Signal):

@@ -198,7 +198,7 @@ class Handler(Generic[P, R]):
     ) -> list[RecordMetadata]:
         """Send (value, headers of the call, key) with options that all of them have."""
         call = _many_options(self.name, options)
-        when = sending.timing(call)
+        when = sending.timing(call, self.app.clock)
         topic = call.pop("topic", None) or self.topic
         headers = header_names.pairs(call.pop("headers", None))
 
@@ -326,7 +326,7 @@ class Call(Generic[P, R]):
     def __init__(self, handler: Handler[P, R], given: Mapping[str, Any]) -> None:
         self._handler = handler
         self._given = dict(given)
-        self._when = sending.timing(self._given)
+        self._when = sending.timing(self._given, handler.app.clock)
 
     def _prepared(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[str, bytes | None, dict[str, Any]]:
         value, own = self._handler._encode(args, kwargs)

@@ -51,7 +51,8 @@ class Message:
     """A consumed message: bytes as they lie in the log, `None` told apart from `b""`.
 
     `timestamp` is in seconds since the epoch, `timestamp_type` is "create", "append" or "none",
-    `generation` the consumer group's generation at delivery (`None` outside a group).
+    `generation` the consumer group's generation at delivery (`None` outside a group). A message that came back
+    through a retry topic shows the place and time of its origin; `retry_offset` is its offset in that topic.
     """
 
     topic: str
@@ -64,6 +65,7 @@ class Message:
     timestamp_type: str = "none"
     generation: int | None = None
     leader_epoch: int | None = None
+    retry_offset: int | None = None
 
     def header(self, name: str) -> bytes | None:
         """The last header of that name, or None."""

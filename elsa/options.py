@@ -74,6 +74,8 @@ def check(where: str, group: str | None, given: Mapping[str, Any]) -> Options:
             raise DeclarationError(f"{where}: unknown option {name!r}", hint=hint)
     values = {name: value for name, value in given.items() if name in known}
     _check_values(where, values)
+    if group is None:
+        _check_standalone(where, values)
     _check_start(where, values)
     values["codec"] = resolve(values.get("codec", "json"))
     for name, read in (("rate", units.rate), ("max_memory_per_child", units.size)):
@@ -109,6 +111,15 @@ def _check_values(where: str, values: Mapping[str, Any]) -> None:
     retry = values.get("retry", True)
     if not (retry in (None, False, True) or isinstance(retry, Retry)):
         raise DeclarationError(f"{where}: retry={retry!r} is no elsa.Retry", hint="retry=None means: never again")
+
+
+def _check_standalone(where: str, values: Mapping[str, Any]) -> None:
+    retry = values.get("retry")
+    if isinstance(retry, Retry) and retry.always_moves:
+        raise DeclarationError(
+            f'{where}: Retry(where="topic") needs a group, a standalone handler has no retry topic',
+            hint='use where="memory", or give it a group',
+        )
 
 
 def _check_words(where: str, values: Mapping[str, Any]) -> None:

@@ -49,7 +49,10 @@ class Kind(Enum):
     """What one delivery came to; the value is the `outcome` label of the metrics."""
 
     DONE = "ok"
+    #: tried again here, where it waits in its lane
     RETRY = "retried"
+    #: tried again later: it goes to a delay topic, and others pass it
+    MOVED = "moved"
     DEAD = "dead"
     SKIPPED = "skipped"
     DEFERRED = "deferred"
@@ -67,7 +70,7 @@ class Outcome:
     """The decision about one call; policies return it, settlement carries it out."""
 
     kind: Kind
-    #: seconds until the next attempt (RETRY)
+    #: seconds until the next attempt (RETRY, MOVED)
     delay: float = 0.0
     #: exhausted, decode, unknown, rejected, timeout, or the reason the handler gave
     reason: str = ""

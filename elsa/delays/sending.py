@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from elsa.app import App
+    from elsa.clock import Clock
 
 #: options of a send that belong here
 OPTIONS = ("delay", "eta", "expires")
@@ -41,7 +42,7 @@ class Timing:
         return self.due is not None and self.due > self.sent
 
 
-def timing(options: dict[str, Any]) -> Timing | None:
+def timing(options: dict[str, Any], clock: Clock = SYSTEM) -> Timing | None:
     """Take `delay`, `eta` and `expires` out of the options of a send; None without any.
 
     `delay` and `expires` are seconds or a timedelta from now on, `eta` and also `expires` a datetime with a time
@@ -52,7 +53,7 @@ def timing(options: dict[str, Any]) -> Timing | None:
         return None
     if "delay" in given and "eta" in given:
         raise TypeError("delay= and eta= say the same thing: give one of them")
-    now = SYSTEM.now()
+    now = clock.now()
     due = _moment("eta", given["eta"], None) if "eta" in given else None
     if "delay" in given:
         due = now + _seconds("delay", given["delay"])
@@ -125,7 +126,7 @@ def cancel(app: App, message_id: Any, ttl: float, timeout: float) -> None:
     """Note that a message is not to be delivered; raises what the broker says."""
     if not isinstance(message_id, str) or not message_id:
         raise TypeError(f"id={message_id!r} is no message's id: give the text that `Delivery.id` says")
-    until = SYSTEM.now() + _seconds("ttl", ttl)
+    until = app.clock.now() + _seconds("ttl", ttl)
     topic = cancelled_topic(app.name)
     record = Record(b"1", key=message_id, headers=[(names.EXPIRES_AT, f"{until:.3f}".encode())])
     try:

@@ -6,6 +6,8 @@ manager that owns this object is the only caller of every method.
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import json
 import logging
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
@@ -45,10 +47,15 @@ _TUNING: dict[str, Any] = {
     "queued.max.messages.kbytes": 16_384,
     "queued.min.messages": 1_000,
     "max.partition.fetch.bytes": 262_144,
+    # Of a thousand partitions one answer could bring 50 MB, and twice that in librdkafka's own records of it.
+    "fetch.max.bytes": 4_194_304,
     "fetch.queue.backoff.ms": 5,
     # After a rebalance the kept partitions are fetched again only when the running request has come back.
     "fetch.wait.max.ms": 100,
 }
+
+#: of so many partitions the leaders are woken when partitions go on (a seek takes 0.1 ms)
+_WAKING = 32
 
 #: error codes of a commit after which this assignment's offsets are not ours to commit any more
 FENCED = {
@@ -231,17 +238,17 @@ class GroupConsumer:
 
     # -- messages ------------------------------------------------------------------------------------
 
-    def poll(self, timeout: float) -> list[Any]:
-        """The next messages and events (those have an error), at once if there are any; runs callbacks.
+    def poll(self, timeout: float, most: int = SLICE) -> list[Any]:
+        """Up to `most` messages and events (those have an error), at once if there are any; runs callbacks.
 
         `consume(n, t)` waits its whole timeout for n messages, `poll(t)` returns with the first: so drain
         what is there, and only when there is nothing wait for one.
         """
-        found: list[Any] = self._consumer.consume(SLICE, 0)
+        found: list[Any] = self._consumer.consume(most, 0)
         if not found and timeout > 0:
             first = self._consumer.poll(timeout)
             if first is not None:
-                found = [first, *self._consumer.consume(SLICE - 1, 0)]
+                found = [first, *self._consumer.consume(most - 1, 0)]
         return found
 
     def seek(self, partition: Partition, offset: int) -> None:
@@ -257,6 +264,19 @@ class GroupConsumer:
 
     def resume(self, partitions: Iterable[Partition]) -> None:
         self._consumer.resume([TopicPartition(*p) for p in partitions])
+
+    def resume_at(self, offsets: Mapping[Partition, int]) -> None:
+        """Go on with paused partitions at once, at the offsets that come next (negative: not known).
+
+        librdkafka (2.16) fetches a resumed partition only when the thread of its broker looks again by itself, which is
+        up to a second later while it has nothing else to fetch. A seek wakes that thread; some of them wake all.
+        """
+        self.resume(offsets)
+        known = ((partition, offset) for partition, offset in offsets.items() if offset >= 0)
+        for partition, offset in itertools.islice(known, _WAKING):
+            # one that is not being fetched at this moment (its leader is away) refuses, and goes on by itself
+            with contextlib.suppress(KafkaException):
+                self.seek(partition, offset)
 
     # -- offsets -------------------------------------------------------------------------------------
 

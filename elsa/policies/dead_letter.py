@@ -41,14 +41,21 @@ def headers(message: Message, outcome: Outcome, handler: str, *, with_traceback:
     pairs.append((names.HANDLER, handler.encode()))
     pairs.append((names.REASON, outcome.reason.encode()))
     pairs.append((names.ATTEMPT, str(outcome.attempt).encode()))
-    error = outcome.error
-    if error is not None:
-        kind = type(error)
-        pairs.append((names.ERROR_TYPE, f"{kind.__module__}.{kind.__qualname__}".encode()))
-        pairs.append((names.ERROR_MESSAGE, _head(str(error), MESSAGE_LIMIT)))
+    if outcome.error is not None:
+        pairs += error_headers(outcome.error)
         if with_traceback:
-            pairs.append((names.TRACEBACK, _tail("".join(traceback.format_exception(error)), TRACEBACK_LIMIT)))
+            text = "".join(traceback.format_exception(outcome.error))
+            pairs.append((names.TRACEBACK, _tail(text, TRACEBACK_LIMIT)))
     return pairs
+
+
+def error_headers(error: BaseException) -> names.Pairs:
+    """What kind of error it was and what it said."""
+    kind = type(error)
+    return [
+        (names.ERROR_TYPE, f"{kind.__module__}.{kind.__qualname__}".encode()),
+        (names.ERROR_MESSAGE, _head(str(error), MESSAGE_LIMIT)),
+    ]
 
 
 def _head(text: str, limit: int) -> bytes:

@@ -71,7 +71,8 @@ def envelope(headers: Iterable[tuple[str, bytes | None]], *, due: float, target:
     `due` is in seconds of the epoch.
     """
     pairs = names.without(headers, _OWN)
-    pairs.append((names.DUE_AT, f"{due:.3f}".encode()))
+    # rounded up, for it must not be early
+    pairs.append((names.DUE_AT, f"{math.ceil(due * 1000) / 1000:.3f}".encode()))
     pairs.append((names.TARGET, target.encode()))
     return pairs
 
@@ -127,7 +128,11 @@ def undeliverable(
 
 def due_at(headers: Iterable[tuple[str, bytes | None]] | None) -> float | None:
     """When a message is to be delivered, seconds of the epoch; None when nothing (readable) says so."""
-    text = names.text(headers, names.DUE_AT)
+    return seconds(names.text(headers, names.DUE_AT))
+
+
+def seconds(text: str | None) -> float | None:
+    """A header's time, seconds of the epoch; None for what is none."""
     if text is None:
         return None
     try:

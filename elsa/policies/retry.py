@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
 
-from elsa.errors import DeclarationError, DecodeError, Reject, RetryLater, Skip, UnsupportedOption
+from elsa.errors import DeclarationError, DecodeError, Reject, RetryLater, Skip
 from elsa.outcome import Kind, Outcome
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
+
+#: with `where="auto"` a message that nothing has to wait for is moved to a delay topic for longer waits than this
+MOVE_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,7 +23,12 @@ class Retry:
     `max_attempts` counts the first try. The pause before attempt n+1 is `base * factor ** (n - 1)` seconds,
     at most `max_delay`; with `jitter` it is drawn evenly from 0 to that ("full jitter"). Exceptions that
     are in `ignore`, or not in `on`, or for which `when(attempt, error)` is false, are not retried.
-    `max_age` seconds after the message's timestamp no further attempt begins.
+    `max_age` seconds after the message's timestamp no further attempt begins. `per` has policies of their own
+    for classes of exceptions, the first that fits is used (None: no retry).
+
+    `where` says how a message waits: "memory" in its lane, so that what has to come after it waits too; "topic" in
+    a delay topic, so that others pass it and nothing is held; "auto" in its lane where the handler keeps an order,
+    and with `ordering="none"` in a delay topic when it waits longer than 10 s.
 
     >>> Retry(max_attempts=3, base=2, jitter=False).delay(2)
     4.0
@@ -36,14 +44,11 @@ class Retry:
     jitter: bool = True
     max_age: float | None = None
     where: Literal["auto", "memory", "topic"] = "auto"
+    per: Mapping[Any, Retry | None] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.where == "topic":
-            raise UnsupportedOption(
-                'Retry(where="topic") is not available yet', hint='use where="memory": the message waits in its lane'
-            )
-        if self.where not in ("auto", "memory"):
-            raise DeclarationError(f"Retry(where={self.where!r}) is unknown", hint='use "auto" or "memory"')
+        if self.where not in ("auto", "memory", "topic"):
+            raise DeclarationError(f"Retry(where={self.where!r}) is unknown", hint='use "auto", "memory" or "topic"')
         if not isinstance(self.max_attempts, int):
             raise DeclarationError(f"Retry(max_attempts={self.max_attempts!r}) is no whole number")
         if self.max_age is not None and self.max_age < 0:
@@ -58,6 +63,11 @@ class Retry:
                 object.__setattr__(self, name, (kinds,))
             elif not all(isinstance(kind, type) and issubclass(kind, BaseException) for kind in kinds):
                 raise DeclarationError(f"Retry({name}=...) takes exception classes")
+        for kind, policy in self.per.items():
+            if not isinstance(kind, type) or not issubclass(kind, BaseException):
+                raise DeclarationError(f"Retry(per=...) has {kind!r}, which is no exception class")
+            if not (policy is None or isinstance(policy, Retry)):
+                raise DeclarationError(f"Retry(per=...) has {policy!r}, which is no Retry", hint="None: no retry")
 
     def delay(self, attempt: int) -> float:
         """Seconds to wait after the `attempt`-th failure."""
@@ -65,8 +75,16 @@ class Retry:
         limit = min(self.max_delay, self.base * self.factor ** min(attempt - 1, 64))
         return random.uniform(0, limit) if self.jitter else float(limit)  # noqa: S311 - no secret
 
-    def decide(self, error: BaseException, attempt: int, age: float | None) -> Outcome:
-        """What becomes of a message whose `attempt`-th call raised `error`; `age` seconds since its timestamp."""
+    def decide(
+        self, error: BaseException, attempt: int, age: float | None, *, ordering: str | None = "partition"
+    ) -> Outcome:
+        """What becomes of a message whose `attempt`-th call raised `error`; `age` seconds since its timestamp.
+
+        `ordering` is the handler's, None where no message can be moved to a topic.
+        """
+        policy = self._policy(error)
+        if policy is not self:
+            return policy.decide(error, attempt, age, ordering=ordering)
         if isinstance(error, Skip):
             return Outcome(Kind.SKIPPED, reason=error.reason, attempt=attempt)
         if isinstance(error, Reject):
@@ -77,10 +95,30 @@ class Retry:
         if attempt >= self.max_attempts or too_old:
             return Outcome(Kind.DEAD, reason="exhausted", error=error, attempt=attempt)
         if isinstance(error, RetryLater):
-            return Outcome(Kind.RETRY, delay=max(0.0, error.delay), error=error, attempt=attempt)
-        if not self._is_wanted(error, attempt):
+            delay = max(0.0, error.delay)
+        elif self._is_wanted(error, attempt):
+            delay = self.delay(attempt)
+        else:
             return Outcome(Kind.DEAD, reason="rejected", error=error, attempt=attempt)
-        return Outcome(Kind.RETRY, delay=self.delay(attempt), error=error, attempt=attempt)
+        kind = Kind.MOVED if self._moves(delay, ordering) else Kind.RETRY
+        return Outcome(kind, delay=delay, error=error, attempt=attempt)
+
+    def _policy(self, error: BaseException) -> Retry:
+        """The policy for an exception: one of `per`, else this one."""
+        for kind, policy in self.per.items():
+            if isinstance(error, kind):
+                return NEVER if policy is None else policy
+        return self
+
+    def _moves(self, delay: float, ordering: str | None) -> bool:
+        if ordering is None or self.where == "memory":
+            return False
+        return self.where == "topic" or (ordering == "none" and delay > MOVE_SECONDS)
+
+    @property
+    def always_moves(self) -> bool:
+        """Whether messages of any handler go to a topic, which ends their order."""
+        return self.where == "topic" or any(one is not None and one.always_moves for one in self.per.values())
 
     def _is_wanted(self, error: BaseException, attempt: int) -> bool:
         if isinstance(error, self.ignore) or not isinstance(error, self.on):
@@ -92,7 +130,10 @@ class Retry:
         if self.max_attempts == 1:
             return "no retries"
         jitter = ", full jitter" if self.jitter else ""
-        return f"{self.max_attempts} attempts, {self.base:g} s x {self.factor:g} up to {self.max_delay:g} s{jitter}"
+        where = ", by topic" if self.where == "topic" else ""
+        others = f", {len(self.per)} exceptions otherwise" if self.per else ""
+        pauses = f"{self.base:g} s x {self.factor:g} up to {self.max_delay:g} s"
+        return f"{self.max_attempts} attempts, {pauses}{jitter}{where}{others}"
 
 
 DEFAULT = Retry()

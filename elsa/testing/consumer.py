@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from elsa.kafka.consumer import BEGINNING, Committed
 from elsa.message import TopicPartition
-from elsa.registry import route
 from elsa.worker import starts
 
 if TYPE_CHECKING:
@@ -60,7 +59,7 @@ class MemoryConsumer:
         self._positions[where] += len(found)
         return found
 
-    def poll(self, timeout: float) -> list[StoredMessage]:  # noqa: ARG002 - the engine's signature
+    def poll(self, timeout: float, most: int = 0) -> list[StoredMessage]:  # noqa: ARG002 - the engine's signature
         """The harness hands messages out itself."""
         return []
 
@@ -72,6 +71,9 @@ class MemoryConsumer:
 
     def resume(self, partitions: Iterable[TopicPartition]) -> None:
         self._paused.difference_update(partitions)
+
+    def resume_at(self, offsets: Mapping[TopicPartition, int]) -> None:
+        self.resume(offsets)
 
     # -- partitions ----------------------------------------------------------------------------------
 
@@ -142,14 +144,14 @@ class MemoryMembership:
         manager = self._manager
         fresh = {
             where: binding
-            for topic in sorted(topics)
-            if (binding := route(manager.bindings, topic)) is not None
+            for topic in manager.routes.learn(topics)
+            if topic in topics and (binding := manager.routes.binding(topic)) is not None
             for number in range(topics[topic])
             if (where := TopicPartition(topic, number)) not in manager.assignment.owned
             and (binding.first.declared.partitions is None or number in binding.first.declared.partitions)
         }
         if fresh:
-            manager.handover.take(starts.resolve(manager.consumer, fresh, manager.group))
+            manager.handover.take(starts.resolve(manager.consumer, fresh, manager.group, manager.routes))
         manager.is_ready = True
 
     def chores(self, now: float) -> None:

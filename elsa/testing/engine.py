@@ -233,7 +233,7 @@ class SteppedManager(GroupManager):
     @property
     def next_due(self) -> float | None:
         """When the next retry, batch or restart is due (monotonic)."""
-        return self._timers[0][0] if self._timers else None
+        return self.timers.next
 
     def step(self) -> bool:
         """Read the mailbox, fire timers, commit, admit what waits; whether anything was to be done."""
@@ -241,7 +241,7 @@ class SteppedManager(GroupManager):
         self.read(mail)
         now = self.clock.monotonic()
         due = self.next_due is not None and self.next_due <= now
-        self.fire(now)
+        self.timers.fire(now)
         self.note_changes()
         self.commits.start_due(now)
         return bool(self.assignment.admit_waiting()) or due or bool(mail)
@@ -249,7 +249,7 @@ class SteppedManager(GroupManager):
     def deliver(self) -> int:
         """Give the oldest waiting message (for a batch handler all of its partition) to its worker; how many."""
         raws = self.memory.take(self._most)
-        self._route(raws)
+        self.intake.route(raws)
         return len(raws)
 
     def _most(self, partition: TopicPartition) -> int:

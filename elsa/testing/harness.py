@@ -70,6 +70,7 @@ class Harness:
         self._producer = MemoryProducer(app, self._log, self._sending)
         stand_ins = {
             "_producer": self._producer,
+            "clock": self.clock,
             "topics": MemoryTopics(self._log),
             "groups": Absent("groups"),
             "fetcher": Absent("fetcher"),
@@ -151,7 +152,8 @@ class Harness:
     def send(self, target: str | Handler[Any, Any], value: Any, **options: Any) -> Delivery:
         """Send one message to a topic or a handler and run all that follows from it.
 
-        Options are those of `app.send` and `handler.send`: key, headers, partition, id, timestamp. A str or
+        Options are those of `app.send` and `handler.send`: key, headers, partition, id, timestamp, delay or eta (by the
+        harness's clock), expires. A str or
         bytes goes out as it is, None is a tombstone. To call a task, use its own `send`.
         """
         self._check_open()

@@ -130,6 +130,19 @@ class MemoryLog:
         if self.created is not None:
             self.created(topic)
 
+    def grow(self, topic: str, partitions: int) -> None:
+        """Give a topic more partitions."""
+        with self._lock:
+            parts = self._topics[topic]
+            parts += [[] for _ in range(partitions - len(parts))]
+        if self.created is not None:
+            self.created(topic)
+
+    @property
+    def written(self) -> int:
+        """How many messages were written so far: the next one's `sequence`."""
+        return self._count
+
     def counts(self) -> dict[str, int]:
         """The topics and their numbers of partitions."""
         with self._lock:

@@ -220,7 +220,7 @@ class RecordingWorker(PartitionWorker):
         super().__init__(*args, **fields)
 
     def _make_invoker(self, handler: Handler[Any, Any]) -> Invoker:
-        invoker = RecordingInvoker(handler, self._instance, self.observer, self.clock)
+        invoker = RecordingInvoker(handler, self._lifecycle.instance, self.observer, self.clock)
         invoker.journal = self.journal
         invoker.values = self._values
         return invoker
@@ -260,7 +260,7 @@ class RecordingWorker(PartitionWorker):
             invoker.handler.name if invoker is not None else self.binding.name,
             self.to_message(raw),
             outcome.kind.value,
-            self.attempts.get(raw.offset(), 0) + 1,
+            self.kept.made(raw) + 1,
             outcome.error,
             outcome.reason,
             outcome.delay,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from elsa.errors import WorkerError
 from elsa.testing.engine import InlineExecutors, SteppedManager, SteppedSettlement
+from elsa.testing.mover import MemoryMover
 from elsa.worker.budget import Budget
 from elsa.worker.group import Surroundings
 from elsa.worker.mailbox import Topology
@@ -39,6 +40,7 @@ class Runner:
         self._managers: list[SteppedManager] = []
         self._executors = InlineExecutors(app)
         self._settlement = SteppedSettlement(app, clock)
+        self._mover = MemoryMover(app, clock, log)
         self._depth = 0
 
     # -- begin and end -----------------------------------------------------------------------------
@@ -116,7 +118,7 @@ class Runner:
         with self.busy():
             while True:
                 self._settle()
-                if self._settlement.fire(self._clock.monotonic()):
+                if self._settlement.fire(self._clock.monotonic()) or self._mover.fire():
                     continue
                 waiting = [(at, m) for m in self._managers if (at := m.memory.next_sequence()) is not None]
                 if not waiting:
@@ -145,7 +147,8 @@ class Runner:
     @property
     def next_due(self) -> float | None:
         """When the next retry, batch or restart is due (monotonic), None when nothing waits."""
-        found = [manager.next_due for manager in self._managers] + [self._settlement.next_due]
+        found = [manager.next_due for manager in self._managers]
+        found += [self._settlement.next_due, self._mover.next_due]
         return min((due for due in found if due is not None), default=None)
 
     def move_to(self, monotonic: float) -> None:

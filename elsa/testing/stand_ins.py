@@ -65,6 +65,9 @@ class MemoryTopics:
             raise UnknownTopic(f"topic {name!r} does not exist", topic=name)
         return counts[name]
 
+    def add_partitions(self, name: str, total: int, **_: Any) -> None:
+        self._log.grow(name, total)
+
     def __getattr__(self, name: str) -> NoReturn:
         _refuse(f"topics.{name}")
 

@@ -36,13 +36,12 @@ class Assigned:
     """The state of one assignment; a new assignment of the same partition starts from a new one."""
 
     __slots__ = (
+        "_crashes",
         "_slices",
-        "backoff",
         "began",
         "binding",
         "bytes",
         "committed",
-        "crashes_at",
         "end",
         "failures",
         "finished_at_commit",
@@ -55,7 +54,9 @@ class Assigned:
         "parked",
         "partition",
         "paused_at",
+        "progress",
         "restored",
+        "source",
         "tracker",
         "version_committed",
         "worker",
@@ -69,10 +70,13 @@ class Assigned:
         *,
         base: int,
         limit: int,
+        source: str | None = None,
         restored: Progress | None = None,
     ) -> None:
         self.partition = partition
         self.binding = binding
+        #: the topic that the messages came from
+        self.source = source or partition.topic
         self.observer = observer
         self.limit = limit
         self.worker: PartitionWorker | None = None
@@ -94,14 +98,16 @@ class Assigned:
         self.parked = 0
         #: failed attempts, as far as they are committed or about to be
         self.failures = 0
+        #: what calls had told when their worker crashed, by offset
+        self.progress: dict[int, Any] = {}
         self.paused_at: float | None = None
         self.finished_at_pause = 0
         #: why nothing is taken at all: rejected, restarting, halted, stopping
         self.held: str | None = None
         #: offset of the log's end, when it was reached and nothing came since
         self.end: int | None = None
-        self.backoff = Backoff(first=0.2, most=30.0)
-        self.crashes_at: int = -1
+        #: at which offsets that are not done the worker has crashed, and how often
+        self._crashes: dict[int, Backoff] = {}
         #: (last offset, timestamp of the first message) of received slices that are not finished
         self._slices: deque[tuple[int, float | None]] = deque()
 
@@ -200,11 +206,14 @@ class Assigned:
         is_news = tracker.version != self.version_committed or tracker.base > self.committed
         if not is_news or tracker.base < max(self.committed, 0):
             return None
-        metadata = progress.encode(tracker.base, *self._above(), self._attempts())
-        if metadata is None and tracker.base == self.committed:
+        highest, missing = self._above()
+        # when a former owner has finished everything that is left below, the offset itself says so: metadata could not
+        offset = tracker.base if missing else max(tracker.base, highest + 1)
+        metadata = progress.encode(offset, highest, missing, self._attempts())
+        if metadata is None and offset == self.committed:
             # the base alone is there already
             return None
-        return Commit(tracker.base, metadata or "", tracker, tracker.version, tracker.finished, is_cut=metadata is None)
+        return Commit(offset, metadata or "", tracker, tracker.version, tracker.finished, is_cut=metadata is None)
 
     def _above(self) -> tuple[int, list[int]]:
         """The highest finished offset, and the unfinished ones below it; also of what a former owner has finished."""
@@ -215,7 +224,10 @@ class Assigned:
         return restored.highest, tracker.missing(tracker.last + 1) + ahead
 
     def _attempts(self) -> dict[int, int]:
-        return dict(self.worker.attempts) if self.worker is not None else {}
+        if self.worker is not None:
+            return dict(self.worker.kept.attempts)
+        # between two workers, and for good when it is halted
+        return dict(self.restored.attempts) if self.restored is not None else {}
 
     def confirm(self, commit: Commit) -> None:
         """The broker has this commit; one of an earlier tracker (before a restart) says nothing of this one."""
@@ -232,6 +244,7 @@ class Assigned:
         highest, missing = self._above()
         # what was finished above the base is not run again
         self.restored = progress.Progress(tracker.base, highest, frozenset(missing), self._attempts())
+        self.progress = dict(self.worker.kept.progress) if self.worker is not None else {}
         self.tracker = Tracker(tracker.base, version=tracker.version)
         self.tracker.finished = tracker.finished
         self.overflow.clear()
@@ -242,9 +255,20 @@ class Assigned:
         self._slices.clear()
         return freed
 
+    def crash(self, offset: int | None) -> tuple[int, Backoff]:
+        """The worker crashed there, or (None) in its `setup`: where that counts, and how long to pause.
+
+        Messages that crash it in turns each have a count of their own, or none of them would ever be halted.
+        """
+        base = self.tracker.base
+        self._crashes = {at: backoff for at, backoff in self._crashes.items() if at >= base}
+        at = base if offset is None else offset
+        return at, self._crashes.setdefault(at, Backoff(first=0.2, most=30.0))
+
     def rebase(self, base: int) -> None:
         """The log goes on elsewhere: nothing that was known of what lies above counts any more."""
         self.restored = None
+        self.progress = {}
         self.tracker = Tracker(base, version=self.tracker.version + 1)
         # what was committed for the old log must not keep the new one from being committed
         self.committed = min(self.committed, base - 1)
@@ -263,6 +287,13 @@ class Assigned:
     def has_pending(self) -> bool:
         """Whether anything received is not finished, held offsets included."""
         return bool(self.overflow) or not self.tracker.is_idle
+
+    @property
+    def is_at_rest(self) -> bool:
+        """Whether nothing here can change before the next message comes."""
+        if self.has_pending or self.paused_at is not None:
+            return False
+        return self.binding.group is None or self.tracker.version == self.version_committed
 
     def wants_pause(self, *, is_flooded: bool = False) -> bool:
         if is_flooded and self.overflow:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from elsa.worker.budget import Budget
     from elsa.worker.executors import Executors
     from elsa.worker.pace import Paces
+    from elsa.worker.routes import Routes
     from elsa.worker.settlement import Settlement
     from elsa.worker.starts import Begin
 
@@ -51,6 +52,8 @@ class Assignment:
         paces: Paces,
     ) -> None:
         self.owned: dict[TopicPartition, Assigned] = {}
+        #: those of them that have to be looked after: something is in hand, paused or not committed
+        self.busy: dict[TopicPartition, Assigned] = {}
         self._app = app
         self._group = group
         self._executors = executors
@@ -70,13 +73,17 @@ class Assignment:
         #: closed workers that still have something running
         self.ending: set[PartitionWorker] = set()
 
-    def add(self, partition: TopicPartition, binding: Binding, begin: Begin) -> Assigned:
-        """Take a partition in; its worker is started by `start`."""
+    def add(self, partition: TopicPartition, binding: Binding, begin: Begin, *, source: str | None = None) -> Assigned:
+        """Take a partition in; its worker is started by `start`.
+
+        `source` is the topic that its messages came from: another one when they come back through a retry topic.
+        """
         limit = binding.first.declared.max_in_flight or self._app.settings.max_in_flight
         assigned = Assigned(
             partition,
             binding,
             self._observer_of(binding),
+            source=source,
             base=max(begin.offset, -1),
             limit=limit,
             restored=begin.restored,
@@ -103,6 +110,7 @@ class Assignment:
         assigned.worker = self._make_worker(
             assigned.partition,
             assigned.binding,
+            source=assigned.source,
             app=self._app,
             epoch=next(_EPOCHS),
             generation=generation,
@@ -114,19 +122,26 @@ class Assignment:
             paces=self._paces,
             attempts=restored.attempts if restored is not None else None,
         )
+        assigned.worker.kept.progress.update(assigned.progress)
         if not self.flows:
             assigned.worker.hold()
 
-    def share_rates(self, topics: Mapping[str, int]) -> None:
+    def share_rates(self, bindings: Sequence[Binding], routes: Routes, topics: Mapping[str, int]) -> None:
         """Tell every pace which part of its topics' partitions is here; `topics` has all the counts."""
-        for binding in {id(assigned.binding): assigned.binding for assigned in self.owned.values()}.values():
+        for binding in bindings:
             paces = [pace for handler in binding.handlers() if (pace := self._paces.of(handler)) is not None]
             if not paces:
                 continue
-            here = [partition.topic for partition, assigned in self.owned.items() if assigned.binding is binding]
-            everywhere = sum(topics.get(topic, 0) for topic in set(here))
+            # also of a binding that has nothing here: its share is part of the handler's
+            here = sum(assigned.binding is binding for assigned in self.owned.values())
+            wanted = binding.first.declared.partitions
+            everywhere = sum(
+                count if wanted is None else sum(number < count for number in wanted)
+                for topic, count in topics.items()
+                if routes.binding(topic) is binding
+            )
             for pace in paces:
-                pace.share(binding.topic, len(here), everywhere)
+                pace.share(binding.topic, here, everywhere)
 
     def current(self, worker: PartitionWorker) -> Assigned | None:
         """The state a worker belongs to, or None (counted) when its epoch is over."""
@@ -152,6 +167,7 @@ class Assignment:
         size = sum(map(len, raws))
         assigned.observer.received(len(raws), size)
         assigned.receive(raws, size)
+        self.busy[assigned.partition] = assigned
         self._budget.buffer(len(raws), size)
         if self.admits:
             self.admit(assigned)
@@ -200,17 +216,22 @@ class Assignment:
     def balance(self) -> list[Assigned]:
         """Let retries that wait make room for others; the partitions of which attempts have failed since."""
         found = []
-        for assigned in self.owned.values():
+        for assigned in self.busy.values():
             worker = assigned.worker
             if worker is None:
                 continue
             if (parked := min(worker.parked, assigned.tracker.unfinished)) != assigned.parked:
                 self._budget.set_aside(parked - assigned.parked)
                 assigned.parked = parked
-            if worker.failures != assigned.failures:
-                assigned.failures = worker.failures
+            if worker.kept.failures != assigned.failures:
+                assigned.failures = worker.kept.failures
                 found.append(assigned)
         return found
+
+    def let_rest(self) -> None:
+        """Look no more after partitions of which nothing is in hand, until something comes."""
+        for assigned in [one for one in self.busy.values() if one.is_at_rest]:
+            del self.busy[assigned.partition]
 
     def waiting(self) -> list[TopicPartition]:
         """Those partitions that are asked next by `admit_waiting`."""
@@ -256,18 +277,21 @@ class Assignment:
         workers = {assigned.worker for p in partitions if (assigned := self.owned.get(p)) is not None}
         return not (workers & self.ending)
 
-    def cancel(self, partitions: Iterable[TopicPartition]) -> list[PartitionWorker]:
-        """Interrupt what can be interrupted; the workers that were still running."""
+    def running(self, partitions: Iterable[TopicPartition]) -> list[PartitionWorker]:
+        """The closed workers of these partitions that still have something running."""
         wanted = {assigned.worker for p in partitions if (assigned := self.owned.get(p)) is not None}
-        running = [worker for worker in self.ending if worker in wanted]
-        for worker in running:
+        return [worker for worker in self.ending if worker in wanted]
+
+    def cancel(self, partitions: Iterable[TopicPartition]) -> None:
+        """Interrupt what can be interrupted."""
+        for worker in self.running(partitions):
             worker.cancel()
-        return running
 
     def remove(self, partitions: Iterable[TopicPartition]) -> None:
         """Forget partitions; later results of their workers are of an old epoch."""
         for partition in partitions:
             assigned = self.owned.pop(partition, None)
+            self.busy.pop(partition, None)
             if assigned is not None:
                 self._budget.share(-1)
                 self._drop(assigned)

@@ -34,7 +34,7 @@ class Batch:
         self._turn = turn
         self.raws = list(turn.raws)
         # all members have failed equally often, or only the first one counts
-        self.attempt = worker.attempts.get(self.raws[0].offset(), 0) + 1
+        self.attempt = worker.kept.made(self.raws[0]) + 1
         self.context = Context(worker, tuple(self.raws), worker.to_message, self.attempt)
         self.begin = _counter()
 
@@ -71,9 +71,10 @@ class Batch:
             outcome = self.invoker.failed(error.error or error, self.attempt, self.raws[done])
             return dataclasses.replace(outcome, done=done, is_blamed=True)
         outcome = self.invoker.failed(error, self.attempt, self.raws[0])
-        if outcome.kind not in (Kind.RETRY, Kind.CRASHED) and len(self.raws) > 1:
+        if outcome.kind not in (Kind.RETRY, Kind.MOVED, Kind.CRASHED) and len(self.raws) > 1:
             # Given up, and nobody said which member is to blame: each runs once more, alone.
-            self._worker.run_alone(self.raws, self.attempt - 1)
+            with self._worker.lock:
+                self._worker.kept.run_alone(self.raws, self.attempt - 1)
             return Outcome(Kind.PARTIAL, done=0)
         return outcome
 
@@ -92,7 +93,9 @@ class Batch:
         left = raws[done:]
         if outcome.kind is Kind.PARTIAL:
             self._come_again(left)
-        elif outcome.kind is Kind.RETRY and not outcome.is_blamed and self._worker.ordering != "partition":
+        elif not outcome.is_blamed and (
+            outcome.kind is Kind.MOVED or (outcome.kind is Kind.RETRY and self._worker.ordering != "partition")
+        ):
             # the batch has failed as a whole: all of it waits, or its other members would run at once without a pause
             self._finish(left, outcome)
         else:

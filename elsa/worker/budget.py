@@ -10,6 +10,10 @@ _RESERVE = 0.2
 #: something waiting are paused; intake goes on below a quarter.
 BUFFERED_MESSAGES = 50_000
 BUFFERED_BYTES = 64 * 1024 * 1024
+#: While that is so, a partition that has nothing waiting still gets one slice: of a thousand of them these many
+#: messages together, and never fewer than `LEAST_SLICE` each.
+SLICED_MESSAGES = 200_000
+LEAST_SLICE = 20
 
 
 class Budget:
@@ -84,6 +88,12 @@ class Budget:
     def is_flooded(self) -> bool:
         """Whether so much waits that partitions which have something waiting are to receive no more."""
         return self._is_flooded
+
+    def slice(self, most: int) -> int:
+        """How many of `most` messages to take from Kafka at once."""
+        if not self._is_flooded:
+            return most
+        return min(most, max(LEAST_SLICE, SLICED_MESSAGES // max(1, self._partitions)))
 
     @property
     def is_used_up(self) -> bool:

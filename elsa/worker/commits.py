@@ -82,6 +82,8 @@ class Commits:
         manager = self._manager
         if manager.group is None:
             return None
+        # also what has failed since the last chores: there may be none after this
+        manager.note_changes()
         commits = self._acknowledger.pending(manager.assignment.owned, partitions)
         if not commits:
             return None

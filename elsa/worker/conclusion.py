@@ -52,6 +52,9 @@ class Conclusion:
         if outcome.kind is Kind.DEAD:
             self._begin_settling()
             self._settlement.dead_letter(self._worker, raw, outcome, self._given_up)
+        elif outcome.kind is Kind.MOVED:
+            self._begin_settling()
+            self._settlement.move(self._worker, raw, outcome, self._given_up)
         elif outcome.kind is Kind.SKIPPED:
             self._over(raw)
             self._worker.post(Finished(self._worker, [raw.offset()], acknowledges=False))

@@ -44,10 +44,10 @@ class Deferrals:
         """Finish these; raises NotAssigned for one that is not deferred here (any more)."""
         worker = self._worker
         with worker.lock:
-            for message in messages:
-                if worker.closed or not (message.offset in self._waiting or self._is_early(message.offset)):
+            offsets = [_offset(message) for message in messages]
+            for message, offset in zip(messages, offsets, strict=True):
+                if worker.closed or not (offset in self._waiting or self._is_early(offset)):
                     raise _refused(message, is_closed=worker.closed)
-            offsets = [message.offset for message in messages]
             self._early.update(offset for offset in offsets if offset not in self._waiting)
             found = [self._waiting.pop(offset) for offset in offsets if offset in self._waiting]
         self._finish(found)
@@ -77,6 +77,10 @@ class Deferrals:
         """The partition goes: they will be delivered again (lock held)."""
         self._waiting.clear()
         self._early.clear()
+
+
+def _offset(message: Message) -> int:
+    return message.offset if message.retry_offset is None else message.retry_offset
 
 
 def _refused(message: Message, *, is_closed: bool) -> NotAssigned:

@@ -19,6 +19,7 @@ from elsa import middleware as onion
 from elsa.context import _ACTIVE, Context
 from elsa.errors import DecodeError, HandlerResultError, HandlerTimeout, Signal
 from elsa.outcome import ABANDONED, CONTINUED, DEFERRED, DONE, AckThrough, Kind, Outcome, Result
+from elsa.policies import retried
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
@@ -43,6 +44,7 @@ class Invoker:
         self.observer = observer
         self.is_async = handler.is_async
         self.retry = handler.declared.retry
+        self._ordering = handler.declared.ordering if handler.group is not None else None
         self.timeout = handler.declared.timeout
         self._clock = clock
         batch = handler.declared.batch is not None
@@ -105,10 +107,8 @@ class Invoker:
         if isinstance(error, MemoryError):
             # the process is in trouble, not the message: it must not climb the ladder to the dead letters
             return Outcome(Kind.CRASHED, error=error, attempt=attempt)
-        kind, milliseconds = raw.timestamp()
-        age = self._clock.now() - milliseconds / 1000 if kind else None
         try:
-            outcome = self.retry.decide(error, attempt, age)
+            outcome = self.retry.decide(error, attempt, self._age(raw), ordering=self._ordering)
         except Exception as broken:  # the user's `when=` raised: its bug must not lose the message
             outcome = Outcome(Kind.DEAD, reason="exhausted", error=broken, attempt=attempt)
         if outcome.kind is Kind.DEAD and outcome.reason == "exhausted" and isinstance(error, HandlerTimeout):
@@ -119,6 +119,11 @@ class Invoker:
             self.observer.exception(error, attempt)
             self._tell(error, outcome, raw)
         return outcome
+
+    def _age(self, raw: Any) -> float | None:
+        """Seconds since the message came to its topic first, None when nothing says so."""
+        came = retried.came_at(raw)
+        return None if came is None else self._clock.now() - came
 
     def _tell(self, error: BaseException, outcome: Outcome, raw: Any) -> None:
         """Log what failed and what happens next; equal lines pass once a minute (`limit`), however many fail."""
@@ -135,7 +140,7 @@ class Invoker:
                 "partition": raw.partition(),
                 "offset": raw.offset(),
                 "attempt": outcome.attempt,
-                "next": f"again in {outcome.delay:.1f} s" if outcome.kind is Kind.RETRY else "dead letter",
+                "next": _next(outcome),
                 "error": str(error),
             },
         )
@@ -181,6 +186,12 @@ class Invoker:
             return self.failed(error, attempt, raws[0])
         done = sum(1 for one in offsets if one <= offset)
         return DONE if done == len(raws) else Outcome(Kind.PARTIAL, done=done)
+
+
+def _next(outcome: Outcome) -> str:
+    if outcome.kind is Kind.RETRY:
+        return f"again in {outcome.delay:.1f} s"
+    return f"again in {outcome.delay:.1f} s, by a delay topic" if outcome.kind is Kind.MOVED else "dead letter"
 
 
 class Router:
@@ -233,12 +244,13 @@ async def call_step(step: Callable[[], Any]) -> None:
 async def run(worker: PartitionWorker, turn: Turn) -> None:
     """Run the messages of a turn, one after the other."""
     done, durations = turn.done.append, turn.durations.append
-    only, attempts, to_message = worker.router.only, worker.attempts, worker.to_message
+    only, kept, to_message = worker.router.only, worker.kept, worker.to_message
+    attempts, comes_back = kept.attempts, kept.before is not None
     activate = _ACTIVE.set
     turn.since = previous = _counter()
     for raw in turn.messages():
         invoker = only or worker.router.invoker(raw)
-        attempt = attempts.get(raw.offset(), 0) + 1 if attempts else 1
+        attempt = kept.made(raw) + 1 if attempts or comes_back else 1
         context = Context(worker, (raw,), to_message, attempt)
         activate(context)
         outcome: Outcome

@@ -8,8 +8,6 @@ error, statistics) run inside `poll`, so on this thread as well.
 
 from __future__ import annotations
 
-import heapq
-import itertools
 import logging
 import queue
 import threading
@@ -17,21 +15,24 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from elsa.errors import FatalClientError
-from elsa.kafka.consumer import Event, GroupConsumer, classify, is_fatal
-from elsa.message import TopicPartition
+from elsa.kafka.consumer import SLICE, is_fatal
 from elsa.policies.backoff import Backoff
-from elsa.worker import starts
 from elsa.worker.assignment import Assignment
 from elsa.worker.commits import Commits
 from elsa.worker.handover import Handover
+from elsa.worker.intake import Intake
 from elsa.worker.mailbox import Ask, Crashed, Ended, Finished, Held, Mailbox, Park, Quiet, Stop, Topology, Unowned
 from elsa.worker.membership import GroupMembership, StandaloneMembership
+from elsa.worker.routes import Routes
+from elsa.worker.timers import Timers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from elsa.app import App
     from elsa.clock import Clock
+    from elsa.kafka.consumer import GroupConsumer
+    from elsa.message import TopicPartition
     from elsa.observer import PartitionSnapshot
     from elsa.registry import Binding
     from elsa.worker.assigned import Assigned
@@ -50,8 +51,6 @@ POLL_SECONDS = 0.1
 COMMIT_SECONDS = 0.02
 #: how long messages that wait for room may keep the mailbox from being looked at
 GATED_SECONDS = 0.005
-#: timers of workers that have ended are looked for when there are so many beyond one for each partition
-TIMER_SLACK = 100
 
 
 @dataclass(slots=True)
@@ -69,6 +68,8 @@ class Surroundings:
     instance: str | None = None
     index: int = 0
     processes: int = 1
+    #: whether anybody asks if everything is caught up
+    is_burst: bool = False
     positions: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
 
@@ -79,6 +80,7 @@ class GroupManager:
         self.group = group
         self.name = group or bindings[0].name
         self.bindings = list(bindings)
+        self.routes = Routes(self.bindings, group)
         self.mailbox = Mailbox()
         self.is_ready = False
         self.is_caught_up = False
@@ -107,8 +109,8 @@ class GroupManager:
             self.membership = StandaloneMembership(self, around)
         else:
             self.membership = GroupMembership(self, around)
-        self._timers: list[tuple[float, int, Callable[[float], None], PartitionWorker | None]] = []
-        self._sequence = itertools.count()
+        self.timers = Timers()
+        self.intake = Intake(self)
         self.stopping: Stop | None = None
         self.is_quiet = False
         self._trouble: BaseException | None = None
@@ -157,7 +159,7 @@ class GroupManager:
                 try:
                     self._session(backoff)
                 except Exception as error:  # border: a broken client or turn is rebuilt, never the end
-                    self._timers.clear()
+                    self.timers.clear()
                     self.handover.abandon(error)
                     pause = backoff.next()
                     log.exception(
@@ -199,32 +201,33 @@ class GroupManager:
         """One round of the loop."""
         self.read(self.mailbox.drain())
         now = self.clock.monotonic()
-        self.fire(now)
+        self.timers.fire(now)
         self.commits.start_due(now)
         assignment = self.assignment
         assignment.admits = not self.is_quiet
         assignment.set_flow(not self.commits.is_behind(now))
         if assignment.is_waiting:
             assignment.admit_waiting()
-        if now >= self._next_chores:
+        if now >= self._next_chores or self.intake.is_flooding:
             self._next_chores = now + POLL_SECONDS
             self._chores(now)
         gated = assignment.is_waiting
         raws = self.poll(0.0 if gated else self._patience(now))
-        self._route(raws)
+        self.intake.route(raws)
         if gated and not raws and assignment.is_waiting:
             # everything is full: the next thing to happen is a result, not a message
             self.read(self.mailbox.wait(GATED_SECONDS))
             self.harvest(assignment.waiting())
 
     def _patience(self, now: float) -> float:
-        due = self._timers[0][0] - now if self._timers else POLL_SECONDS
-        return max(0.0, min(COMMIT_SECONDS if self.commits.in_flight else POLL_SECONDS, due))
+        longest = COMMIT_SECONDS if self.commits.in_flight else POLL_SECONDS
+        due = self.timers.next
+        return longest if due is None else max(0.0, min(longest, due - now))
 
     def poll(self, timeout: float) -> list[Any]:
         """What Kafka has for us; raises what a callback or the client has found broken."""
         try:
-            raws = self.consumer.poll(timeout)
+            raws = self.consumer.poll(timeout, self._around.budget.slice(SLICE))
         except Exception as error:
             if is_fatal(error):
                 raise FatalClientError(f"the Kafka client of {self.name} is beyond repair: {error}") from error
@@ -235,16 +238,15 @@ class GroupManager:
         return raws
 
     def _chores(self, now: float) -> None:
-        """What is looked at ten times a second, not with every slice."""
-        self.harvest(list(self.assignment.owned))
+        """What is looked at ten times a second, not with every slice; partitions at rest are not looked at."""
+        self.harvest(list(self.assignment.busy))
         self.note_changes()
-        self._steer(now)
-        if len(self._timers) > len(self.assignment.owned) + TIMER_SLACK:
-            self._timers = [one for one in self._timers if one[3] is None or not one[3].closed]
-            heapq.heapify(self._timers)
+        self.intake.steer(now)
+        self.timers.prune(len(self.assignment.owned))
+        self.assignment.let_rest()
         self.observer.polled(self.clock.now())
         self.membership.chores(now)
-        self.is_caught_up = self._caught_up()
+        self.is_caught_up = self._around.is_burst and self._caught_up()
         if self.group is None:
             # those of before a rebuild count until their partition is assigned again
             now_at = {str(p): a.tracker.base for p, a in self.assignment.owned.items() if a.tracker.base >= 0}
@@ -254,7 +256,7 @@ class GroupManager:
         """What has changed without a result is to be committed, too: failed attempts, what was done before us."""
         for assigned in self.assignment.balance():
             assigned.tracker.version += 1
-        for assigned in self.assignment.owned.values():
+        for assigned in self.assignment.busy.values():
             if assigned.tracker.version != assigned.version_committed:
                 self.commits.note(assigned, 0)
 
@@ -285,7 +287,7 @@ class GroupManager:
                 if assigned is not None:
                     self.assignment.held(assigned, item.offsets)
             elif kind is Park:
-                self._unpark_at(item.due, item.worker)
+                self.timers.unpark_at(item.due, item.worker)
             elif kind is Ended:
                 self.handover.ended(item.worker)
             elif kind is Crashed:
@@ -309,7 +311,7 @@ class GroupManager:
     def share_rates(self) -> None:
         """The partitions here, or those of the topics, are others than before."""
         if self._topology is not None:
-            self.assignment.share_rates(self._topology.topics)
+            self.assignment.share_rates(self.bindings, self.routes, self._topology.topics)
 
     def _refill(self) -> None:
         """Results have made room: what waits of the same partitions is handed over at once."""
@@ -317,23 +319,6 @@ class GroupManager:
         for partition, assigned in touched.items():
             if self.assignment.admits and self.assignment.owned.get(partition) is assigned:
                 self.assignment.admit(assigned)
-
-    def at(self, due: float, run: Callable[[float], None], worker: PartitionWorker | None = None) -> None:
-        """Call `run(now)` on this thread at a time of the monotonic clock, if `worker` lives until then."""
-        heapq.heappush(self._timers, (due, next(self._sequence), run, worker))
-
-    def _unpark_at(self, due: float, worker: PartitionWorker) -> None:
-        def unpark(now: float) -> None:
-            again = worker.unpark(now)
-            if again is not None:
-                self._unpark_at(again, worker)
-
-        self.at(due, unpark, worker)
-
-    def fire(self, now: float) -> None:
-        """Call what is due."""
-        while self._timers and self._timers[0][0] <= now:
-            heapq.heappop(self._timers)[2](now)
 
     def _finished(self, worker: PartitionWorker, offsets: Sequence[int], *, acknowledges: bool) -> None:
         assigned = self.assignment.current(worker)
@@ -359,88 +344,9 @@ class GroupManager:
             for partition, assigned in self.assignment.owned.items()
         ]
 
-    # -- messages in ---------------------------------------------------------------------------------
-
-    def _route(self, raws: Sequence[Any]) -> None:
-        """Give each partition its part of what was polled; events after the messages before them."""
-        slices: dict[tuple[str, int], list[Any]] = {}
-        events = []
-        for raw in raws:
-            if raw.error() is not None:
-                events.append(raw)
-                continue
-            key = (raw.topic(), raw.partition())
-            part = slices.get(key)
-            if part is None:
-                slices[key] = [raw]
-            else:
-                part.append(raw)
-        owned = self.assignment.owned
-        for key, part in slices.items():
-            assigned = owned.get(key)  # type: ignore[call-overload]  # a TopicPartition is such a tuple
-            if assigned is not None and assigned.held is None:
-                if part[0].offset() <= self._last(assigned):
-                    self._rewound(assigned, part[0].offset())
-                self.assignment.receive(assigned, part)
-                if assigned.paused_at is None and self.assignment.wants_pause(assigned):
-                    # what comes until the next chores would have to be kept
-                    self._next_chores = 0.0
-        for raw in events:
-            self._event(raw)
-
-    @staticmethod
-    def _last(assigned: Assigned) -> int:
-        return assigned.overflow[-1].offset() if assigned.overflow else assigned.tracker.last
-
-    def _rewound(self, assigned: Assigned, offset: int) -> None:
-        """Offsets went back: the log was truncated, or the topic deleted and made again."""
-        log.warning(
-            "offsets went back, the log was truncated or the topic made anew",
-            extra={
-                "event": "log_rewound",
-                "topic": assigned.partition.topic,
-                "partition": assigned.partition.partition,
-                "expected": assigned.tracker.last + 1,
-                "offset": offset,
-            },
-        )
-        self.handover.renew(assigned, offset)
-
-    def _event(self, raw: Any) -> None:
-        kind = classify(raw)
-        if kind == Event.END_OF_PARTITION:
-            assigned = self.assignment.owned.get(TopicPartition(raw.topic(), raw.partition()))
-            # of a partition that is held nothing was delivered: its end says nothing about what is done
-            if assigned is not None and assigned.held is None:
-                assigned.end = raw.offset()
-                if assigned.reach_end():
-                    self.commits.note(assigned, 0)
-        elif kind == Event.OUT_OF_RANGE:
-            self._out_of_range(TopicPartition(raw.topic(), raw.partition()))
-        elif kind == Event.FATAL:
-            raise FatalClientError(f"the Kafka client of {self.name} is beyond repair: {raw.error().str()}")
-        elif kind == Event.WAITING:
-            # the watcher knows whether the topic is just being made, and says what to do if not
-            self.observer.error(raw.error().name(), raw.error().str())
-        else:
-            self.report(raw.error().name(), raw.error().str())
-
-    def _out_of_range(self, partition: TopicPartition) -> None:
-        assigned = self.assignment.owned.get(partition)
-        if assigned is None:
-            return
-        target = starts.out_of_range(self.consumer, partition, assigned.binding, self._last(assigned) + 1)
-        if target is None:
-            self._around.fail(
-                f"{partition}: the offset {self._last(assigned) + 1} is out of range and handler "
-                f"{assigned.binding.name} says on_out_of_range='fail'; reset the group's offsets to go on"
-            )
-            assigned.held = "halted"
-            return
-        if target <= self._last(assigned) or not assigned.has_pending:
-            self.handover.renew(assigned, target)
-        # else the log has lost what comes next: what is in hand is not in it any more, so dropping it would lose it
-        self.consumer.reassign(partition, target)
+    def fail(self, text: str) -> None:
+        """The work of this process cannot go on."""
+        self._around.fail(text)
 
     def report(self, code: str, text: str) -> None:
         """Say the same trouble once a minute, count it always."""
@@ -448,25 +354,6 @@ class GroupManager:
         log.warning("kafka: %s", text, extra={"event": "kafka_error", "group": self.name, "code": code, "limit": code})
 
     # -- flow control --------------------------------------------------------------------------------
-
-    def _steer(self, now: float) -> None:
-        """Pause and resume: a function of counters, looked at regularly and never toggled by events."""
-        pause, resume = [], []
-        for partition, assigned in self.assignment.owned.items():
-            if assigned.held is not None or self.is_quiet:
-                continue
-            if assigned.paused_at is None:
-                if self.assignment.wants_pause(assigned):
-                    assigned.paused_at = now
-                    assigned.finished_at_pause = assigned.tracker.finished
-                    pause.append(partition)
-            elif self.assignment.wants_resume(assigned, now):
-                assigned.paused_at = None
-                resume.append(partition)
-        if pause:
-            self.consumer.pause(pause)
-        if resume:
-            self.consumer.resume(resume)
 
     def be_quiet(self) -> None:
         """Take nothing more from Kafka."""

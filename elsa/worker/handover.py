@@ -9,7 +9,6 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from elsa.kafka.consumer import BEGINNING
-from elsa.registry import route
 from elsa.worker import hooks, reports
 from elsa.worker.acknowledger import Commit
 
@@ -58,9 +57,9 @@ class Handover:
         generation = self._generation()
         hold = []
         for partition, begin in begins.items():
-            binding = route(manager.bindings, partition.topic)
+            binding = manager.routes.binding(partition.topic)
             assert binding is not None
-            assigned = assignment.add(partition, binding, begin)
+            assigned = assignment.add(partition, binding, begin, source=manager.routes.source(partition.topic))
             if hooks.assigned(self._app, manager.group, partition, generation) is not None:
                 assigned.held = "rejected"
             if assigned.held is not None or manager.is_quiet:
@@ -129,7 +128,7 @@ class Handover:
         while not assignment.is_ended(ours) and (left := deadline - self._clock.monotonic()) > 0:
             manager.read(manager.mailbox.wait(min(left, _WAIT_SECONDS)))
             now = self._clock.monotonic()
-            manager.fire(now)
+            manager.timers.fire(now)
             if commit:
                 manager.commits.make_due(now)
             assignment.admit_waiting()
@@ -151,13 +150,15 @@ class Handover:
 
     def _cancel(self, partitions: Sequence[TopicPartition], why: str) -> None:
         manager = self._manager
-        running = manager.assignment.cancel(partitions)
+        running = manager.assignment.running(partitions)
         if not running:
             return
         self.stopped_cleanly = False
-        for worker in running:
-            for call in reports.calls(worker) or [{}]:
-                log.error("%s, its message will be delivered again", why, extra={"event": "drain_timeout", **call})
+        # before they are cancelled: a moment later some of them cannot be named any more
+        calls: list[dict[str, Any]] = [call for worker in running for call in reports.calls(worker) or [{}]]
+        manager.assignment.cancel(partitions)
+        for call in calls:
+            log.error("%s, its message will be delivered again", why, extra={"event": "drain_timeout", **call})
         end = self._clock.monotonic() + _CANCEL_SECONDS
         while not manager.assignment.is_ended(partitions) and (left := end - self._clock.monotonic()) > 0:
             manager.read(manager.mailbox.wait(left))
@@ -175,7 +176,7 @@ class Handover:
             # messages that were under way are dropped: not delivered, not committed, so they come again
             manager.poll(0.0)
             manager.read(manager.mailbox.wait(_POLLING_SECONDS))
-            manager.fire(self._clock.monotonic())
+            manager.timers.fire(self._clock.monotonic())
             manager.commits.start_due(self._clock.monotonic())
         # others that stop at the same time have set off a rebalance
         manager.commits.make_patiently(max(deadline, self._clock.monotonic() + _LAST_COMMIT_SECONDS))
@@ -210,11 +211,8 @@ class Handover:
         assigned = manager.assignment.current(worker)
         if assigned is None:
             return
-        at = assigned.tracker.base if offset is None else offset
-        if at != assigned.crashes_at:
-            assigned.backoff.reset()
-        assigned.crashes_at = at
-        pause = assigned.backoff.next()
+        at, backoff = assigned.crash(offset)
+        pause = backoff.next()
         facts: dict[str, Any] = {
             "topic": assigned.partition.topic,
             "partition": assigned.partition.partition,
@@ -223,7 +221,7 @@ class Handover:
         }
         manager.consumer.pause([assigned.partition])
         manager.assignment.ending.add(worker)
-        if assigned.backoff.failures > MOST_CRASHES:
+        if backoff.failures > MOST_CRASHES:
             assigned.held = "halted"
             manager.observer.halted(assigned.partition, type(error).__name__)
             log.error(
@@ -252,7 +250,7 @@ class Handover:
                 return
             self._manager.assignment.restart(assigned)
             if due is not None:
-                self._manager.at(due, lambda _: self._revive(assigned))
+                self._manager.timers.at(due, lambda _: self._revive(assigned))
 
     def _revive(self, assigned: Assigned) -> None:
         manager = self._manager
@@ -262,9 +260,10 @@ class Handover:
         assigned.held = None
         assigned.paused_at = None
         manager.assignment.start(assigned, self._generation())
-        manager.consumer.seek(assigned.partition, base if base >= 0 else BEGINNING)
+        # in this order: a seek in a paused partition does not wake up librdkafka
         if not manager.is_quiet:
             manager.consumer.resume([assigned.partition])
+        manager.consumer.seek(assigned.partition, base if base >= 0 else BEGINNING)
 
     def renew(self, assigned: Assigned, base: int) -> None:
         """The log goes on at another offset: a new worker begins there."""

@@ -23,8 +23,10 @@ Parked = tuple[float, int, Any, bool]
 class Lanes(Protocol):
     """What a partition worker asks of its lanes; messages are the client's, ascending by offset."""
 
-    #: messages that neither run nor wait for another attempt
-    queued: int
+    @property
+    def queued(self) -> int:
+        """How many messages neither run nor wait for another attempt."""
+        ...
 
     def put(self, raws: Sequence[Any]) -> None:
         """Messages came, behind everything that is here."""
@@ -38,6 +40,13 @@ class Lanes(Protocol):
 
     def park(self, raw: Any, due: float, *, holds: bool) -> None:
         """Run a message again at `due` (monotonic); `holds` tells that it was taken and its lane waits with it."""
+        ...
+
+    def end_batch(self, raws: Sequence[Any], back: Mapping[int, float | None]) -> float | None:
+        """A batch is over; those in `back` (by offset) come again: at once (None), or not before a time.
+
+        Returns when `unpark` is to be called for them, None when nothing waits for a time.
+        """
         ...
 
     def unpark(self, now: float) -> bool:
@@ -120,9 +129,17 @@ class SingleLane:
     def park(self, raw: Any, due: float, *, holds: bool) -> None:
         if not holds:
             self._insert([raw])
-        self.hold_until(due)
+        self._hold_until(due)
 
-    def hold_until(self, due: float) -> None:
+    def end_batch(self, raws: Sequence[Any], back: Mapping[int, float | None]) -> float | None:
+        self.give_back([raw for raw in raws if raw.offset() in back])
+        dues = [due for due in back.values() if due is not None]
+        if not dues:
+            return None
+        self._hold_until(max(dues))
+        return self._due
+
+    def _hold_until(self, due: float) -> None:
         """Run nothing before a time."""
         self._due = max(due, self._due or due)
 
@@ -246,8 +263,7 @@ class KeyedLanes:
             found.append(queue.popleft())
             self.queued -= 1
 
-    def end_batch(self, raws: Sequence[Any], back: Mapping[int, float | None]) -> None:
-        """A batch is over; those in `back` (by offset) come again: at once (None), or not before a time."""
+    def end_batch(self, raws: Sequence[Any], back: Mapping[int, float | None]) -> float | None:
         left: dict[bytes | int, list[Any]] = {}
         heads: dict[bytes | int, Any] = {}
         for raw in raws:
@@ -270,12 +286,16 @@ class KeyedLanes:
                 self._make_ready(first)
             else:
                 self.park(first, due, holds=True)
+        return min((due for due in back.values() if due is not None), default=None)
 
     def _put_behind(self, lane: bytes | int, raws: Sequence[Any]) -> None:
-        """These come before everything else that waits for this key."""
+        """These wait for this key, too, each before those of higher offsets."""
         assert isinstance(lane, bytes), "without a key nothing waits for anything"
         queue = self._lanes[lane]
-        if queue is None:
+        if queue and queue[0].offset() < raws[-1].offset():
+            # several whose calls have failed late
+            self._lanes[lane] = deque(sorted([*raws, *queue], key=lambda raw: int(raw.offset())))
+        elif queue is None:
             self._lanes[lane] = deque(raws)
         else:
             queue.extendleft(reversed(raws))

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 
 from elsa.kafka.consumer import GroupConsumer
 from elsa.message import TopicPartition
-from elsa.names import is_internal
 from elsa.worker import starts
 
 if TYPE_CHECKING:
@@ -80,14 +79,13 @@ class GroupMembership:
         )
 
     def join(self) -> None:
-        """Subscribe to what is known; regexes wait for the first list of topics."""
+        """Subscribe to what is known; the first list of topics says which retry topics there are, and which matches.
+
+        A subscription that begins with less would be changed a moment later, which is one more rebalance.
+        """
         self._is_joined = False
-        names = sorted({b.topic for b in self._manager.bindings if not b.is_pattern})
-        has_pattern = any(b.is_pattern for b in self._manager.bindings)
         if self.subscribed:
             self._manager.consumer.subscribe(self.subscribed)
-        elif names and not has_pattern:
-            self._subscribe(names)
 
     def _subscribe(self, topics: list[str]) -> None:
         self.subscribed = topics
@@ -99,8 +97,10 @@ class GroupMembership:
     def _assigned(self, partitions: list[TopicPartition]) -> None:
         manager = self._manager
         if partitions:
-            bindings = {p: b for p in partitions if (b := starts.binding_of(manager.bindings, p)) is not None}
-            manager.handover.take(starts.resolve_patiently(manager.consumer, bindings, manager.group, self._clock))
+            routes = manager.routes
+            bindings = routes.served(partitions)
+            begins = starts.resolve_patiently(manager.consumer, bindings, manager.group, routes, self._clock)
+            manager.handover.take(begins)
         self._is_joined = True
         manager.is_ready = True
 
@@ -144,11 +144,7 @@ class GroupMembership:
     def topology(self, topics: Mapping[str, int], created: frozenset[str]) -> None:
         """The cluster's topics: resolve regexes, notice what is missing, what came, what has grown."""
         self._topics = topics
-        names = {b.topic for b in self._manager.bindings if not b.is_pattern}
-        for binding in self._manager.bindings:
-            if binding.is_pattern:
-                names |= {t for t in topics if not is_internal(t) and binding.matches(t)}
-        wanted = sorted(names)
+        wanted = self._manager.routes.learn(topics)
         if wanted and wanted != self.subscribed:
             self._subscribe(wanted)
         self._note_missing({t for t in wanted if t not in topics}, created)
@@ -223,7 +219,7 @@ class GroupMembership:
         manager.consumer.unsubscribe()
         while not self._has_left and self._clock.monotonic() < end:
             # what comes now must not be missing if the partitions stay with us after all
-            manager._route(manager.poll(0.02))
+            manager.intake.route(manager.poll(0.02))
         grace = self._clock.monotonic() + LEAVE_GRACE_SECONDS
         while self._clock.monotonic() < grace:
             manager.poll(0.02)
@@ -291,7 +287,7 @@ class StandaloneMembership:
                 begins[partition] = starts.Begin(position, position)
             else:
                 asked[partition] = self._binding
-        begins |= starts.resolve(manager.consumer, asked, None)
+        begins |= starts.resolve(manager.consumer, asked, None, manager.routes)
         manager.handover.take(begins)
 
     def unowned(self, partitions: int) -> None:

@@ -9,10 +9,11 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable
+    from collections.abc import Hashable, Mapping
 
     from elsa.clock import Clock
     from elsa.handlers import Handler
+    from elsa.worker.executors import Executor
 
 #: starts are reserved for so many seconds at once, so that high rates need few timers
 _CHUNK_SECONDS = 0.01
@@ -89,6 +90,39 @@ class Gate:
         """Time has passed."""
         if self.until is not None and now >= self.until:
             self.until = None
+
+
+class Gates:
+    """The gates of one partition worker, by the executor that runs what they let through; its lock guards them."""
+
+    def __init__(self, gates: Mapping[Executor, Gate]) -> None:
+        self._gates = gates
+
+    def is_shut(self, executor: Executor) -> bool:
+        """Whether nothing may start there before `due`."""
+        gate = self._gates.get(executor)
+        return gate is not None and gate.until is not None
+
+    def allow(self, executor: Executor, wanted: int) -> int:
+        """How many messages may start now; none before `due`."""
+        gate = self._gates.get(executor)
+        return wanted if gate is None else gate.allow(wanted)
+
+    def give_back(self, executor: Executor, count: int) -> None:
+        """So many of those that were allowed have not started."""
+        gate = self._gates.get(executor)
+        if gate is not None:
+            gate.give_back(count)
+
+    def open(self, now: float) -> None:
+        """Time has passed."""
+        for gate in self._gates.values():
+            gate.open(now)
+
+    @property
+    def due(self) -> float | None:
+        """When the next one opens, None when none is shut."""
+        return min((gate.until for gate in self._gates.values() if gate.until is not None), default=None)
 
 
 class Paces:

@@ -14,22 +14,26 @@ import logging
 import threading
 from typing import TYPE_CHECKING, Any
 
-from elsa.context import Context
 from elsa.kafka.consumer import to_message
 from elsa.outcome import Kind, Outcome
+from elsa.policies import retried
 from elsa.worker import batches, delivery
 from elsa.worker.conclusion import Conclusion
 from elsa.worker.deferrals import Deferrals
+from elsa.worker.filling import Filling
+from elsa.worker.kept import Kept
 from elsa.worker.lanes import KeyedLanes, SingleLane
+from elsa.worker.lifecycle import Lifecycle
 from elsa.worker.mailbox import Crashed, Ended, Finished, Park
-from elsa.worker.pace import Gate
-from elsa.worker.turns import TURN_MESSAGES, TURN_SECONDS, BatchTurn, LaneTurn, LifecycleTurn, SliceTurn, Turn
+from elsa.worker.pace import Gate, Gates
+from elsa.worker.turns import BatchTurn, LaneTurn, LifecycleTurn, SliceSize, SliceTurn, Turn
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from elsa.app import App
     from elsa.clock import Clock
+    from elsa.context import Context
     from elsa.handlers import Handler
     from elsa.message import Message, TopicPartition
     from elsa.observer import HandlerObserver
@@ -62,9 +66,12 @@ class PartitionWorker:
         clock: Clock,
         paces: Paces,
         attempts: Mapping[int, int] | None = None,
+        source: str | None = None,
     ) -> None:
         self.partition = partition
         self.binding = binding
+        #: the topic that the messages came from: another one when they come back through a retry topic
+        self.source = source or partition.topic
         self.app = app
         self.epoch = epoch
         self.generation = generation
@@ -73,16 +80,13 @@ class PartitionWorker:
         self.closed = False
         #: True while nothing new may run, because too much is finished and not committed
         self.held = False
-        #: failed attempts of messages in hand, by offset
-        self.attempts: dict[int, int] = dict(attempts or {})
-        #: grows with every failed attempt: what the group manager has to commit
-        self.failures = 0
-        #: what handlers have last told by `ctx.heartbeat`, by offset; kept for the next attempt
-        self.progress: dict[int, Any] = {}
+        #: whether its messages come back through a retry topic
+        self.is_retry = self.source != partition.topic
+        self.kept = Kept(attempts, before=retried.attempts if self.is_retry else None)
         declared = binding.first.declared
         self.ordering = declared.ordering
         self.batch = declared.batch if binding.handler is not None else None
-        self.to_message: Callable[[Any], Message] = functools.partial(to_message, generation=generation)
+        self.to_message = self._message_maker()
         self.post = post
         self.router: delivery.Router
         self.clock = clock
@@ -99,27 +103,24 @@ class PartitionWorker:
         else:
             self._lanes = KeyedLanes(executor_of, by_key=self.ordering == "key")
         self._turns: set[Turn] = set()
-        self._limit = 16
-        #: members of batches that were given up: each runs once more, by itself
-        self._alone: set[int] = set()
-        self._batch_wait = declared.batch_wait
-        #: until when a batch may fill up, and whether that time is over
-        self._fills_until: float | None = None
-        self._is_filled = False
-        #: executors whose handlers have a `rate`
-        self._gates = {
-            executors.of(handler): Gate(pace, clock, self.batch or 1)
-            for handler in binding.handlers()
-            if (pace := paces.of(handler)) is not None
-        }
+        self._size = SliceSize()
+        self._filling = Filling(self.batch, declared.batch_wait, clock) if self.batch is not None else None
+        self._gates = Gates(
+            {
+                executors.of(handler): Gate(pace, clock, self.batch or 1)
+                for handler in binding.handlers()
+                if (pace := paces.of(handler)) is not None
+            }
+        )
         #: the time for which the group manager was asked to call `unpark`
         self._armed: float | None = None
-        self._instance: Any = None
-        self._is_setting_up = False
-        self._is_torn_down = False
-        self._is_set_up = binding.handler is None or not binding.handler.is_class
-        if self._is_set_up:
-            self.router = self._make_router()
+        self._lifecycle = Lifecycle(self, is_class=binding.handler is not None and binding.handler.is_class)
+        if self._lifecycle.is_ready:
+            self.make_router()
+
+    def _message_maker(self) -> Callable[[Any], Message]:
+        make = functools.partial(to_message, generation=self.generation)
+        return (lambda raw: retried.as_origin(make(raw))) if self.is_retry else make
 
     # -- what contexts ask -------------------------------------------------------------------------
 
@@ -139,12 +140,16 @@ class PartitionWorker:
         """Finish deferred messages; from any thread."""
         self.deferrals.ack(messages)
 
+    @property
+    def progress(self) -> dict[int, Any]:
+        return self.kept.progress
+
     def heartbeat(self, offsets: Sequence[int], progress: Any) -> None:
         """A call tells how far it is; from any thread. Of messages that are over nothing is kept."""
         with self.lock:
             for offset in offsets:
                 if self.is_running(offset):
-                    self.progress[offset] = progress
+                    self.kept.progress[offset] = progress
 
     def running(self) -> list[Turn]:
         """What runs now, for reports; may be asked by any thread."""
@@ -182,20 +187,19 @@ class PartitionWorker:
                 # a timer that was overtaken by an earlier one
                 return None
             self._armed = None
-            for gate in self._gates.values():
-                gate.open(now)
-            if self._fills_until is not None and now >= self._fills_until:
-                self._fills_until = None
-                self._is_filled = True
-            if self._lanes.unpark(now):
-                self._is_filled = True
+            self._gates.open(now)
+            came_again = self._lanes.unpark(now)
+            if self._filling is not None:
+                self._filling.end(now)
+                if came_again:
+                    self._filling.skip()
             self._schedule()
             if self._armed is None:
                 self._armed = self._next_due()
             return self._armed
 
     def _next_due(self) -> float | None:
-        dues = [self._lanes.due, self._fills_until, *(gate.until for gate in self._gates.values())]
+        dues = [self._lanes.due, self._gates.due, self._filling.until if self._filling is not None else None]
         return min((due for due in dues if due is not None), default=None)
 
     def harvest(self) -> list[int]:
@@ -216,7 +220,7 @@ class PartitionWorker:
             self.closed = True
             self._lanes.clear()
             self.deferrals.clear()
-            if self._needs_teardown and not self._turns:
+            if self._lifecycle.needs_teardown and not self._turns:
                 # teardown is user code: it runs where the handler ran
                 self._executor.submit(self)
             waits_for_copies = self._conclusion.unsettled > 0
@@ -242,7 +246,7 @@ class PartitionWorker:
 
     @property
     def head_attempts(self) -> int:
-        return max(list(self.attempts.values()), default=0)
+        return self.kept.most_attempts
 
     # -- the executors' side -----------------------------------------------------------------------
 
@@ -253,13 +257,11 @@ class PartitionWorker:
 
     def _schedule(self) -> None:
         """Tell the executors that have something to run here (lock held)."""
-        if not self.flows or self._is_setting_up:
+        if not self.flows or self._lifecycle.is_under_way:
             return
-        if self._fills_until is not None:
-            if not self._is_filled and self._lanes.queued < (self.batch or 0):
-                return
-            self._fills_until = None
-        if not self._is_set_up:
+        if self._filling is not None and self._filling.holds(self._lanes.queued):
+            return
+        if not self._lifecycle.is_ready:
             if self._lanes.queued:
                 self._executor.submit(self)
             return
@@ -268,11 +270,7 @@ class PartitionWorker:
 
     def _ready(self) -> list[Executor]:
         """The executors that have something to run here and may (lock held)."""
-        return [one for one in self._lanes.executors() if not self._gates or not self._is_gated(one)]
-
-    def _is_gated(self, executor: Executor) -> bool:
-        gate = self._gates.get(executor)
-        return gate is not None and gate.until is not None
+        return [one for one in self._lanes.executors() if not self._gates.is_shut(one)]
 
     @property
     def flows(self) -> bool:
@@ -291,92 +289,61 @@ class PartitionWorker:
     def is_ready(self, executor: Executor) -> bool:
         """Whether one more turn could begin now."""
         with self.lock:
-            return self._is_set_up and self.flows and self._lanes.is_ready(executor) and not self._is_gated(executor)
+            return self._lifecycle.is_ready and self.flows and self._may_run(executor)
+
+    def _may_run(self, executor: Executor) -> bool:
+        return self._lanes.is_ready(executor) and not self._gates.is_shut(executor)
 
     def _begin(self, executor: Executor) -> Turn | None:
-        if self.closed or not self._is_set_up:
-            step = self._lifecycle()
-            if step is not None:
-                return LifecycleTurn(self, executor, step)
-        if not self._is_set_up or not self.flows:
+        step = self._lifecycle.next(closed=self.closed, busy=bool(self._turns))
+        if step is not None:
+            return LifecycleTurn(self, executor, step)
+        if not self._lifecycle.is_ready or not self.flows or not self._lanes.is_ready(executor):
             return None
-        if not self._lanes.is_ready(executor) or (self.batch is not None and self._waits_for_batch()):
+        if self._filling is not None and self._waits_for_batch(self._filling):
             return None
-        allowed = self.allow(executor, self.batch or self._limit)
+        allowed = self.allow(executor, self.batch or self._size.messages)
         if not allowed:
             return None
         if self.batch is not None:
             raws = self._take_batch(executor, allowed)
-            turn: Turn = BatchTurn(self, executor, raws)
+            turn: Turn = BatchTurn(self, executor, self._lanes, raws)
         elif isinstance(self._lanes, SingleLane):
             raws = self._lanes.take(executor, allowed)
-            turn = SliceTurn(self, executor, raws)
+            turn = SliceTurn(self, executor, self._lanes, raws)
         else:
             raws = [self._lanes.next(executor)]
             turn = LaneTurn(self, executor, self._lanes, raws[0])
-        if (gate := self._gates.get(executor)) is not None:
-            gate.give_back(allowed - len(raws))
+        self._gates.give_back(executor, allowed - len(raws))
         return turn
 
     def _take_batch(self, executor: Executor, most: int) -> list[Any]:
         if isinstance(self._lanes, SingleLane):
-            return self._lanes.take(executor, most, self._alone)
-        return self._lanes.take_batch(executor, most, self._alone, self.attempts)
+            return self._lanes.take(executor, most, self.kept.alone)
+        return self._lanes.take_batch(executor, most, self.kept.alone, self.kept.attempts)
 
     def allow(self, executor: Executor, wanted: int) -> int:
         """How many messages may start now, by the handler's rate; none: it goes on by itself later (lock held)."""
-        gate = self._gates.get(executor)
-        if gate is None:
-            return wanted
-        count = gate.allow(wanted)
-        if gate.until is not None:
-            self._arm(gate.until)
+        count = self._gates.allow(executor, wanted)
+        if count == 0 and (due := self._gates.due) is not None:
+            self._arm(due)
         return count
 
-    def _waits_for_batch(self) -> bool:
-        """Whether a batch that is not full yet waits for more, at most `batch_wait` from its first message."""
-        assert self.batch is not None
-        is_filled, self._is_filled = self._is_filled, False
-        if is_filled or self._lanes.queued >= self.batch or self._batch_wait == 0 or self._alone:
+    def _waits_for_batch(self, filling: Filling) -> bool:
+        if not filling.waits(self._lanes.queued, at_once=bool(self.kept.alone)):
             return False
-        if self._fills_until is None:
-            self._fills_until = self.clock.monotonic() + self._batch_wait
-            self._arm(self._fills_until)
+        assert filling.until is not None
+        self._arm(filling.until)
         return True
 
-    def _lifecycle(self) -> Callable[[], Any] | None:
-        """What has to be called before the next message, or after the last: a class handler's `setup`, `teardown`."""
-        if self.closed:
-            if not self._needs_teardown or self._turns:
-                return None
-            self._is_torn_down = True
-            step: Callable[[], Any] = self._instance.teardown
-            return step
-        if self._is_setting_up:
-            return None
-        self._is_setting_up = True
-        return self._set_up
-
-    @property
-    def _needs_teardown(self) -> bool:
-        return not self._is_torn_down and hasattr(self._instance, "teardown")
-
-    async def _set_up(self) -> None:
-        """Make the state object of a class handler; user code, so it runs where the messages will run."""
-        assert self.binding.handler is not None
-        self._instance = self.binding.handler.target()
-        setup = getattr(self._instance, "setup", None)
-        if setup is not None:
-            await delivery.call_step(functools.partial(setup, Context(self, (), self.to_message, 1)))
-        self.router = self._make_router()
-
-    def _make_router(self) -> delivery.Router:
-        return delivery.Router(self.binding, self._make_invoker)
+    def make_router(self) -> None:
+        """Make what finds the function of each message; a class handler has its instance by now."""
+        self.router = delivery.Router(self.binding, self._make_invoker)
 
     # the harness makes parts that write down what becomes of each message
 
     def _make_invoker(self, handler: Handler[Any, Any]) -> delivery.Invoker:
-        return delivery.Invoker(handler, self._instance, self.observer, self.clock)
+        return delivery.Invoker(handler, self._lifecycle.instance, self.observer, self.clock)
 
     def _make_deferrals(self) -> Deferrals:
         return Deferrals(self)
@@ -415,7 +382,7 @@ class PartitionWorker:
     def retry(self, turn: Turn, raw: Any, outcome: Outcome) -> None:
         """A message that was just run is tried again later: its lane waits with it."""
         with self.lock:
-            self.count_attempt(raw, outcome.attempt)
+            self.kept.count(raw, outcome.attempt)
             if self.closed:
                 return
             self.deferrals.forget([raw.offset()])
@@ -430,34 +397,15 @@ class PartitionWorker:
     def retry_late(self, raw: Any, outcome: Outcome) -> None:
         """A send that a call had made was refused after the call returned: the message comes again."""
         with self.lock:
-            self.count_attempt(raw, outcome.attempt)
+            self.kept.count(raw, outcome.attempt)
             if not self.closed:
                 due = self.clock.monotonic() + outcome.delay
                 self._lanes.park(raw, due, holds=False)
                 self._arm(due)
 
-    def count_attempt(self, raw: Any, attempt: int) -> None:
-        """One more attempt of a message has failed (lock held)."""
-        self.attempts[raw.offset()] = attempt
-        self.failures += 1
-
-    def run_alone(self, raws: Sequence[Any], attempts: int) -> None:
-        """Run these members of a failed batch one at a time, at their last attempt."""
-        with self.lock:
-            for raw in raws:
-                self._alone.add(raw.offset())
-                self.attempts[raw.offset()] = attempts
-
     def forget(self, offsets: Sequence[int]) -> None:
         """Messages are over: nothing is kept of them (lock held, or nobody else knows them any more)."""
-        if self.attempts:
-            for offset in offsets:
-                self.attempts.pop(offset, None)
-        if self.progress:
-            for offset in offsets:
-                self.progress.pop(offset, None)
-        if self._alone:
-            self._alone.difference_update(offsets)
+        self.kept.forget(offsets)
 
     def _arm(self, due: float) -> None:
         """Have `unpark` called then, unless that happens earlier anyway (lock held)."""
@@ -470,8 +418,7 @@ class PartitionWorker:
         with self.lock:
             if turn is not None:
                 turn.is_over = True
-            # what was never set up is not torn down
-            self._is_torn_down = self._is_torn_down or not self._is_set_up
+            self._lifecycle.failed()
             if self.closed:
                 what = "teardown or setup" if isinstance(turn, LifecycleTurn) else "a call"
                 text = "%s failed while its partition was ending"
@@ -506,10 +453,12 @@ class PartitionWorker:
             self._turns.discard(turn)
             turn.current = None
             if isinstance(turn, LifecycleTurn) and not self.closed:
-                self._is_set_up, self._is_setting_up = True, False
+                self._lifecycle.settled()
             elif not self.closed:
-                self._take_back(turn)
-            self._adapt(turn.durations)
+                due = turn.give_back()
+                if due is not None:
+                    self._arm(due)
+            self._size.learn(turn.durations)
             again = self._goes_on(turn.executor)
             is_hungry = self._lanes.queued == 0
         if done:
@@ -521,38 +470,11 @@ class PartitionWorker:
         self._report_end()
         return again
 
-    def _take_back(self, turn: Turn) -> None:
-        """What was taken and is not over goes back into the lanes (lock held)."""
-        if isinstance(turn, SliceTurn):
-            assert isinstance(self._lanes, SingleLane)
-            self._lanes.give_back(turn.back)
-        elif isinstance(turn, BatchTurn):
-            self._take_batch_back(turn)
-
-    def _take_batch_back(self, turn: BatchTurn) -> None:
-        back = turn.back
-        dues = [due for due in back.values() if due is not None]
-        if isinstance(self._lanes, SingleLane):
-            self._lanes.give_back([raw for raw in turn.raws if raw.offset() in back])
-            if dues:
-                self._lanes.hold_until(max(dues))
-        else:
-            self._lanes.end_batch(turn.raws, back)
-        if dues:
-            self._arm(min(dues) if isinstance(self._lanes, KeyedLanes) else max(dues))
-
-    def _adapt(self, durations: Sequence[float]) -> None:
-        """Slices of slow handlers are short (their results are known early), those of fast ones long."""
-        if durations:
-            mean = sum(durations) / len(durations)
-            wanted = int(TURN_SECONDS / mean) if mean > 0 else TURN_MESSAGES
-            self._limit = max(1, min(TURN_MESSAGES, wanted, self._limit * 4))
-
     def _goes_on(self, executor: Executor) -> bool:
         """Whether this executor has more to do here (lock held); others are told."""
         if self.closed:
-            return self._needs_teardown and not self._turns
-        if not self.flows or not self._is_set_up:
+            return self._lifecycle.needs_teardown and not self._turns
+        if not self.flows or not self._lifecycle.is_ready:
             return False
         ready = self._ready()
         for other in ready:
@@ -569,5 +491,5 @@ class PartitionWorker:
         """Tell the group manager that a closed worker has nothing left to wait for (lock held)."""
         if not self.closed or self._turns or self._conclusion.unsettled > 0:
             return
-        if not self._needs_teardown:
+        if not self._lifecycle.needs_teardown:
             self.post(Ended(self))

@@ -29,9 +29,9 @@ def calls(worker: PartitionWorker, *, with_stacks: bool = True) -> list[dict[str
             "partition": worker.partition.partition,
             "offset": offset,
             "messages": len(raws),
-            "attempt": worker.attempts.get(offset, 0) + 1,
+            "attempt": worker.kept.attempts.get(offset, 0) + 1,
             "seconds": round(time.perf_counter() - turn.since, 3),
-            "progress": worker.progress.get(offset),
+            "progress": worker.kept.progress.get(offset),
         }
         if with_stacks:
             call["stack"] = stack(turn)

@@ -98,6 +98,7 @@ class Runtime:
             paces=Paces(SYSTEM),
             index=index,
             processes=processes,
+            is_burst=burst,
             positions=positions or {},
         )
         self.managers: list[GroupManager] = []
@@ -127,7 +128,8 @@ class Runtime:
         self.app.observer.watch(self.snapshots)
         for manager in self.managers:
             manager.start()
-        self._watcher = Watcher(self.app, self.bindings, self.managers, SYSTEM)
+        self._watcher = watcher = Watcher(self.app, self.bindings, self.managers, SYSTEM)
+        self._settlement.topic_made = lambda _: watcher.look()
         self._watcher.start()
         self._mover = Mover(self.app, instance=self._identity(), is_static=self.slot is not None)
         self._mover.start()

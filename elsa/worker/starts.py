@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 from elsa.errors import KafkaError
 from elsa.kafka.consumer import BEGINNING
-from elsa.registry import route
 from elsa.worker import progress
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from elsa.clock import Clock
     from elsa.kafka.consumer import Committed, GroupConsumer
     from elsa.message import TopicPartition
     from elsa.registry import Binding
     from elsa.worker.progress import Progress
+    from elsa.worker.routes import Routes
 
 log = logging.getLogger("elsa.worker")
 
@@ -49,8 +49,12 @@ class Begin:
     is_foreign: bool = False
 
 
+#: at the first message that the log has
+BEGIN = Begin(BEGINNING, -1)
+
+
 def resolve(
-    consumer: GroupConsumer, bindings: Mapping[TopicPartition, Binding], group: str | None
+    consumer: GroupConsumer, bindings: Mapping[TopicPartition, Binding], group: str | None, routes: Routes
 ) -> dict[TopicPartition, Begin]:
     """The beginning of each partition; raises the broker's error when it does not answer."""
     committed: Mapping[TopicPartition, Committed | None] = {}
@@ -60,7 +64,10 @@ def resolve(
     for partition, binding in bindings.items():
         line = committed.get(partition)
         if line is None:
-            found[partition] = _declared(consumer, partition, binding, group)
+            # what came back before anybody read it must not be lost, wherever the handler wants to start
+            found[partition] = (
+                BEGIN if routes.is_retry(partition.topic) else _declared(consumer, partition, binding, group)
+            )
             continue
         restored = progress.decode(line.metadata, line.offset)
         is_foreign = bool(line.metadata) and restored is None
@@ -82,7 +89,7 @@ def _declared(consumer: GroupConsumer, partition: TopicPartition, binding: Bindi
         # a message sent before the first worker of a group came must not be lost
         start = "earliest" if group is not None else "latest"
     if start == "earliest":
-        return Begin(BEGINNING, -1)
+        return BEGIN
     return Begin(_ask(consumer, partition, start), -1, pinned=True)
 
 
@@ -117,25 +124,18 @@ def out_of_range(consumer: GroupConsumer, partition: TopicPartition, binding: Bi
     return target
 
 
-def binding_of(bindings: Sequence[Binding], partition: TopicPartition) -> Binding | None:
-    """Which binding serves a partition; None (logged) for one that nobody here wants, which stays untouched."""
-    binding = route(bindings, partition.topic)
-    if binding is None:
-        log.error(
-            "assigned a partition of a topic without a handler: do the group's members run different code?",
-            extra={"event": "partition_without_handler", "topic": partition.topic, "partition": partition.partition},
-        )
-    return binding
-
-
 def resolve_patiently(
-    consumer: GroupConsumer, bindings: Mapping[TopicPartition, Binding], group: str | None, clock: Clock
+    consumer: GroupConsumer,
+    bindings: Mapping[TopicPartition, Binding],
+    group: str | None,
+    routes: Routes,
+    clock: Clock,
 ) -> dict[TopicPartition, Begin]:
     """Like `resolve`, and asks again for a while when the coordinator moves or is still loading."""
     end = clock.monotonic() + PATIENCE_SECONDS
     while True:
         try:
-            return resolve(consumer, bindings, group)
+            return resolve(consumer, bindings, group, routes)
         except KafkaError as error:
             if not error.retryable or clock.monotonic() >= end:
                 raise

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from elsa.worker.executors import Executor
-    from elsa.worker.lanes import KeyedLanes
+    from elsa.worker.lanes import KeyedLanes, Lanes, SingleLane
     from elsa.worker.partition import PartitionWorker
 
 #: a turn ends after this many seconds or messages, so that results are known (and committed) early
@@ -85,6 +85,10 @@ class Turn:
         """The message that was just run goes back to its lane: nothing behind it may run now."""
         raise NotImplementedError
 
+    def give_back(self) -> float | None:
+        """What was taken and is not over goes back into the lanes (lock held); when they are to be unparked for it."""
+        return None
+
 
 class LifecycleTurn(Turn):
     """`setup` or `teardown` of a class, run where its messages run."""
@@ -102,20 +106,21 @@ class LifecycleTurn(Turn):
 class SliceTurn(Turn):
     """Consecutive messages of a partition that is one lane."""
 
-    __slots__ = ("_is_stopped", "_raws", "back")
+    __slots__ = ("_back", "_is_stopped", "_lane", "_raws")
 
-    def __init__(self, worker: PartitionWorker, executor: Executor, raws: Sequence[Any]) -> None:
+    def __init__(self, worker: PartitionWorker, executor: Executor, lane: SingleLane, raws: Sequence[Any]) -> None:
         super().__init__(worker, executor)
+        self._lane = lane
         self._raws = raws
         self._is_stopped = False
         #: what goes back to the head of the lane: it has failed, or was not run
-        self.back: list[Any] = []
+        self._back: list[Any] = []
 
     def messages(self) -> Iterator[Any]:
         worker, begin = self.worker, self.since
         for index, raw in enumerate(self._raws):
             if worker.closed or worker.held or self._is_stopped or self.is_over or self.since - begin > TURN_SECONDS:
-                self.back += self._raws[index:]
+                self._back += self._raws[index:]
                 break
             self.current = raw
             yield raw
@@ -123,7 +128,11 @@ class SliceTurn(Turn):
 
     def stop_lane(self) -> None:
         self._is_stopped = True
-        self.back.append(self.current)
+        self._back.append(self.current)
+
+    def give_back(self) -> float | None:
+        self._lane.give_back(self._back)
+        return None
 
 
 class LaneTurn(Turn):
@@ -166,10 +175,11 @@ class LaneTurn(Turn):
 class BatchTurn(Turn):
     """Messages for one call of a batch handler."""
 
-    __slots__ = ("back", "raws")
+    __slots__ = ("_lanes", "back", "raws")
 
-    def __init__(self, worker: PartitionWorker, executor: Executor, raws: Sequence[Any]) -> None:
+    def __init__(self, worker: PartitionWorker, executor: Executor, lanes: Lanes, raws: Sequence[Any]) -> None:
         super().__init__(worker, executor)
+        self._lanes = lanes
         self.raws = raws
         self.current = raws[0]
         #: members that come again, by offset: at once (None), or not before a time of the monotonic clock
@@ -184,3 +194,20 @@ class BatchTurn(Turn):
 
     def running(self) -> Sequence[Any]:
         return self.raws if self.current is not None else ()
+
+    def give_back(self) -> float | None:
+        return self._lanes.end_batch(self.raws, self.back)
+
+
+class SliceSize:
+    """How many messages a turn takes: few of slow handlers (their results are known early), many of fast ones."""
+
+    def __init__(self) -> None:
+        self.messages = 16
+
+    def learn(self, durations: Sequence[float]) -> None:
+        """Calls took so many seconds each."""
+        if durations:
+            mean = sum(durations) / len(durations)
+            wanted = int(TURN_SECONDS / mean) if mean > 0 else TURN_MESSAGES
+            self.messages = max(1, min(TURN_MESSAGES, wanted, self.messages * 4))

@@ -39,6 +39,8 @@ class Watcher:
         self._managers = managers
         self._clock = clock
         self._ended = threading.Event()
+        #: set when a look must not wait any longer, also by the end
+        self._awake = threading.Event()
         self._has_looked = threading.Event()
         self._topics: Mapping[str, int] = {}
         self._created: set[str] = set()
@@ -48,8 +50,13 @@ class Watcher:
     def start(self) -> None:
         self._thread.start()
 
+    def look(self) -> None:
+        """Look at the cluster now: something has been made here."""
+        self._awake.set()
+
     def stop(self, timeout: float = 5.0) -> None:
         self._ended.set()
+        self._awake.set()
         if self._thread.ident is not None and self._thread is not threading.current_thread():
             self._thread.join(timeout)
 
@@ -60,6 +67,7 @@ class Watcher:
 
     def _run(self) -> None:
         while not self._ended.is_set():
+            self._awake.clear()
             try:
                 is_settled = self._look()
             except ElsaError as error:
@@ -76,8 +84,11 @@ class Watcher:
             except Exception:  # border: without its look at the cluster a worker would miss topics in silence
                 is_settled = False
                 log.exception("the look at the cluster failed", extra={"event": "watcher_failed", "limit": "watcher"})
+            if self._ended.is_set():
+                # what woke it may have been cleared above
+                return
             pause = self._app.settings.metadata_refresh
-            self._ended.wait(pause if is_settled else min(BUSY_SECONDS, pause))
+            self._awake.wait(pause if is_settled else min(BUSY_SECONDS, pause))
 
     def _look(self) -> bool:
         """One look at the cluster; whether everything is as it should be."""

@@ -27,7 +27,10 @@ import msgspec
 import pytest
 
 import elsa
+from elsa.kafka.consumer import GroupConsumer
+from elsa.message import TopicPartition
 from elsa.testing.kafka import unique_name
+from elsa.worker.progress import Progress, decode
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -67,6 +70,12 @@ def handle(event: Event, ctx: elsa.Context) -> None:
         time.sleep(event.seconds)
     note(1, ctx, event)
 """
+#: the same with a handler that runs on the event loop
+ASYNC_APP = (
+    APP.replace("import json", "import asyncio, json")
+    .replace("\ndef handle(", "\nasync def handle(")
+    .replace("        time.sleep(", "        await asyncio.sleep(")
+)
 
 
 class Event(msgspec.Struct):
@@ -105,6 +114,8 @@ class Account:
 
     calls: list[Call]
     expected: frozenset[int]
+    #: how many keys there are, 0 when a partition is one lane
+    keys: int = 0
     started: Counter[tuple[int, int]] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -127,36 +138,44 @@ class Account:
         ended = Counter((c.pid, c.partition, c.offset) for c in self.calls if c.is_end and c.pid in ours)
         return (begun - ended).total()
 
+    def lane(self, call: Call) -> tuple[int, int]:
+        """What runs one after the other: a partition, or one key of it."""
+        return call.partition, call.id % self.keys if self.keys else 0
+
     @property
     def disorder(self) -> list[Call]:
-        """First deliveries that came after one of a higher offset of the same partition."""
-        highest: dict[int, int] = {}
+        """First deliveries that came after one of a higher offset of the same lane."""
+        highest: dict[tuple[int, int], int] = {}
         seen: set[tuple[int, int]] = set()
         found = []
         for call in self.calls:
             if call.is_end or (call.partition, call.offset) in seen:
                 continue
             seen.add((call.partition, call.offset))
-            if call.offset < highest.get(call.partition, -1):
+            lane = self.lane(call)
+            if call.offset < highest.get(lane, -1):
                 found.append(call)
-            highest[call.partition] = max(call.offset, highest.get(call.partition, -1))
+            highest[lane] = max(call.offset, highest.get(lane, -1))
         return found
 
     @property
     def overlaps(self) -> list[Call]:
-        """Calls that began while another one of the same partition was running."""
+        """Calls that began while another one of the same lane was running."""
         ended = Counter((c.pid, c.partition, c.offset) for c in self.calls if c.is_end)
-        running: Counter[int] = Counter()
+        begun: Counter[tuple[int, int, int]] = Counter()
+        running: Counter[tuple[int, int]] = Counter()
         found = []
         for call in self.calls:
-            if (call.pid, call.partition, call.offset) not in ended:
-                continue  # its process was killed: nobody knows until when it ran
+            lane, place = self.lane(call), (call.pid, call.partition, call.offset)
             if call.is_end:
-                running[call.partition] -= 1
-            else:
-                if running[call.partition] > 0:
-                    found.append(call)
-                running[call.partition] += 1
+                running[lane] -= 1
+                continue
+            begun[place] += 1
+            if begun[place] > ended[place]:
+                continue  # its process was killed: nobody knows until when it ran
+            if running[lane] > 0:
+                found.append(call)
+            running[lane] += 1
         return found
 
     def gap(self, partition: int, since: float, gone: Iterable[int] = ()) -> float:
@@ -302,16 +321,24 @@ class Stage:
         self.source = APP
         self.trees: list[Tree] = []
         self._produced = 0
+        self._keys = 0
         self.client = elsa.App(unique_name("client"), brokers=brokers)
 
-    def produce(self, count: int, *, seconds: float = 0.0, partitions: int = 6, padding: int = 0) -> None:
-        """Append messages with the next ids, spread evenly."""
+    def produce(
+        self, count: int, *, seconds: float = 0.0, partitions: int = 6, padding: int = 0, keys: int = 0
+    ) -> None:
+        """Append messages with the next ids, spread evenly; with `keys`, of so many different ones."""
         pad = "x" * padding
+        self._keys = keys
         first = self._produced
         for begin in range(first, first + count, 10_000):
             ids = range(begin, min(begin + 10_000, first + count))
             records = [
-                elsa.Record(msgspec.json.encode(Event(number, seconds, pad)), partition=number % partitions)
+                elsa.Record(
+                    msgspec.json.encode(Event(number, seconds, pad)),
+                    partition=(number % keys if keys else number) % partitions,
+                    key=str(number % keys) if keys else None,
+                )
                 for number in ids
             ]
             self.client.produce(self.topic, records)
@@ -379,7 +406,7 @@ class Stage:
         ]
 
     def account(self) -> Account:
-        return Account(self.calls(), frozenset(range(self._produced)))
+        return Account(self.calls(), frozenset(range(self._produced)), self._keys)
 
     @property
     def records(self) -> int:
@@ -411,6 +438,15 @@ class Stage:
         """The group's committed offsets by partition."""
         found = self.client.groups.committed(self.app)
         return {place.partition: offset for place, offset in found.items() if place.topic == self.topic}
+
+    def progress(self, partition: int = 0) -> Progress | None:
+        """What the group's commit says of the messages above its offset."""
+        consumer = GroupConsumer(self.client.settings, self.app)
+        try:
+            (found,) = consumer.committed([TopicPartition(self.topic, partition)], 10).values()
+        finally:
+            consumer.close()
+        return None if found is None else decode(found.metadata, found.offset)
 
     def handled_through(self) -> dict[int, int]:
         """One past the highest handled offset of each partition."""

@@ -30,6 +30,7 @@ NAMES = [
     "Skip",
     "TopicPartition",
     "ack_through",
+    "cancel",
     "create_topic",
     "current",
     "default_app",

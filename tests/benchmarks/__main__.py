@@ -16,7 +16,19 @@ from tests.benchmarks import measure, streams
 from tests.benchmarks.bench import Bench
 from tests.benchmarks.report import Row, table
 
-CASES = ("throughput", "io", "publish", "latency", "start", "idle", "memory", "recovery")
+CASES = (
+    "throughput",
+    "io",
+    "one_partition",
+    "cpu",
+    "publish",
+    "latency",
+    "start",
+    "idle",
+    "memory",
+    "scale",
+    "recovery",
+)
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -16,6 +16,7 @@ import msgspec
 from msgspec import Struct
 
 import elsa
+from tests.benchmarks import work
 from tests.benchmarks.marks import Journal, Spans, Tally
 from tests.benchmarks.streams import body, key_of
 
@@ -32,6 +33,8 @@ class Order(Struct):
 app = elsa.App()
 _shape = os.environ.get("BENCH_SHAPE", "")
 _topic = os.environ.get("BENCH_TOPIC", "bench")
+_topics = _topic.split(",")
+_partitions = int(os.environ.get("BENCH_PARTITIONS", "6"))
 _count = int(os.environ.get("BENCH_COUNT", "0"))
 _file = Path(os.environ.get("BENCH_FILE", os.devnull))
 _is_embedded = __name__ == "__main__"
@@ -68,6 +71,33 @@ elif _shape == "count-key-async":
     async def count_key_async(order: Order) -> None:
         mark(order.id)
 
+elif _shape in ("count-list", "count-everywhere"):
+    tally = Tally(_count, _file, key=lambda number: number % (len(_topics) * _partitions), beside=os.getppid())
+    mark = tally.mark
+
+    def count_list(order: Order) -> None:
+        mark(order.id)
+
+    if _shape == "count-list":
+        app.handler(_topics)(count_list)
+    else:
+        # a handler for each topic has a pool of threads for each
+        for _one in _topics:
+            app.handler(_one, name=f"count {_one}")(count_list)
+
+elif _shape == "journal-list":
+    journal = Journal(_file)
+
+    @app.handler(_topics)
+    def note_list(order: Order) -> None:
+        journal.mark(order.id)
+
+elif _shape == "slow-list":
+
+    @app.handler(_topics)
+    def slow_list(order: Order) -> None:
+        time.sleep(0.001)
+
 elif _shape == "io":
     spans = Spans(_count, _file, key_of, beside=os.getppid())
 
@@ -86,11 +116,48 @@ elif _shape == "io-threads":
         time.sleep(0.01)
         spans.end(order.id, begun)
 
+elif _shape in ("work-async", "work-threads"):
+    ordering = os.environ["BENCH_ORDERING"]
+    spans = Spans(_count, _file, work.key_of(ordering, int(os.environ["BENCH_KEYS"])), beside=os.getppid())
+
+    if _shape == "work-async":
+
+        @app.handler(_topic, ordering=ordering, concurrency=100)
+        async def work_async(order: Order) -> None:
+            begun = spans.begin()
+            await asyncio.sleep(work.seconds(order.id))
+            spans.end(order.id, begun)
+
+    else:
+
+        @app.handler(_topic, ordering=ordering, concurrency=100)
+        def work_in_threads(order: Order) -> None:
+            begun = spans.begin()
+            time.sleep(work.seconds(order.id))
+            spans.end(order.id, begun)
+
+elif _shape in ("burn", "burn-process"):
+    journal = Journal(_file)
+    loops = int(os.environ["BENCH_LOOPS"])
+    is_apart = _shape == "burn-process"
+
+    @app.handler(_topic, executor="process" if is_apart else "auto", concurrency=2 if is_apart else None)
+    def burn(order: Order) -> None:
+        journal.mark(order.id)
+        work.burn(loops)
+
 elif _shape == "journal":
     journal = Journal(_file)
 
     @app.handler(_topic)
     def note(order: Order) -> None:
+        journal.mark(order.id)
+
+elif _shape == "journal-key":
+    journal = Journal(_file)
+
+    @app.handler(_topic, ordering="key", concurrency=100)
+    def note_key(order: Order) -> None:
         journal.mark(order.id)
 
 elif _shape == "journal-generation":

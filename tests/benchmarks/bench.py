@@ -74,6 +74,14 @@ class Program:
                 raise RuntimeError(f"{what}: not within {seconds:g} s: {self.said()}")
             time.sleep(0.01)
 
+    def live(self, seconds: float) -> None:
+        """Let it work for so long; raises RuntimeError when it ends meanwhile."""
+        try:
+            code = self._process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            return
+        raise RuntimeError(f"it ended with {code}: {self.said()}")
+
     def kill_all(self) -> None:
         """SIGKILL to it and everything below it, as if the host were gone."""
         for pid in tree(self.pid):
@@ -109,10 +117,19 @@ class Bench:
         """How many messages, seconds or repetitions in this kind of run."""
         return quick if self.is_quick else full
 
-    def raw(self, shape: str, topic: str, file: Path, *, count: int = 0, group: str = "") -> Program:
+    def raw(
+        self,
+        shape: str,
+        topic: str,
+        file: Path,
+        *,
+        count: int = 0,
+        group: str = "",
+        env: Mapping[str, str] | None = None,
+    ) -> Program:
         """Start a hand-written loop of rawloop.py."""
         command = [sys.executable, "-m", "tests.benchmarks.rawloop", shape]
-        return self._start(command, self._env(topic, file, count, group or self.name("raw")))
+        return self._start(command, self._env(topic, file, count, group or self.name("raw")) | dict(env or {}))
 
     def worker(
         self,

@@ -48,13 +48,17 @@ class Count:
 class Tally:
     """Counts ids in the order they are handled, as cheaply as Python can; writes a Count at the last of them.
 
-    `beside` is the process whose CPU belongs to this one (the supervisor). Safe from any number of threads.
+    `key` tells the key of a number, `beside` is the process whose CPU belongs to this one (the supervisor). Safe from
+    any number of threads.
     """
 
-    def __init__(self, expected: int, path: Path, *, beside: int | None = None) -> None:
+    def __init__(
+        self, expected: int, path: Path, *, key: Callable[[int], int] = key_of, beside: int | None = None
+    ) -> None:
         self.done = threading.Event()
         self._expected = expected
         self._path = path
+        self._key = key
         self._beside = beside
         self._seen: list[int] = []
         self._first: tuple[float, float] | None = None
@@ -77,7 +81,7 @@ class Tally:
         latest: dict[int, int] = {}
         out_of_order = 0
         for number in self._seen:
-            key = key_of(number)
+            key = self._key(number)
             out_of_order += latest.get(key, -1) > number
             latest[key] = number
         (first_at, first_cpu), (last_at, last_cpu) = self._first, last

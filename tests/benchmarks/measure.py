@@ -56,20 +56,24 @@ class Memory:
     pss: float
 
 
+def memory(pid: int) -> Memory:
+    """The memory of one process; nothing when it is gone."""
+    found = {"Rss": 0, "Pss": 0}
+    try:
+        lines = (_PROC / str(pid) / "smaps_rollup").read_text().splitlines()
+    except (FileNotFoundError, ProcessLookupError):
+        lines = []
+    for line in lines:
+        name, _, rest = line.partition(":")
+        if name in found:
+            found[name] = int(rest.split()[0])
+    return Memory(found["Rss"] * 1024 / 1e6, found["Pss"] * 1024 / 1e6)
+
+
 def tree_memory(pid: int) -> Memory:
     """The memory of the process and everything below it."""
-    rss = pss = 0
-    for each in tree(pid):
-        try:
-            lines = (_PROC / str(each) / "smaps_rollup").read_text().splitlines()
-        except (FileNotFoundError, ProcessLookupError):
-            continue
-        for line in lines:
-            name, _, rest = line.partition(":")
-            if name in ("Rss", "Pss"):
-                kilobytes = int(rest.split()[0])
-                rss, pss = (rss + kilobytes, pss) if name == "Rss" else (rss, pss + kilobytes)
-    return Memory(rss * 1024 / 1e6, pss * 1024 / 1e6)
+    each = [memory(one) for one in tree(pid)]
+    return Memory(sum(one.rss for one in each), sum(one.pss for one in each))
 
 
 def percentile(values: Iterable[float], share: float) -> float:

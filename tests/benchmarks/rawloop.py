@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer
 
+from tests.benchmarks import work
 from tests.benchmarks.marks import Journal, Spans, Tally
 from tests.benchmarks.streams import body, key_of
 
@@ -40,14 +41,23 @@ def consumer() -> Consumer:
             "enable.auto.commit": False,
         }
     )
-    found.subscribe([TOPIC])
+    found.subscribe(TOPIC.split(","))
     return found
 
 
 def count() -> None:
     """consume(1000), json.loads, a synchronous commit per batch, until all are handled."""
+    _count(Tally(COUNT, FILE))
+
+
+def count_list() -> None:
+    """The same with several topics."""
+    places = len(TOPIC.split(",")) * int(os.environ["BENCH_PARTITIONS"])
+    _count(Tally(COUNT, FILE, key=lambda number: number % places))
+
+
+def _count(tally: Tally) -> None:
     client = consumer()
-    tally = Tally(COUNT, FILE)
     mark = tally.mark
     while not tally.done.is_set():
         batch = client.consume(1000, 0.1)
@@ -124,6 +134,15 @@ def publish() -> None:
     FILE.write_text(json.dumps(found))
 
 
+def burn() -> None:
+    """No Kafka at all: the same work again and again, until SIGTERM."""
+    log, loops, number = Journal(FILE), int(os.environ["BENCH_LOOPS"]), 0
+    while True:
+        log.mark(number)
+        work.burn(loops)
+        number += 1
+
+
 def value_of(message: Message) -> bytes:
     """The body; raises what the client reports instead of a message."""
     if error := message.error():
@@ -154,7 +173,15 @@ def _poll_until_told(client: Consumer, handle: Callable[[dict[str, Any]], object
     client.close()
 
 
-SHAPES = {"count": count, "io": io, "journal": journal, "slow": slow, "publish": publish}
+SHAPES = {
+    "count": count,
+    "count-list": count_list,
+    "io": io,
+    "journal": journal,
+    "slow": slow,
+    "publish": publish,
+    "burn": burn,
+}
 
 if __name__ == "__main__":
     SHAPES[sys.argv[1]]()

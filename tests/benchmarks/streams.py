@@ -9,7 +9,7 @@ import zlib
 from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from confluent_kafka import Producer
 
@@ -45,18 +45,26 @@ def producer(brokers: str, settings: Mapping[str, str | float]) -> Producer:
 
 def create(brokers: str, topic: str, partitions: int = PARTITIONS) -> None:
     """Make a topic and wait until it can be used."""
+    create_all(brokers, [topic], partitions)
+
+
+def create_all(brokers: str, topics: Sequence[str], partitions: int, config: Mapping[str, str] | None = None) -> None:
+    """Make topics of so many partitions each and wait until they can be used."""
     from confluent_kafka.admin import AdminClient
     from confluent_kafka.cimpl import NewTopic
 
     admin = AdminClient({"bootstrap.servers": brokers})
-    admin.create_topics([NewTopic(topic, partitions, 1)], operation_timeout=10)[topic].result()
-    deadline = time.monotonic() + 10
+    wanted = [NewTopic(topic, partitions, 1, config=dict(config or {})) for topic in topics]
+    for made in admin.create_topics(wanted, operation_timeout=60).values():
+        made.result()
+    deadline = time.monotonic() + 60
     while True:
-        described = admin.list_topics(topic, timeout=5).topics[topic]
-        if len(described.partitions) == partitions and all(p.leader >= 0 for p in described.partitions.values()):
+        found = admin.list_topics(timeout=10).topics
+        described = [found[topic].partitions.values() if topic in found else () for topic in topics]
+        if all(len(each) == partitions and all(p.leader >= 0 for p in each) for each in described):
             return
         if time.monotonic() > deadline:
-            raise TimeoutError(f"{topic} has no leaders yet")
+            raise TimeoutError(f"{topics[0]} and its like have no leaders yet")
         time.sleep(0.05)
 
 
@@ -75,6 +83,27 @@ def fill(brokers: str, topic: str, count: int) -> None:
         raise TimeoutError(f"{left} messages were not taken by the broker")
 
 
+def spread(brokers: str, topics: Sequence[str], partitions: int, count: int, keys: int | None = None) -> None:
+    """Make topics with `count` waiting messages, message i in partition i modulo all of them (see `place`).
+
+    With `keys` it has the key i modulo that.
+    """
+    create_all(brokers, topics, partitions)
+    client = producer(brokers, {"linger.ms": 20, "enable.idempotence": "true"})
+    for number in range(count):
+        topic, partition = place(number, topics, partitions)
+        client.produce(topic, body(number), b"%d" % (number % keys) if keys else None, partition=partition)
+        if number % 5_000 == 0:
+            client.poll(0)
+    if left := client.flush(120):
+        raise TimeoutError(f"{left} messages were not taken by the broker")
+
+
+def place(number: int, topics: Sequence[str], partitions: int) -> tuple[str, int]:
+    """Topic and partition of a message that `spread` has made."""
+    return topics[number % len(topics)], number // len(topics) % partitions
+
+
 def committed(brokers: str, topic: str, group: str) -> int:
     """The sum of what a group has committed on a topic that begins at 0."""
     from confluent_kafka import Consumer, KafkaException, TopicPartition
@@ -90,6 +119,18 @@ def committed(brokers: str, topic: str, group: str) -> int:
                 if time.monotonic() > deadline:
                     raise
                 time.sleep(0.2)
+    finally:
+        client.close()
+
+
+def ends(brokers: str, topic: str) -> int:
+    """The sum of a topic's ends: how many messages it was ever given, without transactions."""
+    from confluent_kafka import Consumer, TopicPartition
+
+    client = Consumer({"bootstrap.servers": brokers, "group.id": "ends"})
+    try:
+        found = client.list_topics(topic, timeout=10).topics[topic].partitions
+        return sum(client.get_watermark_offsets(TopicPartition(topic, number), timeout=10)[1] for number in found)
     finally:
         client.close()
 
@@ -125,9 +166,10 @@ class Steady:
         begun = time.monotonic()
         number = 0
         while not self._ending.is_set():
-            value, partition = body(number), number % PARTITIONS
+            # a key stays in its partition
+            value, partition, key = body(number), number % PARTITIONS, b"%d" % (number % (PARTITIONS * 100))
             self.sent_at.append(time.monotonic())
-            self._producer.produce(self._topic, value, partition=partition)
+            self._producer.produce(self._topic, value, key, partition=partition)
             self._producer.poll(0)
             number += 1
             left = begun + number * self._pause - time.monotonic()

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from elsa.context import Context, NoContext
+from elsa.errors import EncodeError
 from elsa.message import Message, TopicPartition
 
 
@@ -29,6 +30,16 @@ class Site:
 
     def heartbeat(self, offsets: Any, progress: Any) -> None:
         self.progress.update(dict.fromkeys(offsets, progress))
+
+
+class Raw:
+    """A message as the client gives it out, as far as heartbeats look at it."""
+
+    def __init__(self, offset: int) -> None:
+        self._offset = offset
+
+    def offset(self) -> int:
+        return self._offset
 
 
 def message(offset: int) -> Message:
@@ -66,3 +77,24 @@ def test_ack_finishes_the_calls_messages_or_the_named_ones() -> None:
     ctx.ack()
 
     assert [m.offset for m in site.acked] == [2, 1, 2]
+
+
+def test_progress_is_kept_as_json_says_it_and_as_it_was() -> None:
+    site = Site()
+    ctx = Context(site, (Raw(1), Raw(2)), lambda raw: message(raw.offset()), 1)
+    pages: dict[str, Any] = {"page": 1, "seen": (1, 2)}
+    ctx.heartbeat(pages)
+    pages["page"] = 2
+
+    assert site.progress == {1: {"page": 1, "seen": [1, 2]}, 2: {"page": 1, "seen": [1, 2]}}
+    assert ctx.progress == {"page": 1, "seen": [1, 2]}
+
+
+@pytest.mark.parametrize("progress", [object(), {"e": ValueError("no")}, "\ud800"])
+def test_progress_that_json_cannot_say_is_refused(progress: Any) -> None:
+    """Whoever shows it would fail, and not only this call."""
+    ctx = Context(Site(), (Raw(1),), lambda raw: message(raw.offset()), 1)
+
+    with pytest.raises(EncodeError, match=r"ctx\.heartbeat takes what JSON can say, not a"):
+        ctx.heartbeat(progress)
+    assert ctx.progress is None

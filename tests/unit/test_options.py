@@ -27,9 +27,11 @@ def test_options_of_later_versions_are_refused_with_a_hint(given: dict[str, Any]
         check("handler h", "g", given)
 
 
-def test_retry_by_topic_is_refused() -> None:
-    with pytest.raises(UnsupportedOption, match="where"):
-        Retry(where="topic")
+@pytest.mark.parametrize("retry", [Retry(where="topic"), Retry(per={OSError: Retry(where="topic")})])
+def test_a_standalone_handler_has_no_retry_topic(retry: Retry) -> None:
+    with pytest.raises(DeclarationError, match="needs a group, a standalone handler has no retry topic"):
+        check("handler h", None, {"retry": retry})
+    assert check("handler h", "g", {"retry": retry}).retry is retry
 
 
 def test_the_only_value_of_a_later_option_is_accepted() -> None:

@@ -121,6 +121,9 @@ class Executors:
     def stop(self, timeout: float) -> bool:
         """End all of them; False when something still ran."""
         with self._lock:
+            # all of them at once: children take a moment to shut down
+            for executor in self._made.values():
+                executor.stop(0.0)
             ended = [executor.stop(timeout) for executor in self._made.values()]
             if self._loop is not None:
                 ended.append(self._loop.stop(timeout))

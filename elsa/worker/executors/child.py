@@ -6,6 +6,7 @@ thread runs the calls; a second one reads, so that a stop is heard while a call 
 
 from __future__ import annotations
 
+import contextlib
 import faulthandler
 import importlib
 import multiprocessing.spawn
@@ -26,6 +27,7 @@ from elsa.message import TopicPartition
 from elsa.observe import logs
 from elsa.observer import HandlerObserver
 from elsa.outcome import Result
+from elsa.policies import retried
 from elsa.worker import hooks
 from elsa.worker.delivery import Invoker
 from elsa.worker.executors.wire import Call, End, Failure, Line, Load, Received, pickled_result
@@ -38,6 +40,8 @@ if TYPE_CHECKING:
     from elsa.message import Message
 
 _PAGE = resource.getpagesize()
+#: of Linux's prctl: which signal comes when the thread that has started this process ends
+_PR_SET_PDEATHSIG = 1
 
 
 class Child:
@@ -56,6 +60,7 @@ class Child:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
         faulthandler.register(signal.SIGUSR1, all_threads=True, chain=False)
+        end_with_parent()
         _, load = self._line.receive()
         try:
             self._load(load)
@@ -98,6 +103,8 @@ class Child:
                 # The parent is gone and its messages go to somebody else: two must not work on the same one.
                 os._exit(exits.WORKER_FAILED)
             if kind == "call":
+                # here and not where it is run: what is said of this call may be heard before that
+                self.is_stopping = False
                 self._calls.put(rest[0])
             elif kind == "stopping":
                 self.is_stopping = True
@@ -107,7 +114,6 @@ class Child:
     # -- calls -----------------------------------------------------------------------------------------
 
     def _end_of(self, call: Call) -> End:
-        self.is_stopping = False
         site = Site(self, call)
         raws = [Received(fields) for fields in call.messages]
         bodies, undecoded = self._decode(site, raws)
@@ -173,6 +179,7 @@ class Site:
         self.group = call.group
         self.generation = call.generation
         self.progress = dict(call.progress)
+        self._is_retry = call.is_retry
         topic, partition, *_ = call.messages[0]
         self.partition = TopicPartition(topic, partition)
 
@@ -181,7 +188,8 @@ class Site:
         return self._child.is_stopping
 
     def to_message(self, raw: Any) -> Message:
-        return to_message(raw, self.generation)
+        message = to_message(raw, self.generation)
+        return retried.as_origin(message) if self._is_retry else message
 
     def heartbeat(self, offsets: Sequence[int], progress: Any) -> None:
         for offset in offsets:
@@ -193,6 +201,18 @@ class Site:
             f"{self.handler_name} runs in a child process: its messages are done when its call returns",
             hint='use executor="thread" to defer and acknowledge',
         )
+
+
+def end_with_parent() -> None:
+    """Have Linux end this process when its parent ends: in C code that keeps the interpreter's lock nobody reads that.
+
+    Linux takes the end of the thread that has started it for the parent's; that thread lives as long as its child.
+    """
+    if sys.platform == "linux":
+        with contextlib.suppress(ImportError, AttributeError, OSError):
+            import ctypes  # noqa: PLC0415 - not everywhere
+
+            ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def resident() -> int:
@@ -207,7 +227,11 @@ def resident() -> int:
 
 def main() -> int:
     """Entry of `python -m elsa.worker.executors.child FD`."""
-    return Child(Line(int(sys.argv[1]))).run()
+    try:
+        return Child(Line(int(sys.argv[1]))).run()
+    except (BrokenPipeError, ConnectionResetError, EOFError):
+        # the parent went, before anybody listened for that; it has told what there is to tell
+        return exits.WORKER_FAILED
 
 
 if __name__ == "__main__":

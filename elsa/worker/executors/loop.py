@@ -110,12 +110,12 @@ class LoopExecutor:
             await _breathe()
 
     def _cancel(self, turn: Turn, task: asyncio.Task[None]) -> None:
-        self._loop.loop.call_soon_threadsafe(self._cancel_now, turn, task)
+        self._loop.loop.call_soon_threadsafe(self._interrupt, turn, task)
 
     @staticmethod
-    def _cancel_now(turn: Turn, task: asyncio.Task[None]) -> None:
-        # the task may have gone on to another worker's turn meanwhile
-        if turn.cancel is not None:
+    def _interrupt(turn: Turn, task: asyncio.Task[None]) -> None:
+        # by now the task may have gone on to another turn, which is not meant
+        if turn.coroutine is not None:
             task.cancel()
 
     async def _turn(self, turn: Turn, task: asyncio.Task[None]) -> bool:
@@ -125,9 +125,9 @@ class LoopExecutor:
             await turn.worker.run(turn)
         except BaseException as error:
             turn.worker.crashed(error, turn)
-        turn.cancel = None
+        turn.coroutine = None
         again = settle(turn)
-        # a cancellation has done its work by now
+        # a cancellation has done its work by now (or came too late to have any)
         while task.cancelling():
             task.uncancel()
         return again

@@ -8,11 +8,13 @@ replaced after `max_tasks_per_child` calls or above `max_memory_per_child`.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import multiprocessing.spawn
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from typing import TYPE_CHECKING, Any, Self
 
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     from elsa.config import Settings
     from elsa.handlers import Handler
     from elsa.worker.delivery import Invoker
+    from elsa.worker.partition import PartitionWorker
     from elsa.worker.turns import Turn
 
 _counter = time.perf_counter
@@ -56,20 +59,32 @@ class ProcessExecutor(ThreadExecutor):
         # threads that wait for children do not stand in each other's way
         return True
 
+    def stop(self, timeout: float) -> bool:
+        # when nothing runs any more the children are still to shut down
+        return super().stop(timeout + EXIT_SECONDS if timeout else 0.0)
+
 
 class InChild:
-    """Runs turns in a child process; belongs to one thread of the pool, but for `notify` and `kill`."""
+    """Runs turns in a child process; belongs to one thread of the pool, but for `_notify` and `_kill`.
+
+    Those two come from other threads, and perhaps late: `_lock` guards what they look at, so that nothing is done to
+    the turn that has followed, or to its child.
+    """
 
     def __init__(self, handler: Handler[Any, Any], settings: Settings) -> None:
         self._handler = handler
         self._settings = settings
+        self._lock = threading.Lock()
         self._process: ChildProcess | None = None
+        self._turn: Turn | None = None
 
     def run(self, turn: Turn) -> None:
         """Every message of the turn (or its batch) in a call of its own."""
         worker = turn.worker
         worker.observer.started(turn.size)
-        turn.cancel, turn.on_close = self._kill, self._notify
+        with self._lock:
+            self._turn = turn
+        turn.cancel, turn.on_close = functools.partial(self._kill, turn), functools.partial(self._notify, turn)
         try:
             if isinstance(turn, BatchTurn):
                 self._run_batch(turn)
@@ -77,18 +92,21 @@ class InChild:
                 for raw in turn.messages():
                     self._run_message(turn, raw)
         finally:
+            with self._lock:
+                self._turn = None
             worker.observer.ended(turn.size)
 
     def _run_message(self, turn: Turn, raw: Any) -> None:
         worker = turn.worker
-        attempt = worker.attempts.get(raw.offset(), 0) + 1
+        attempt = worker.kept.made(raw) + 1
         context = Context(worker, (raw,), worker.to_message, attempt)
         invoker = worker.router.invoker(raw)
         if invoker is None:
             worker.conclude(turn, raw, context, unknown(raw, worker.binding))
             return
         # outside of what counts as the message's failure
-        self._prepare()
+        if not self._prepare(worker):
+            return
         began = _counter()
         with _span(invoker, context) as span:
             try:
@@ -103,7 +121,8 @@ class InChild:
 
     def _run_batch(self, turn: BatchTurn) -> None:
         worker = turn.worker
-        self._prepare()
+        if not self._prepare(worker):
+            return
         batch = Batch(worker, turn)
         with _span(batch.invoker, batch.context) as span:
             try:
@@ -124,40 +143,62 @@ class InChild:
         assert process is not None
         timeout = self._handler.declared.timeout
         offsets = [raw.offset() for raw in raws]
-        progress = {offset: worker.progress[offset] for offset in offsets if offset in worker.progress}
+        progress = {offset: worker.kept.progress[offset] for offset in offsets if offset in worker.kept.progress}
         turn.since = _counter()
         try:
             process.line.send(
                 "call",
-                Call([Received.fields(raw) for raw in raws], worker.group, worker.generation, attempt, progress),
+                Call(
+                    [Received.fields(raw) for raw in raws],
+                    worker.group,
+                    worker.generation,
+                    attempt,
+                    progress,
+                    worker.is_retry,
+                ),
             )
+            if worker.closed:
+                # just now, when the child did not have this call yet
+                process.tell_stopping()
             end = process.end(timeout, lambda told: worker.heartbeat(offsets, told))
         except (EOFError, OSError) as error:
             raise self._ended(turn) from error
+        except BaseException:
+            # nobody knows what it does: the end of this call must never be taken for that of the next one
+            self._discard(kill=True)
+            raise
         if end is None:
             self._discard(kill=True)
             raise HandlerTimeout(f"{self._handler.name} ran longer than {timeout:g} s: its child process was killed")
         self._note(process, end)
         return end
 
-    def _prepare(self) -> None:
-        """Have a child; raises WorkerStartError."""
-        if self._process is not None:
-            return
+    def _prepare(self, worker: PartitionWorker) -> bool:
+        """Have a child, and whether anything is still to begin in it; raises WorkerStartError."""
+        if self._process is not None and self._process.has_ended:
+            # killed while it had nothing to do: no message has failed by that
+            self._discard(kill=True)
+        if self._process is None:
+            self._start()
+        # that takes a while: the partition may have gone
+        return not worker.closed
+
+    def _start(self) -> None:
         process = ChildProcess(self._handler.name)
         try:
             process.load(_load(self._handler, self._settings))
         except BaseException:
             process.kill()
             raise
-        self._process = process
+        with self._lock:
+            self._process = process
 
     def _ended(self, turn: Turn) -> ChildEnded:
         """The child went while it ran a call."""
         process = self._process
         assert process is not None
         code = process.wait()
-        self._process = None
+        self._discard(kill=True)
         if turn.worker.closed:
             # it was killed because the partition goes
             turn.is_over = True
@@ -173,23 +214,24 @@ class InChild:
             self._discard(kill=False)
 
     def _discard(self, *, kill: bool) -> None:
-        process, self._process = self._process, None
+        with self._lock:
+            process, self._process = self._process, None
         if process is not None:
             (process.kill if kill else process.close)()
 
     # -- from other threads
 
-    def _kill(self) -> None:
+    def _kill(self, turn: Turn) -> None:
         """The partition's deadline has passed."""
-        process = self._process
-        if process is not None:
-            process.signal(signal.SIGKILL)
+        with self._lock:
+            if self._turn is turn and self._process is not None:
+                self._process.signal(signal.SIGKILL)
 
-    def _notify(self) -> None:
+    def _notify(self, turn: Turn) -> None:
         """The partition goes: the running call may look at `ctx.is_stopping`."""
-        process = self._process
-        if process is not None:
-            process.tell_stopping()
+        with self._lock:
+            if self._turn is turn and self._process is not None:
+                self._process.tell_stopping()
 
     def close(self) -> None:
         self._discard(kill=False)
@@ -217,6 +259,10 @@ class ChildProcess:
     def pid(self) -> int:
         return self._process.pid
 
+    @property
+    def has_ended(self) -> bool:
+        return self._process.poll() is not None
+
     def load(self, load: Load) -> None:
         """Have it load the handler, and wait for that; raises WorkerStartError with what went wrong there."""
         try:
@@ -240,6 +286,9 @@ class ChildProcess:
                 end: End = rest[0]
                 return end
             beat(rest[0])
+            if deadline is not None and SYSTEM.monotonic() >= deadline:
+                # heartbeats that come without a pause must not put it off
+                break
         return None
 
     def signal(self, number: signal.Signals) -> None:

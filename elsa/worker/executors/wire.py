@@ -12,6 +12,7 @@ what cannot be pickled, or read back, is told as such.
 from __future__ import annotations
 
 import pickle
+import sys
 import threading
 import traceback
 from dataclasses import dataclass, field
@@ -112,6 +113,8 @@ class Call:
     generation: int | None
     attempt: int
     progress: Mapping[int, Any] = field(default_factory=dict)
+    #: whether the messages came back through a retry topic
+    is_retry: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,11 +147,26 @@ class Failure:
             except Exception:  # border: as in `of`; its class may be there in the child only
                 found = None
         if not isinstance(found, BaseException):
-            # metrics and dead letters know it by its own name
-            kind = type(self.name.rpartition(".")[2], (RemoteError,), {"__module__": self.module})
-            kind.__qualname__ = self.name
-            found = kind(self.text)
+            found = self._stand_in()
         found.__cause__ = RemoteError(f"in the child process:\n{self.trace}")
+        return found
+
+    def _stand_in(self) -> BaseException:
+        """Named as the real one in metrics and dead letters, and for retry policies of its class, if that is here."""
+        kind: Any = sys.modules.get(self.module)
+        for name in self.name.split("."):
+            kind = getattr(kind, name, None)
+        fields = {"__module__": self.module, "__qualname__": self.name, "__str__": lambda error: error.args[0]}
+        bases = (RemoteError, kind) if isinstance(kind, type) and issubclass(kind, Exception) else (RemoteError,)
+        made: Any
+        try:
+            made = type(self.name.rpartition(".")[2], bases, fields)
+        except TypeError:  # not every class can be derived from together with ours
+            made = type(self.name.rpartition(".")[2], (RemoteError,), fields)
+        # its own `__init__` wants what has stayed behind
+        found: BaseException = made.__new__(made)
+        found.args = (self.text,)
+        found.__dict__.update(dict.fromkeys(("topic", "partition", "offset", "hint")))
         return found
 
 

@@ -1,8 +1,8 @@
 """From the call of produce() to the start of the handler, in an idle worker that gets 500 messages a second.
 
 The tail of these times is mostly the machine's and the broker's: measured one after the other, the loop's own p99
-varies thirtyfold. So the pair that is judged reads one stream side by side, as two groups, and sees the same hiccups;
-each alone is measured as well.
+varies thirtyfold. So those that are judged read one stream side by side, as three groups (the loop, a handler by
+partition, one by key), and see the same hiccups; each alone is measured as well.
 """
 
 from __future__ import annotations
@@ -17,37 +17,53 @@ from tests.benchmarks.report import Row, Target
 from tests.benchmarks.streams import Steady, create
 
 if TYPE_CHECKING:
-    from tests.benchmarks.bench import Bench
+    from pathlib import Path
+
+    from tests.benchmarks.bench import Bench, Program
 
 _PER_SECOND = 500
 #: left out: the first messages find a fetch that was begun before there were any
 _WARM_UP_SECONDS = 2.0
 _SHARES = {"p50": 0.5, "p99": 0.99, "largest": 1.0}
+#: shapes of handlers, and what is added to the names of their rows
+_KINDS = {"journal": "", "journal-key": " by key"}
 
 
 def run(bench: Bench) -> list[Row]:
     """A poll() loop against `elsa worker`, side by side and each alone."""
-    targets = {"p50": Target("ratio", "at most", 2.0), "p99": Target("ratio", "at most", 1.5)}
-    together = {name: Row("latency", f"{name}, side by side", "ms", target=targets.get(name)) for name in _SHARES}
-    alone = {name: Row("latency", f"{name}, each alone", "ms") for name in _SHARES}
+    together = {kind: _rows(name, "side by side", is_judged=True) for kind, name in _KINDS.items()}
+    alone = {kind: _rows(name, "each alone", is_judged=False) for kind, name in _KINDS.items()}
     for turn in range(bench.repeats):
-        _add(together, _times(bench, "raw", "elsa"))
+        _add(together, _times(bench, "raw", *_KINDS))
         bench.say(f"latency, side by side {turn + 1}: {_shown(together)}")
-    for turn in range(min(bench.repeats, 3)):
-        _add(alone, _times(bench, "raw") | _times(bench, "elsa"))
+    for turn in range(min(bench.repeats, 2)):
+        times = _times(bench, "raw")
+        for kind in _KINDS:
+            times |= _times(bench, kind)
+        _add(alone, times)
         bench.say(f"latency, each alone {turn + 1}: {_shown(alone)}")
-    return [*together.values(), *alone.values()]
+    return [row for kinds in (together, alone) for rows in kinds.values() for row in rows.values()]
 
 
-def _add(rows: dict[str, Row], times: dict[str, list[float]]) -> None:
-    for name, share in _SHARES.items():
-        rows[name].raw.append(percentile(times["raw"], share) * 1_000)
-        rows[name].elsa.append(percentile(times["elsa"], share) * 1_000)
+def _rows(name: str, how: str, *, is_judged: bool) -> dict[str, Row]:
+    targets = {"p50": Target("ratio", "at most", 2.0), "p99": Target("ratio", "at most", 1.5)} if is_judged else {}
+    return {share: Row("latency", f"{share}{name}, {how}", "ms", target=targets.get(share)) for share in _SHARES}
 
 
-def _shown(rows: dict[str, Row]) -> str:
-    pairs = [f"{name} raw {row.raw[-1]:.2f} Elsa {row.elsa[-1]:.2f} ms" for name, row in rows.items()]
-    return ", ".join(pairs)
+def _add(kinds: dict[str, dict[str, Row]], times: dict[str, list[float]]) -> None:
+    for kind, rows in kinds.items():
+        for name, share in _SHARES.items():
+            rows[name].raw.append(percentile(times["raw"], share) * 1_000)
+            rows[name].elsa.append(percentile(times[kind], share) * 1_000)
+
+
+def _shown(kinds: dict[str, dict[str, Row]]) -> str:
+    first = next(iter(kinds.values()))
+    parts = []
+    for name in _SHARES:
+        found = ", ".join(f"{kind} {rows[name].elsa[-1]:.2f}" for kind, rows in kinds.items())
+        parts.append(f"{name} raw {first[name].raw[-1]:.2f}, {found} ms")
+    return "; ".join(parts)
 
 
 def _times(bench: Bench, *sides: str) -> dict[str, list[float]]:
@@ -56,10 +72,7 @@ def _times(bench: Bench, *sides: str) -> dict[str, list[float]]:
     create(bench.brokers, topic)
     readers = {side: JournalReader(bench.folder / bench.name("journal")) for side in sides}
     with ExitStack() as stack:
-        programs = [
-            stack.enter_context((bench.raw if side == "raw" else bench.worker)("journal", topic, reader.path))
-            for side, reader in readers.items()
-        ]
+        programs = [stack.enter_context(_start(bench, side, topic, reader.path)) for side, reader in readers.items()]
         stream = stack.enter_context(Steady(bench.brokers, topic, per_second=_PER_SECOND))
         for reader in readers.values():
             reader.wait_until(bool, 30, "the first message is handled")
@@ -77,3 +90,7 @@ def _times(bench: Bench, *sides: str) -> dict[str, list[float]]:
         side: [entry.at - sent[entry.number] for entry in reader.entries if entry.number >= first]
         for side, reader in readers.items()
     }
+
+
+def _start(bench: Bench, side: str, topic: str, file: Path) -> Program:
+    return bench.raw("journal", topic, file) if side == "raw" else bench.worker(side, topic, file)

@@ -10,6 +10,7 @@ import elsa
 from elsa.kafka import probe
 from elsa.testing.kafka import unique_name
 
+from .jobs import make_jobs
 from .waiting import Log
 
 if TYPE_CHECKING:
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from elsa.testing.kafka import Topics
+
+    from .jobs import Jobs
 
     MakeApp = Callable[..., elsa.App]
 
@@ -51,3 +54,37 @@ def make_app(brokers: str, topic: Topics, tmp_path: Path) -> Iterator[MakeApp]:
 def app(make_app: MakeApp) -> elsa.App:
     """One App with the settings that most tests need."""
     return make_app()
+
+
+@pytest.fixture
+def jobs(  # noqa: PLR0917 - fixtures
+    brokers: str,
+    topic: Topics,
+    log: Log,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    make_app: MakeApp,
+) -> Iterator[Callable[..., Jobs]]:
+    """`jobs(options)` declares a handler with these options that runs in children; its App is not started yet."""
+    monkeypatch.syspath_prepend(str(tmp_path))
+    made: list[Jobs] = []
+
+    def make(options: str = "", *, ordering: str = "none", drain: float = 10.0, extra: str = "") -> Jobs:
+        # cleans up topics and groups
+        place_holder = make_app()
+        place_holder.stop(0)
+        facts = {
+            "app": place_holder.name,
+            "brokers": brokers,
+            "runtime": str(tmp_path),
+            "drain": drain,
+            "topic": topic(1),
+            "ordering": ordering,
+            "options": f", {options}" if options else "",
+        }
+        made.append(make_jobs(tmp_path, facts, extra, log))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.app.stop(5)

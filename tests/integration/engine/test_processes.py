@@ -5,98 +5,22 @@ The handlers stand in a module of their own, because children import it.
 
 from __future__ import annotations
 
-import importlib
 import json
 import os
 import signal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
-import elsa
-
+from .jobs import is_alive
 from .waiting import Log, stays, until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
-    from types import ModuleType
+    from collections.abc import Callable
 
-    from elsa.testing.kafka import Topics
+    from .jobs import Jobs
 
 pytestmark = pytest.mark.broker
-
-_JOBS = '''
-import json, os, signal, sys, time
-import elsa
-from msgspec import Struct
-
-class Job(Struct):
-    do: str
-    n: int = 0
-
-class Awkward(Exception):
-    """Cannot be made from its own text."""
-    def __init__(self, one, two):
-        super().__init__(f"{{one}} and {{two}}")
-
-class Local:
-    def __reduce__(self):
-        raise TypeError("this stays here")
-
-app = elsa.App({app!r}, brokers={brokers!r}, runtime_dir={runtime!r}, metadata_refresh=1.0, drain_timeout={drain})
-told = open({told!r}, "a", buffering=1)
-ballast = []
-
-if os.environ.get("JOBS_BROKEN") and os.getpid() != int(os.environ["JOBS_PARENT"]):
-    raise RuntimeError("no import today")
-
-@app.on_startup
-def started():
-    told.write(json.dumps(["startup", -1, os.getpid()]) + "\\n")
-
-def work(job, ctx):
-    told.write(json.dumps([job.do, job.n, os.getpid()]) + "\\n")
-    if job.do == "beat":
-        ctx.heartbeat({{"page": job.n}})
-        time.sleep(60)
-    elif job.do == "sleep":
-        time.sleep(60)
-    elif job.do == "polite":
-        while not ctx.is_stopping:
-            time.sleep(0.01)
-        told.write(json.dumps(["was told", job.n, os.getpid()]) + "\\n")
-    elif job.do == "exit":
-        os._exit(3)
-    elif job.do == "sys.exit":
-        sys.exit(4)
-    elif job.do == "kill":
-        os.kill(os.getpid(), signal.SIGKILL)
-    elif job.do == "awkward":
-        raise Awkward(1, 2)
-    elif job.do == "value":
-        raise ValueError("plain")
-    elif job.do == "memory":
-        raise MemoryError
-    elif job.do == "local":
-        return Local()
-    elif job.do == "eat":
-        ballast.append(b"x" * (40_000_000 + job.n))
-    elif job.do == "defer":
-        return elsa.DEFER
-    elif job.do == "send":
-        ctx.send({topic!r} + ".out", {{"n": job.n}})
-    elif job.do == "send too much":
-        ctx.send({topic!r} + ".out", "x" * 20_000_000)
-    elif job.do == "where":
-        current = elsa.current()
-        assert (current.topic, current.key, current.attempt) == ({topic!r}, b"k", 1)
-        assert dict(current.headers)["h"] == b"1"
-
-@app.handler({topic!r}, executor="process", ordering={ordering!r}{options})
-def handle(job: Job, ctx: elsa.Context):
-    return work(job, ctx)
-'''
 
 _BATCH = """
 
@@ -105,85 +29,8 @@ def handle_batch(jobs: list[Job], ctx: elsa.Context):
     for index, job in enumerate(jobs):
         if job.do == "blame":
             raise elsa.BatchError(index, ValueError("this one"))
-        told.write(json.dumps([job.do, job.n, os.getpid()]) + "\\n")
+        tell(job.do, job.n)
 """
-
-
-class Jobs:
-    """The module of the handlers, and what its calls have written down."""
-
-    def __init__(self, module: ModuleType, name: str, told: Path, log: Log) -> None:
-        self.app: elsa.App = module.app
-        self.name = name
-        self._told = told
-        self._log = log
-
-    def send(self, *jobs: tuple[str, int], **options: Any) -> None:
-        records = [elsa.Record(json.dumps({"do": do, "n": n}), **options) for do, n in jobs]
-        self.app.produce(self.name, records)
-
-    def told(self, *kinds: str) -> list[tuple[str, int, int]]:
-        lines = [json.loads(line) for line in self._told.read_text().splitlines() if line.endswith("]")]
-        return [(do, n, pid) for do, n, pid in lines if not kinds or do in kinds]
-
-    def wait_told(self, count: int, *kinds: str) -> list[tuple[str, int, int]]:
-        until(lambda: len(self.told(*kinds)) >= count, f"{count} of {kinds}")
-        return self.told(*kinds)
-
-    def dead(self, count: int) -> list[Any]:
-        return self._log.wait_for(f"{self.name}.{self.app.name}.dlq", count)
-
-    def committed(self, offset: int) -> None:
-        self._log.wait_committed(self.app.name, self.name, offset)
-
-
-@pytest.fixture
-def jobs(  # noqa: PLR0917 - fixtures
-    brokers: str,
-    topic: Topics,
-    log: Log,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    make_app: Callable[..., elsa.App],
-) -> Iterator[Callable[..., Jobs]]:
-    """`jobs(**options)` declares the handler with these options; its App is not started yet."""
-    monkeypatch.syspath_prepend(str(tmp_path))
-    made: list[Jobs] = []
-
-    def make(options: str = "", *, ordering: str = "none", drain: float = 10.0, extra: str = "") -> Jobs:
-        name = topic(1)
-        unique = name.rpartition("-")[2]
-        told = tmp_path / "told"
-        told.touch()
-        # cleans up topics and groups
-        place_holder = make_app()
-        place_holder.stop(0)
-        facts = {
-            "app": place_holder.name,
-            "brokers": brokers,
-            "runtime": str(tmp_path),
-            "drain": drain,
-            "told": str(told),
-            "topic": name,
-            "ordering": ordering,
-            "options": f", {options}" if options else "",
-        }
-        (tmp_path / f"jobs_{unique}.py").write_text((_JOBS + extra).format(**facts))
-        module = importlib.import_module(f"jobs_{unique}")
-        made.append(Jobs(module, name, told, log))
-        return made[-1]
-
-    yield make
-    for one in made:
-        one.app.stop(5)
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
 
 
 def test_calls_run_in_children_that_end_with_the_worker(jobs: Callable[..., Jobs]) -> None:
@@ -200,7 +47,7 @@ def test_calls_run_in_children_that_end_with_the_worker(jobs: Callable[..., Jobs
     assert len(pids) <= 2
     # hooks prepare every process that runs handlers
     assert {pid for *_, pid in found.told("startup")} >= pids
-    assert not any(_alive(pid) for pid in pids)
+    assert not any(is_alive(pid) for pid in pids)
 
 
 def test_what_kills_a_child_fails_its_own_message_only(jobs: Callable[..., Jobs]) -> None:
@@ -258,7 +105,7 @@ def test_children_are_replaced_when_they_have_grown(jobs: Callable[..., Jobs]) -
 
 def test_errors_come_back_as_what_they_were(jobs: Callable[..., Jobs]) -> None:
     """Also those that cannot be pickled; the policy sees the class where there is one."""
-    found = jobs("retry=elsa.Retry(max_attempts=3, base=0, ignore=(ValueError,))")
+    found = jobs("retry=elsa.Retry(max_attempts=3, base=0, ignore=(ValueError, Awkward))")
     found.send(("value", 1), ("awkward", 2), ("local", 3), ("defer", 4))
     found.app.produce(found.name, "{")
     with found.app:
@@ -277,7 +124,30 @@ def test_errors_come_back_as_what_they_were(jobs: Callable[..., Jobs]) -> None:
     )
     assert "returned DEFER from a child process" in by_offset[3].header("elsa-error-message").decode()
     assert by_offset[4].header("elsa-reason") == b"decode"
-    assert [len(found.told(do)) for do in ("value", "awkward")] == [1, 3]
+    assert [len(found.told(do)) for do in ("value", "awkward", "local")] == [1, 1, 3]
+
+
+def test_what_a_call_asks_for_is_done(jobs: Callable[..., Jobs], log: Log) -> None:
+    """A retry when it says so and not by the policy, no dead letter for what is skipped, one with its own reason."""
+    found = jobs("concurrency=1, retry=elsa.Retry(max_attempts=2, base=600, jitter=False)")
+    found.send(("later", 1), ("reject", 2), ("skip", 3))
+    with found.app:
+        (letter,) = found.dead(1)
+        found.committed(3)
+
+    assert json.loads(letter.value)["n"] == 2
+    assert letter.header("elsa-error-message") == b"not wanted"
+    assert [len(found.told(do)) for do in ("later", "reject", "skip")] == [2, 1, 1]
+
+
+def test_the_attempt_after_one_that_was_killed_knows_how_far_it_was(jobs: Callable[..., Jobs]) -> None:
+    found = jobs("concurrency=1, timeout=1, retry=elsa.Retry(max_attempts=3, base=0)")
+    found.send(("resume", 7))
+    with found.app:
+        found.committed(1)
+
+    assert [progress for _, progress, _ in found.told("resume from")] == [None, 7, 14]
+    assert len({pid for *_, pid in found.told("resume")}) == 3
 
 
 def test_what_a_call_sends_is_confirmed_before_its_message_is_done(jobs: Callable[..., Jobs], log: Log) -> None:
@@ -325,7 +195,7 @@ def test_a_call_that_does_not_end_is_killed_at_the_deadline_and_comes_again(
     ((*_, pid),) = found.wait_told(1, "sleep")
     found.app.stop(5)
 
-    assert not _alive(pid)
+    assert not is_alive(pid)
     assert log.committed(found.app.name, found.name) in (None, 0)
     assert log.partitions(f"{found.name}.{found.app.name}.dlq") == 0
 
@@ -333,7 +203,6 @@ def test_a_call_that_does_not_end_is_killed_at_the_deadline_and_comes_again(
 def test_a_module_that_cannot_be_imported_there_halts_the_partition_and_loses_nothing(
     jobs: Callable[..., Jobs], log: Log, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setenv("JOBS_PARENT", str(os.getpid()))
     found = jobs()
     monkeypatch.setenv("JOBS_BROKEN", "1")
     found.send(("nothing", 1))

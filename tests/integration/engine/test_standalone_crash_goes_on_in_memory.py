@@ -53,7 +53,7 @@ def test_after_the_client_was_rebuilt(app: elsa.App, topic: Topics, monkeypatch:
         until(lambda: manager.positions == {f"{name}[0]": 1}, "the position is known")
         polls = manager.consumer.poll
 
-        def broken(timeout: float) -> list[object]:
+        def broken(*_: object) -> list[object]:
             app.produce(name, "two")
             monkeypatch.setattr(manager.consumer, "poll", polls)
             raise RuntimeError("the client is broken")

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import threading
 import time
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from collections import Counter
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 import pytest
 
@@ -13,11 +16,14 @@ from elsa.errors import KafkaError
 from elsa.kafka.consumer import BEGINNING, Committed, Event, GroupConsumer, classify, to_message
 from elsa.kafka.probe import Probe
 from elsa.message import TopicPartition
+from elsa.worker.progress import Progress, decode
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
+    import elsa
     from elsa.message import Message
+    from elsa.observe.metrics import PrometheusObserver
 
 T = TypeVar("T")
 
@@ -58,6 +64,63 @@ class Seen(Generic[T]):
             return list(self._items)
 
 
+class Moment(NamedTuple):
+    """A call began, or ended."""
+
+    is_end: bool
+    partition: int
+    key: bytes | None
+    offset: int
+    attempt: int
+
+
+class Calls(Seen[Moment]):
+    """Beginnings and ends of calls in their true order, for what must not happen at the same time."""
+
+    @contextlib.contextmanager
+    def of(self, ctx: elsa.Context) -> Iterator[None]:
+        """Encloses a handler's body."""
+        facts = ctx.partition, ctx.key, ctx.offset, ctx.attempt
+        self(Moment(False, *facts))
+        try:
+            yield
+        finally:
+            self(Moment(True, *facts))
+
+    @property
+    def begun(self) -> list[int]:
+        """The offsets of all calls, in the order in which they began."""
+        return [moment.offset for moment in self.items if not moment.is_end]
+
+    def wait_begun(self, count: int) -> list[int]:
+        """Wait until so many calls have begun; their offsets."""
+        self.wait_for(lambda items: sum(not one.is_end for one in items) >= count, f"{count} calls to begin")
+        return self.begun
+
+    def most_at_once(self) -> int:
+        """How many calls ran at the same time at most."""
+        running = most = 0
+        for moment in self.items:
+            running += -1 if moment.is_end else 1
+            most = max(most, running)
+        return most
+
+    def check_keys(self) -> None:
+        """No key ran twice at once, and each in the order of its offsets; an attempt follows the one before."""
+        running: Counter[tuple[int, bytes]] = Counter()
+        last: dict[tuple[int, bytes], tuple[int, int]] = {}
+        for moment in self.items:
+            if moment.key is None:
+                continue
+            lane = moment.partition, moment.key
+            running[lane] += -1 if moment.is_end else 1
+            assert running[lane] <= 1, f"{moment} began while its key ran"
+            if not moment.is_end:
+                place = moment.offset, moment.attempt
+                assert place > last.get(lane, (-1, 0)), f"{moment} began after {last[lane]} of its key"
+                last[lane] = place
+
+
 def until(is_so: Callable[[], Any], what: str, timeout: float = PATIENCE) -> Any:
     """Look until something is true and return it; fails the test after `timeout` seconds."""
     end = time.monotonic() + timeout
@@ -66,6 +129,16 @@ def until(is_so: Callable[[], Any], what: str, timeout: float = PATIENCE) -> Any
             pytest.fail(f"waited {timeout:g} s until {what}")
         time.sleep(0.01)
     return found
+
+
+async def soon(is_so: Callable[[], Any], what: str) -> None:
+    """The same inside an async handler, which fails when it takes too long."""
+    end = time.monotonic() + PATIENCE
+    # what is waited for happens in other threads
+    while not is_so():
+        if time.monotonic() > end:
+            raise TimeoutError(f"waited {PATIENCE:g} s until {what}")
+        await asyncio.sleep(0.002)
 
 
 def stays(is_so: Callable[[], Any], seconds: float, what: str) -> None:
@@ -91,14 +164,23 @@ class Log:
 
     def committed(self, group: str, topic: str, partition: int = 0) -> int | None:
         """The group's committed offset."""
+        found = self.commit_of(group, topic, partition)
+        return None if found is None else found.offset
+
+    def progress(self, group: str, topic: str, partition: int = 0) -> Progress | None:
+        """What the group's commit says of the messages above its offset."""
+        found = self.commit_of(group, topic, partition)
+        return None if found is None else decode(found.metadata, found.offset)
+
+    def commit_of(self, group: str, topic: str, partition: int = 0) -> Committed | None:
+        """The group's commit."""
         consumer = GroupConsumer(self._settings, group)
         place = TopicPartition(topic, partition)
         end = time.monotonic() + PATIENCE
         try:
             while True:
                 try:
-                    found = consumer.committed([place], 10)[place]
-                    return None if found is None else found.offset
+                    return consumer.committed([place], 10)[place]
                 except KafkaError:  # the first question after a broker's start finds no coordinator yet
                     if time.monotonic() > end:
                         raise
@@ -163,6 +245,14 @@ class Log:
             f"{group} has committed {offset} of {topic}[{partition}]",
             timeout,
         )
+
+
+def total(observer: PrometheusObserver, name: str, **labels: str) -> float:
+    """The sum of a metric's samples with these labels."""
+    found = {family: samples for family, _, _, samples in observer.families()}
+    return sum(
+        value for sample, pairs, value in found[name] if sample == name and labels.items() <= dict(pairs).items()
+    )
 
 
 def delete_records(brokers: str, topic: str, before: int, partition: int = 0) -> None:

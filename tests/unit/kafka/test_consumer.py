@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from confluent_kafka import KafkaError
+from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka import TopicPartition as Line
 
 from elsa.config import Settings
@@ -71,3 +71,43 @@ def test_giving_up_what_was_never_taken_does_not_keep_the_rest(consumer: GroupCo
     consumer.unassign([ONE, ZERO])
 
     assert consumer.assigned() == []
+
+
+def test_what_one_fetch_brings_does_not_grow_with_the_number_of_partitions(consumer: GroupConsumer) -> None:
+    config = consumer._config(Settings(brokers="127.0.0.1:1"), "g", None)
+
+    assert config["fetch.max.bytes"] <= 4 * 1024 * 1024
+
+
+def test_what_the_user_says_of_fetches_counts(consumer: GroupConsumer) -> None:
+    settings = Settings(brokers="127.0.0.1:1", kafka={"fetch.max.bytes": 50_000_000})
+
+    assert consumer._config(settings, "g", None)["fetch.max.bytes"] == 50_000_000
+
+
+class Client:
+    """Writes down what is asked of it; refuses to seek in partition 0."""
+
+    def __init__(self) -> None:
+        self.calls: list[Any] = []
+
+    def resume(self, lines: list[Line]) -> None:
+        self.calls.append(("resume", [line.partition for line in lines]))
+
+    def seek(self, line: Line) -> None:
+        self.calls.append(("seek", line.partition, line.offset))
+        if line.partition == 0:
+            raise KafkaException(KafkaError(KafkaError._STATE))
+
+    def close(self) -> None:
+        """Nothing was opened."""
+
+
+def test_partitions_that_go_on_are_sought_after_they_were_resumed(consumer: GroupConsumer) -> None:
+    """Only that makes librdkafka fetch at once; where it refuses, they go on by themselves."""
+    consumer._consumer.close()
+    client = Client()
+    consumer._consumer = client  # type: ignore[assignment]  # a stand-in
+    consumer.resume_at({ZERO: 5, ONE: 7, TopicPartition("t", 2): -1})
+
+    assert client.calls == [("resume", [0, 1, 2]), ("seek", 0, 5), ("seek", 1, 7)]

@@ -54,3 +54,14 @@ class Raw:
 def raw() -> type[Raw]:
     """`raw(offset, value, topic=, partition=, key=, headers=, timestamp=)` makes a message as polled."""
     return Raw
+
+
+@pytest.fixture
+def simulated_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let turns of simulated members last as long as their clocks say."""
+    from elsa.worker import batches, delivery, turns
+
+    from . import simulation
+
+    for module in (batches, delivery, turns):
+        monkeypatch.setattr(module, "_counter", simulation.counter)

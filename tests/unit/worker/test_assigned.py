@@ -10,6 +10,7 @@ from elsa.message import TopicPartition
 from elsa.observer import HandlerObserver
 from elsa.worker import assigned as module
 from elsa.worker.assigned import Assigned
+from elsa.worker.kept import Kept
 from elsa.worker.progress import Progress, decode
 
 
@@ -18,10 +19,10 @@ class Worker:
 
     parked = 0
     head_attempts = 0
-    attempts: dict[int, int] = {}  # noqa: RUF012 - nobody changes it
 
     def __init__(self) -> None:
         self.offsets: list[int] = []
+        self.kept = Kept(None)
 
     def put(self, raws: Any) -> None:
         self.offsets += [raw.offset() for raw in raws]
@@ -133,6 +134,36 @@ def test_a_restart_does_not_run_again_what_was_finished_above_the_base(assigned:
     assert (count, assigned.tracker.base, assigned.tracker.unfinished) == (6, 1, 6)
 
 
+def test_attempts_go_on_into_commits_while_there_is_no_worker(assigned: Assigned, raw: Any) -> None:
+    """Between two workers, and for good when the partition is halted: a kill then must not let them count anew."""
+    assigned.worker.kept.attempts = {1: 3}  # type: ignore[union-attr]  # a stand-in
+    receive(assigned, raw, *range(3))
+    assigned.admit(100, 10**6)
+    assigned.finish([0])
+    assigned.restart()
+    assigned.worker = None
+    commit = assigned.commit()
+
+    assert commit is not None
+    read = decode(commit.metadata, 1)
+    assert read is not None
+    assert read.attempts == {1: 3}
+
+
+def test_crashes_are_counted_for_each_offset_until_it_is_done(assigned: Assigned, raw: Any) -> None:
+    receive(assigned, raw, *range(4))
+    assigned.admit(100, 10**6)
+
+    def crash(offset: int | None) -> tuple[int, int]:
+        at, backoff = assigned.crash(offset)
+        backoff.next()
+        return at, backoff.failures
+
+    assert [crash(2), crash(3), crash(2), crash(None), crash(2)] == [(2, 1), (3, 1), (2, 2), (0, 1), (2, 3)]
+    assigned.finish([0, 1, 2])
+    assert [crash(3), crash(None)] == [(3, 2), (3, 3)]
+
+
 def test_what_a_former_owner_has_finished_goes_on_into_the_next_commit(assigned: Assigned, raw: Any) -> None:
     """Also of messages that this one has not even seen yet."""
     assigned.restored = Progress(0, 9, frozenset({0, 1, 4, 8}))
@@ -153,6 +184,26 @@ def test_what_a_former_owner_has_finished_goes_on_into_the_next_commit(assigned:
     assert assigned.worker.offsets == [0, 1, 4, 8]  # type: ignore[union-attr]  # a stand-in
     assert assigned.tracker.base == 10
     assert assigned.restored is None
+
+
+def test_what_a_former_owner_has_finished_up_to_its_highest_goes_into_the_offset(assigned: Assigned, raw: Any) -> None:
+    """The last unfinished one is done, and those above it are still waiting to be skipped: a stop must not forget."""
+    assigned.restored = Progress(0, 90, frozenset({0}))
+    assigned.limit = 1
+    receive(assigned, raw, *range(95))
+    assigned.admit(1, 10**6)
+    assigned.finish([0])
+    commit = assigned.commit()
+
+    assert commit is not None
+    assert (commit.offset, commit.metadata) == (91, "")
+    assigned.confirm(commit)
+    assert assigned.committed == 91
+    assigned.admit(1, 10**6)
+    assert assigned.commit() is None
+    while assigned.tracker.last < 91:
+        assigned.admit(1, 10**6)
+    assert assigned.worker.offsets == [0, 91]  # type: ignore[union-attr]  # a stand-in
 
 
 def test_ages_of_what_went_by_behind_a_slow_head_are_forgotten(assigned: Assigned, raw: Any) -> None:

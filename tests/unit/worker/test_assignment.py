@@ -10,9 +10,11 @@ import elsa
 from elsa.clock import SYSTEM
 from elsa.message import TopicPartition
 from elsa.observer import GroupObserver
+from elsa.testing.clock import FakeClock
 from elsa.worker.assignment import Assignment
 from elsa.worker.budget import Budget
 from elsa.worker.pace import Paces
+from elsa.worker.routes import Routes
 from elsa.worker.starts import Begin
 
 if TYPE_CHECKING:
@@ -43,7 +45,7 @@ def app() -> Iterator[elsa.App]:
     app.stop()
 
 
-def make(app: elsa.App, budget: Budget, mail: list[Any]) -> Assignment:
+def make(app: elsa.App, budget: Budget, mail: list[Any], *, paces: Paces | None = None) -> Assignment:
     return Assignment(
         app,
         "g",
@@ -53,7 +55,7 @@ def make(app: elsa.App, budget: Budget, mail: list[Any]) -> Assignment:
         post=mail.append,
         clock=SYSTEM,
         observer=GroupObserver(),
-        paces=Paces(SYSTEM),
+        paces=paces or Paces(SYSTEM),
     )
 
 
@@ -111,3 +113,78 @@ def test_what_is_given_up_gives_its_budget_back(app: elsa.App, raw: Any, end: st
 
     assert budget.room(0, 0) == 8
     assert not assignment.is_waiting
+
+
+class TestSharesOfARate:
+    """Which part of a handler's rate falls to this process: that of its partitions in all of the handler's topics."""
+
+    @pytest.fixture
+    def clock(self) -> FakeClock:
+        return FakeClock()
+
+    def rate(self, app: elsa.App, owned: dict[str, int], topics: dict[str, int], clock: FakeClock) -> float:
+        """The pace here after so many partitions of each topic were taken, one after the other."""
+        paces = Paces(clock)
+        assignment = make(app, Budget(messages=20, size=10_000), [], paces=paces)
+        bindings = app.registry.bindings()
+        routes = Routes(bindings, "g")
+        for topic, count in owned.items():
+            binding = routes.binding(topic)
+            assert binding is not None
+            for number in range(count):
+                assignment.start(assignment.add(TopicPartition(topic, number), binding, Begin(0, -1)), 1)
+            assignment.share_rates(bindings, routes, topics)
+        pace = paces.of(bindings[0].first)
+        assert pace is not None
+        return pace.here
+
+    @pytest.fixture
+    def fresh(self) -> Iterator[elsa.App]:
+        app = elsa.App("unit-shares")
+        yield app
+        app.stop()
+
+    def declare(self, app: elsa.App, topics: str | list[str], **options: Any) -> None:
+        @app.handler(topics, rate=12, **options)
+        def handle(body: bytes) -> None:
+            """Never called."""
+
+    def test_it_is_that_of_the_partitions(self, fresh: elsa.App, clock: FakeClock) -> None:
+        self.declare(fresh, "a")
+
+        assert self.rate(fresh, {"a": 2}, {"a": 6, "b": 6}, clock) == 4
+
+    def test_a_topic_of_which_nothing_is_here_counts(self, fresh: elsa.App, clock: FakeClock) -> None:
+        """Members that each have one of the topics would take the whole rate each."""
+        self.declare(fresh, ["a", "b"])
+
+        assert self.rate(fresh, {"a": 6}, {"a": 6, "b": 6}, clock) == 6
+
+    def test_a_topic_that_went_away_from_here_does_not_count_for_us(self, fresh: elsa.App, clock: FakeClock) -> None:
+        self.declare(fresh, ["a", "b"])
+        paces = Paces(clock)
+        bindings = fresh.registry.bindings()
+        assignment = make(fresh, Budget(messages=20, size=10_000), [], paces=paces)
+        for binding in bindings:
+            assigned = assignment.add(TopicPartition(binding.topic, 0), binding, Begin(0, -1))
+            assignment.start(assigned, 1)
+        assignment.share_rates(bindings, Routes(bindings, "g"), {"a": 1, "b": 1})
+        assignment.remove([TopicPartition("a", 0)])
+        assignment.share_rates(bindings, Routes(bindings, "g"), {"a": 1, "b": 1})
+        pace = paces.of(bindings[0].first)
+
+        assert pace is not None
+        assert pace.here == 6
+
+    def test_a_pattern_counts_all_topics_that_it_matches_and_serves(self, fresh: elsa.App, clock: FakeClock) -> None:
+        self.declare(fresh, "^a")
+        fresh.handler("ab", name="other")(lambda: None)
+
+        assert self.rate(fresh, {"a1": 1}, {"a1": 1, "a2": 2, "ab": 50, "b": 50}, clock) == 4
+
+    def test_of_a_standalone_handlers_topic_only_those_count_that_it_wants(
+        self, fresh: elsa.App, clock: FakeClock
+    ) -> None:
+        self.declare(fresh, "a", group=None, partitions=[0, 9])
+
+        assert self.rate(fresh, {"a": 1}, {"a": 6}, clock) == 12

@@ -87,7 +87,7 @@ def test_a_batch_error_finishes_what_came_before_its_index(app: elsa.App, raw: A
 
     assert around.done == [0]
     assert around.kinds[-1] == (1, "retried")
-    assert worker.attempts == {1: 1}
+    assert worker.kept.attempts == {1: 1}
 
 
 @pytest.mark.parametrize("error", [elsa.Skip("not wanted"), RuntimeError("broken")])
@@ -162,7 +162,7 @@ class TestByKey:
         retry = elsa.Retry(base=5, jitter=False)
         around, worker = run(app, raws, fail, turns=9, retry=retry, ordering="key")
         assert seen == [[0, 1, 2, 3]]
-        assert worker.attempts == {0: 1, 1: 1, 2: 1, 3: 1}
+        assert worker.kept.attempts == {0: 1, 1: 1, 2: 1, 3: 1}
 
         # a fresh message of another key does not wait, and is not counted as tried
         worker.put([raw(4, b"4", key=b"new")])
@@ -173,7 +173,7 @@ class TestByKey:
         around.run(worker)
         assert seen[2:] == [[0, 1, 2, 3]]
         assert sorted(around.done) == [0, 1, 2, 3, 4]
-        assert worker.attempts == {}
+        assert worker.kept.attempts == {}
 
     def test_a_member_that_is_to_blame_holds_its_key_only(self, app: elsa.App, raw: Any) -> None:
         seen: list[list[int]] = []

@@ -93,6 +93,19 @@ def test_what_waits_in_all_partitions_together_is_bounded_with_hysteresis() -> N
     assert budget.is_flooded
 
 
+def test_a_slice_of_each_of_a_thousand_partitions_is_bounded_too() -> None:
+    budget = Budget(messages=10, size=100)
+    budget.share(1_000)
+    assert budget.slice(500) == 500
+
+    budget.buffer(module.BUFFERED_MESSAGES + 1, 0)
+    assert budget.slice(500) * 1_000 <= module.SLICED_MESSAGES
+    budget.share(1_000_000)
+    assert budget.slice(500) == module.LEAST_SLICE
+    budget.share(-1_000_900)
+    assert budget.slice(500) == 500
+
+
 def test_an_allowance_is_used_up_when_its_messages_are_handled() -> None:
     budget = Budget(messages=10, size=100, max_messages=2)
     budget.take(2, 2)

@@ -248,4 +248,4 @@ def test_a_handler_tells_how_far_it_is_and_its_next_attempt_knows(app: elsa.App,
         worker.unpark(SYSTEM.monotonic())
 
     assert seen == [None, 5, 10, None]
-    assert worker.progress == {}
+    assert worker.kept.progress == {}

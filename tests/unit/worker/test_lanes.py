@@ -146,3 +146,25 @@ def test_one_lane_waits_as_a_whole() -> None:
     assert not lane.unpark(4.9)
     assert lane.unpark(5.0)
     assert offsets(lane.take(place, 9)) == [0, 1]
+
+
+def test_calls_that_failed_late_come_again_in_their_order() -> None:
+    """Both were done, as it seemed, and a third one of their key runs; then what they had sent is refused."""
+    place = cast("Any", Place())
+    lanes = KeyedLanes(lambda _: place, by_key=True)
+    raws = [Raw(offset, key=b"a") for offset in range(4)]
+    lanes.put(raws)
+    for raw in raws[:2]:
+        assert lanes.next(place) is raw
+        lanes.release(raw)
+    running = lanes.next(place)
+    lanes.park(raws[0], 5.0, holds=False)
+    lanes.park(raws[1], 5.0, holds=False)
+    lanes.unpark(5.0)
+    lanes.release(running)
+    order = []
+    while (next_one := lanes.next(place)) is not None:
+        order.append(next_one)
+        lanes.release(next_one)
+
+    assert offsets([running, *order]) == [2, 0, 1, 3]

@@ -118,14 +118,14 @@ def test_a_retry_holds_its_key_and_nothing_else(app: elsa.App, around: Around, r
     around.run(worker)
 
     assert seen == [0, 1, 3, 4]
-    assert (worker.parked, worker.attempts) == (1, {0: 1})
+    assert (worker.parked, worker.kept.attempts) == (1, {0: 1})
     now = around.clock.monotonic()
     assert around.dues == [now + 5]
     assert worker.unpark(now + 4) is None
     assert worker.unpark(now + 5) is None
     around.run(worker)
     assert seen == [0, 1, 3, 4, 0, 2]
-    assert (sorted(around.done), worker.parked, worker.attempts) == ([0, 1, 2, 3, 4], 0, {})
+    assert (sorted(around.done), worker.parked, worker.kept.attempts) == ([0, 1, 2, 3, 4], 0, {})
 
 
 def test_one_timer_serves_all_waiting_retries(app: elsa.App, around: Around, raw: Any) -> None:

@@ -61,7 +61,9 @@ class Worker:
     group = "g"
     observer = HandlerObserver()
 
-    def __init__(self) -> None:
+    def __init__(self, app: App) -> None:
+        self.app = app
+        self.source = "t"
         self.closed = False
         self.gave_up = threading.Event()
         self.router = self
@@ -120,7 +122,7 @@ def test_what_cannot_be_said_of_an_error_does_not_hold_its_dead_letter(
     settlement: Settlement, app: App, raw: Any, outcome: Outcome
 ) -> None:
     settled = Settled()
-    settlement.dead_letter(Worker(), raw(0), outcome, settled)  # type: ignore[arg-type]  # a stand-in
+    settlement.dead_letter(Worker(app), raw(0), outcome, settled)  # type: ignore[arg-type]  # a stand-in
 
     assert settled.done.is_set()
     assert len(app.sent) == 1
@@ -130,7 +132,7 @@ def test_many_refused_copies_wait_on_one_thread(settlement: Settlement, app: App
     before = threading.active_count()
     app.sends = lambda: Confirmed(RuntimeError("not now"))
     for offset in range(50):
-        settlement.dead_letter(Worker(), raw(offset), dead(ValueError()), Settled())  # type: ignore[arg-type]  # a stand-in
+        settlement.dead_letter(Worker(app), raw(offset), dead(ValueError()), Settled())  # type: ignore[arg-type]  # a stand-in
 
     assert threading.active_count() <= before + 1
 
@@ -153,7 +155,7 @@ def test_a_missing_topic_is_made_once_whatever_goes_wrong_first(settlement: Sett
     app.sends = sends
     app.create = creates  # type: ignore[method-assign]  # the first time it fails
     for offset in range(20):
-        settlement.dead_letter(Worker(), raw(offset), dead(ValueError()), settled)  # type: ignore[arg-type]  # a stand-in
+        settlement.dead_letter(Worker(app), raw(offset), dead(ValueError()), settled)  # type: ignore[arg-type]  # a stand-in
 
     assert settled.done.wait(20)
     assert app.created == 1
@@ -162,9 +164,9 @@ def test_a_missing_topic_is_made_once_whatever_goes_wrong_first(settlement: Sett
 def test_a_worker_that_ends_does_not_wait_for_the_pause_of_a_refused_copy(
     settlement: Settlement, app: App, raw: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("elsa.worker.settlement.Backoff.next", lambda _: 600.0)
+    monkeypatch.setattr("elsa.worker.copies.Backoff.next", lambda _: 600.0)
     app.sends = lambda: Confirmed(RuntimeError("not now"))
-    worker, other = Worker(), Worker()
+    worker, other = Worker(app), Worker(app)
     for one in (worker, other):
         settlement.dead_letter(one, raw(0), dead(ValueError()), Settled())  # type: ignore[arg-type]  # a stand-in
     worker.closed = True

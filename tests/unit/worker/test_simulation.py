@@ -19,6 +19,8 @@ from elsa.message import TopicPartition
 
 from .simulation import Broker, Member
 
+pytestmark = pytest.mark.usefixtures("simulated_time")
+
 #: what may happen between two rounds of the group manager
 EVENTS = ("revoke", "lost", "assign", "refuse", "fail", "crash", "finish last", "stop", "kill")
 

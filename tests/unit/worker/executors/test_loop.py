@@ -1,102 +1,74 @@
-"""The event loop's own matters: cancelling hits the turn it is meant for, and never the next one of the same task."""
+"""The event loop's tasks: what is meant for one turn never reaches another."""
 
 from __future__ import annotations
 
 import asyncio
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
-import elsa
 from elsa.worker.executors.loop import EventLoop, LoopExecutor
 
-from ..parts import Around
+from .test_contract import Turn, Worker
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
 @pytest.fixture
-def executor() -> Iterator[LoopExecutor]:
+def loop() -> Iterator[EventLoop]:
     loop = EventLoop()
-    yield LoopExecutor(loop, 1)
+    yield loop
     assert loop.stop(5)
 
 
-@pytest.fixture
-def app() -> Iterator[elsa.App]:
-    app = elsa.App("unit-loop")
-    yield app
-    app.stop()
+class Keeping(Worker):
+    """Keeps its turn."""
+
+    turn: Turn
+
+    async def run(self, turn: Turn) -> None:
+        self.turn = turn
+        await super().run(turn)
 
 
-def test_a_cancellation_that_comes_late_hits_nobody_else(executor: Any, app: elsa.App, raw: Any) -> None:
-    """The task that ran the cancelled turn is in somebody else's call by then."""
-    running, go_on = threading.Event(), threading.Event()
-    ends: list[str] = []
+def test_a_cancellation_interrupts_the_call_it_is_meant_for(loop: EventLoop) -> None:
+    executor = LoopExecutor(loop, 1)
+    began = threading.Event()
 
-    @app.handler("t")
-    async def handle(body: int) -> None:
-        if body == 1:
-            running.set()
-            try:
-                await asyncio.get_running_loop().run_in_executor(None, go_on.wait, 5)
-            except asyncio.CancelledError:
-                ends.append("cancelled")
-                raise
-        ends.append(f"done {body}")
+    async def wait(_: int) -> None:
+        began.set()
+        await asyncio.sleep(60)
 
-    around, other = Around(), Around()
-    around.place = other.place = executor
-    first, second = around.make(app), other.make(app)
-    first.put([raw(0, b"0")])
-    turn = first.begin(executor)
-    assert turn is not None
+    worker = Keeping(1, wait)
+    executor.submit(worker)  # type: ignore[arg-type]  # a stand-in
+    assert began.wait(5)
+    worker.turn.cancel()
 
-    async def play() -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        await executor._turn(turn, task)
-
-    loop = executor._loop.loop
-    asyncio.run_coroutine_threadsafe(play(), loop).result(5)
-    second.put([raw(1, b"1")])
-    assert running.wait(5)
-    # what `PartitionWorker.cancel` has asked for while the first turn ran comes only now
-    executor._cancel(turn, next(iter(executor._tasks)))
-    go_on.set()
-    done = threading.Event()
-    loop.call_soon_threadsafe(lambda: loop.call_later(0.05, done.set))
-    assert done.wait(5)
-
-    assert ends == ["done 0", "done 1"]
+    assert worker.done.wait(5)
+    assert [type(error) for error in worker.errors] == [asyncio.CancelledError]
 
 
-def test_a_cancellation_in_time_interrupts_the_call(executor: Any, app: elsa.App, raw: Any) -> None:
-    running = threading.Event()
-    ends: list[str] = []
+def test_a_cancellation_that_comes_too_late_does_nothing_to_the_next_call(loop: EventLoop) -> None:
+    """The same task has gone on to another partition by then."""
+    executor = LoopExecutor(loop, 1)
+    began = [threading.Event(), threading.Event()]
+    goes_on = [asyncio.Event(), asyncio.Event()]
 
-    @app.handler("t")
-    async def handle(body: int) -> None:
-        running.set()
-        try:
-            await asyncio.sleep(60)
-        except asyncio.CancelledError:
-            ends.append("cancelled")
-            raise
+    async def wait(which: int) -> None:
+        began[which].set()
+        await goes_on[which].wait()
 
-    around = Around()
-    around.place = executor
-    worker = around.make(app)
-    worker.put([raw(0, b"0")])
-    assert running.wait(5)
-    worker.close()
-    worker.cancel()
-    end = threading.Event()
-    executor._loop.loop.call_soon_threadsafe(lambda: executor._loop.loop.call_later(0.05, end.set))
-    assert end.wait(5)
+    first, second = Keeping(1, lambda _: wait(0)), Keeping(1, lambda _: wait(1))
+    executor.submit(first)  # type: ignore[arg-type]  # a stand-in
+    assert began[0].wait(5)
+    executor.submit(second)  # type: ignore[arg-type]  # a stand-in
+    loop.loop.call_soon_threadsafe(goes_on[0].set)
+    assert began[1].wait(5)
+    first.turn.cancel()
+    loop.loop.call_soon_threadsafe(goes_on[1].set)
 
-    assert ends == ["cancelled"]
-    assert around.kinds == [(0, "abandoned")]
-    assert around.has_ended
+    assert second.done.wait(5)
+    assert second.errors == []
+    assert second.ran == [0]

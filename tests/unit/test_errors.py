@@ -1,0 +1,46 @@
+"""Errors carry their facts, also out of the child process that has raised them."""
+
+from __future__ import annotations
+
+import pickle
+from typing import Any
+
+import pytest
+
+from elsa import errors
+
+
+class Busy(errors.RetryLater):
+    """A user's own, made in its own way."""
+
+    def __init__(self, *, shop: str) -> None:
+        super().__init__(5, f"{shop} is busy")
+        self.shop = shop
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        errors.RetryLater(5),
+        errors.RetryLater(5, "later"),
+        errors.Reject("bad"),
+        errors.Skip(),
+        errors.RejectAssignment(),
+        errors.BatchError(3, ValueError("this one")),
+        errors.DecodeError("no JSON", topic="t", partition=1, offset=2, hint="look at it"),
+        errors.HandlerTimeout("late"),
+        errors.BrokerUnavailable("nobody answers", code="_TRANSPORT", retryable=True),
+        errors.UnknownTopic("no topic", topic="t"),
+        errors.ConfigError("no"),
+        errors.BufferFull("full", code="_QUEUE_FULL", retryable=True),
+        Busy(shop="ann's"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_an_error_goes_to_another_process_and_stays_what_it_was(error: BaseException) -> None:
+    found = pickle.loads(pickle.dumps(error))
+
+    def facts(one: BaseException) -> dict[str, Any]:
+        return {name: repr(value) for name, value in vars(one).items()}
+
+    assert (type(found), str(found), facts(found)) == (type(error), str(error), facts(error))

@@ -1,0 +1,248 @@
+"""How partitions leave a member, and how one whose worker crashed begins anew; with a scripted consumer and clock."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from elsa.message import TopicPartition
+from elsa.worker import handover
+from elsa.worker.progress import decode
+
+from .simulation import TOPIC, Broker, Member
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from .simulation import Call
+
+    Join = Callable[..., Member]
+
+pytestmark = pytest.mark.usefixtures("simulated_time")
+
+ZERO, ONE = TopicPartition(TOPIC, 0), TopicPartition(TOPIC, 1)
+
+
+@pytest.fixture
+def broker() -> Broker:
+    """Two partitions, and twelve messages in the first one, each of a key of its own."""
+    broker = Broker(2)
+    for number in range(12):
+        broker.produce(0, b"%d" % number)
+    return broker
+
+
+@pytest.fixture
+def join(broker: Broker) -> Iterator[Join]:
+    """`join(**fields)` makes a member that owns both partitions and has begun four calls of the first one."""
+    made: list[Member] = []
+
+    def make(**fields: Any) -> Member:
+        member = Member(broker, **fields)
+        made.append(member)
+        member.consumer.most = 4
+        member.rebalance(assign=[0, 1])
+        work(member)
+        return member
+
+    yield make
+    for member in made:
+        member.end()
+
+
+def work(member: Member) -> None:
+    """One round, and all calls begin that can."""
+    member.turn()
+    while member.begin():
+        pass
+
+
+def finish(member: Member, offset: int, end: Any = None, partition: int = 0) -> None:
+    """Let the call of this offset end."""
+    places = [(call.worker.partition.partition, call.raw.offset()) for call in member.calls]
+    member.finish(places.index((partition, offset)), end)
+
+
+def running(member: Member) -> list[int]:
+    return [call.raw.offset() for call in member.calls if call.worker.partition == ZERO]
+
+
+def begin_anew(member: Member) -> None:
+    """Let time pass until a partition whose calls have all ended runs again."""
+    member.turn()
+    member.clock.advance(60)
+    for _ in range(3):
+        work(member)
+
+
+def test_calls_beside_one_that_crashes_count_and_nothing_begins_before_they_have_ended(join: Join) -> None:
+    member = join()
+    assert running(member) == [0, 1, 2, 3]
+    finish(member, 1, SystemExit(1))
+    finish(member, 3)
+    member.clock.advance(60)
+    work(member)
+    assert running(member) == [0, 2]
+    assert member.manager.assignment.owned[ZERO].held == "restarting"
+
+    finish(member, 0)
+    finish(member, 2)
+    begin_anew(member)
+    starts = [offset for where, offset in member.started if where == ZERO]
+    assert starts[:5] == [0, 1, 2, 3, 1]
+    assert len(set(starts[5:]) & {0, 2, 3}) == 0
+    assert member.manager.assignment.owned[ZERO].held is None
+
+
+def test_two_messages_that_crash_in_turns_are_halted_in_the_end(
+    join: Join, broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(handover, "MOST_CRASHES", 3)
+    member = join()
+    assigned = member.manager.assignment.owned[ZERO]
+    for number in range(20):
+        if assigned.held == "halted":
+            break
+        at = (1, 2)[number % 2]
+        finish(member, at, SystemExit(1))
+        for offset in running(member):
+            # the other one crashes, too, but the partition is down already
+            finish(member, offset, SystemExit(2) if offset in (1, 2) else None)
+        begin_anew(member)
+
+    assert assigned.held == "halted"
+    starts = [offset for where, offset in member.started if where == ZERO]
+    assert 4 <= starts.count(1) <= 8
+    assert starts.count(0) == starts.count(3) == 1
+    # and what stood beside them is known to be done
+    broker.produce(1, b"a")
+    for _ in range(15):
+        work(member)
+        while member.calls:
+            member.finish()
+    assert broker.says_done(ZERO, 3)
+    assert not broker.says_done(ZERO, 1)
+    assert broker.commits[ONE].offset == 1
+
+
+def test_the_late_result_of_a_partition_that_went_away_is_ignored_and_counted(
+    join: Join, broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counted: list[int] = []
+    member = join(policy=lambda _: "hang")
+    monkeypatch.setattr(member.manager.observer, "stale", counted.append)
+    late: list[Call] = list(member.calls)
+    member.rebalance(revoke=[0])
+    member.turn()
+    assert member.owned == [1]
+    assert not member.manager.handover.stopped_cleanly
+    member.rebalance(assign=[0])
+    for call in late:
+        if call.worker.partition == ZERO:
+            finish(member, call.raw.offset())
+    member.turn()
+
+    assert counted == [1] * 4
+    assert member.manager.assignment.owned[ZERO].tracker.finished == 0
+
+
+def test_what_was_lost_is_cancelled_and_not_committed(join: Join, broker: Broker) -> None:
+    member = join(policy=lambda _: "hang")
+    finish(member, 0)
+    member.consumer.answers.append(False)
+    member.rebalance(lost=[0])
+    for _ in range(15):
+        member.turn()
+
+    assert ZERO not in broker.commits
+    assert member.owned == [1]
+
+
+def test_a_partition_that_is_revoked_while_it_starts_anew_stays_away(join: Join, broker: Broker) -> None:
+    member = join()
+    finish(member, 2, SystemExit(1))
+    finish(member, 3)
+    for offset in (0, 1):
+        finish(member, offset)
+    member.turn()
+    member.rebalance(revoke=[0])
+    member.turn()
+    member.clock.advance(60)
+    work(member)
+
+    assert member.owned == [1]
+    assert running(member) == []
+    # what ended well beside the crash is known to whoever comes next
+    assert broker.commits[ZERO].offset == 2
+    assert broker.says_done(ZERO, 3)
+    assert not broker.says_done(ZERO, 2)
+
+
+def test_a_stop_drains_commits_and_gives_everything_up(join: Join, broker: Broker) -> None:
+    member = join()
+    finish(member, 1)
+    member.stop()
+
+    assert member.owned == []
+    assert member.manager.handover.stopped_cleanly
+    assert broker.commits[ZERO].offset == 4
+    assert len(member.started) == len(broker.done[ZERO]) + len(broker.done[ONE])
+
+
+@pytest.mark.parametrize("how", ["stop", "revoke"])
+def test_attempts_that_failed_just_before_the_end_are_committed(how: str) -> None:
+    """Or a message that fails whenever its worker is stopped would begin with the same attempt for ever."""
+    broker = Broker(1)
+    for key in (b"a", b"b"):
+        broker.produce(0, key)
+    member = Member(broker)
+    member.rebalance(assign=[0])
+    work(member)
+    finish(member, 0)
+    for _ in range(12):
+        member.turn()
+    finish(member, 1, ValueError("no"))
+    if how == "stop":
+        member.stop()
+    else:
+        member.rebalance(revoke=[0])
+        member.consumer.poll(0, 100)
+    member.end()
+    commit = broker.commits.get(ZERO)
+    told = None if commit is None else decode(commit.metadata, commit.offset)
+
+    assert told is not None
+    assert told.attempts == {1: 1}
+
+
+def test_what_a_call_has_told_is_known_after_the_crash_of_its_worker(join: Join) -> None:
+    member = join()
+    worker = member.manager.assignment.owned[ZERO].worker
+    assert worker is not None
+    worker.heartbeat([1], "half")
+    worker.heartbeat([2], "nearly")
+    finish(member, 1, SystemExit(1))
+    for offset in (0, 2, 3):
+        finish(member, offset)
+    begin_anew(member)
+    successor = member.manager.assignment.owned[ZERO].worker
+
+    assert successor is not None
+    assert successor is not worker
+    assert successor.kept.progress == {1: "half"}
+
+
+def test_a_client_that_breaks_takes_everything_with_it_and_the_next_begins_where_it_was_committed(
+    join: Join, broker: Broker
+) -> None:
+    member = join()
+    finish(member, 0)
+    for _ in range(12):
+        member.turn()
+    assert broker.commits[ZERO].offset == 1
+    finish(member, 1)
+    member.manager.handover.abandon(RuntimeError("beyond repair"))
+
+    assert member.owned == []
+    assert broker.commits[ZERO].offset == 1
