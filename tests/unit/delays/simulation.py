@@ -139,12 +139,17 @@ class Broker:
         self.open: dict[str, Transaction] = {}
         self.committed_at: dict[Transaction, float] = {}
         self.leaderless: set[TopicPartition] = set()
-        self.is_away = False
+        #: no broker answers before this time of the monotonic clock
+        self.away_until = 0.0
         self.members: list[ScriptedConsumer] = []
         self.owners: dict[TopicPartition, ScriptedConsumer] = {}
         self.generation = 0
         #: what a topic refuses: by topic, Kafka's name of the error for a value
         self.refuses: dict[str, Callable[[bytes | None], str | None]] = {}
+
+    @property
+    def is_away(self) -> bool:
+        return self.clock.monotonic() < self.away_until
 
     def check_here(self) -> None:
         if self.is_away:
@@ -395,11 +400,15 @@ class ScriptedConsumer:
     # -- messages
 
     def poll(self, timeout: float) -> list[Raw]:
-        self.mover.world.idle(timeout)
         if self.is_group:
             self._come_round()
-        if self.broker.is_away:
-            return []
+        found = [] if self.broker.is_away else self._read()
+        if not found and timeout and not self.is_subscribed:
+            # it waits within one step: for what it has to read first, or for the end of its membership
+            self.mover.world.round(timeout)
+        return found
+
+    def _read(self) -> list[Raw]:
         found: list[Raw] = []
         for where, position in list(self.positions.items()):
             if where in self.paused or len(found) >= self.most:
@@ -505,6 +514,8 @@ class ScriptedProducer:
         return self._transaction
 
     def init(self, timeout: float) -> None:
+        if self.broker.is_away:
+            self.mover.world.round(timeout)
         self.broker.check_here()
         if (left := self.broker.open.get(self.id)) is not None:
             self.broker.end(left, "aborted")
@@ -654,6 +665,7 @@ class SimulatedMover:
     def stop(self) -> None:
         """An orderly end."""
         self.mover.stop()
+        self.is_busy = True
         try:
             self.mover._end(leave=True)
         except Crash:
@@ -680,7 +692,7 @@ class World:
         self.cancelled: set[int] = set()
         #: what happens next at a step: (mover, step, when) -> action
         self.plans: dict[tuple[str, str], list[Callable[[SimulatedMover], None]]] = defaultdict(list)
-        #: how long each step of a transaction takes
+        #: how long it takes to end a transaction, in two steps
         self.step_seconds = 0.0
 
     # -- as `App.groups`
@@ -727,7 +739,7 @@ class World:
         self.plans[step, when].append(action)
 
     def happen(self, mover: SimulatedMover, step: str, when: str) -> None:
-        if self.step_seconds:
+        if when == "before" and step in {"send_offsets", "commit"}:
             self.clock.advance(self.step_seconds)
         for action in self.plans.pop((step, when), []):
             action(mover)
@@ -738,9 +750,6 @@ class World:
         for _ in range(round(seconds / 0.2)):
             self.round(0.2)
         mover.is_frozen = False
-
-    def idle(self, timeout: float) -> None:
-        """A client waits for messages: time passes by the world's rounds."""
 
     def round(self, seconds: float = 0.02) -> None:
         """Time passes, clients send heartbeats, everybody does what there is to do."""
