@@ -72,8 +72,14 @@ class HandlerObserver:
     def exception(self, error: BaseException, attempt: int) -> None:
         """One call raised `error` at its `attempt`-th attempt (1 is the first)."""
 
+    def expired(self, messages: int) -> None:
+        """So many messages were too old to be run; they were skipped, or go to the dead letters."""
+
     def dead_letter(self, reason: str) -> None:
-        """One message was confirmed in the dead-letter topic: exhausted, decode, unknown, rejected, timeout."""
+        """One message was confirmed in the dead-letter topic.
+
+        Reasons: exhausted, decode, unknown, rejected, timeout, expired.
+        """
 
     #: None unless a tracer provider is set (the engine looks once per slice): then
     #: `with span(messages, attempt) as s:` encloses each call, in the thread or task that runs the handler

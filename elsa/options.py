@@ -6,7 +6,7 @@ import difflib
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Literal
 
 from elsa import units
@@ -21,7 +21,6 @@ _LATER: dict[str, tuple[Any, str]] = {
     "delivery": ("at_least_once", 'only delivery="at_least_once" is available yet'),
     "transactional": (False, "transactional handlers are not available yet"),
     "idempotent_by": (None, "idempotent_by is not available yet"),
-    "expires": (None, "expires is not available yet"),
 }
 
 
@@ -29,6 +28,7 @@ _WORDS = {
     "ordering": ("partition", "key", "none"),
     "executor": ("auto", "thread", "process"),
     "on_exhausted": ("dead_letter", "skip"),
+    "on_expired": ("skip", "dead_letter"),
     "on_out_of_range": ("earliest", "latest", "fail"),
 }
 
@@ -53,6 +53,8 @@ class Options:
     dead_letter: str | None = None
     on_exhausted: str = "dead_letter"
     timeout: float | None = None
+    expires: float | None = None
+    on_expired: str = "skip"
     rate: float | None = None
     max_in_flight: int | None = None
     max_tasks_per_child: int | None = None
@@ -78,7 +80,7 @@ def check(where: str, group: str | None, given: Mapping[str, Any]) -> Options:
         _check_standalone(where, values)
     _check_start(where, values)
     values["codec"] = resolve(values.get("codec", "json"))
-    for name, read in (("rate", units.rate), ("max_memory_per_child", units.size)):
+    for name, read in (("rate", units.rate), ("max_memory_per_child", units.size), ("expires", _lifetime)):
         if values.get(name) is not None:
             values[name] = _read(where, name, values[name], read)
     if (retry := values.get("retry")) is False or ("retry" in values and retry is None):
@@ -86,6 +88,13 @@ def check(where: str, group: str | None, given: Mapping[str, Any]) -> Options:
     if values.get("partitions") is not None:
         values["partitions"] = _partitions(where, group, values["partitions"])
     return Options(**values)
+
+
+def _lifetime(value: Any) -> float:
+    found = units.seconds(value.total_seconds() if isinstance(value, timedelta) else value)
+    if found == 0:
+        raise ValueError("a time to live: a duration above 0 seconds")
+    return found
 
 
 def _read(where: str, name: str, value: Any, read: Callable[[Any], Any]) -> Any:

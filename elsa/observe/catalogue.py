@@ -24,11 +24,13 @@ RUN = (*FAST, 30.0, 60.0, 300.0)
 WAIT = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0)
 
 OUTCOMES = ("ok", "retried", "dead", "skipped", "failed", "timeout", "abandoned", "deferred", "continued", "moved")
-DEAD_REASONS = ("exhausted", "decode", "unknown", "rejected", "timeout")
+DEAD_REASONS = ("exhausted", "decode", "unknown", "rejected", "timeout", "expired")
 PAUSE_REASONS = ("backpressure", "retry", "operator", "halted", "rejected", "restarting", "stopping")
 REBALANCE_EVENTS = ("assigned", "revoked", "lost")
 RESTARTED = ("partition", "group", "executor")
 CONFIRMED = ("ok", "error")
+SCHEDULES = ("delay",)
+SCHEDULED = ("delivered", "passed_on", "postponed", "cancelled", "undeliverable")
 PROCESS_STATES = ("starting", "running", "stopping")
 PROCESS_ENDS = ("exit", "signal", "hung", "recycle")
 
@@ -125,6 +127,12 @@ EXCEPTIONS = _counter(
     "group topic handler error_type",
     "Exceptions raised by handlers, by class.",
     "At most 50 classes per handler, the rest is _OTHER.",
+)
+EXPIRED = _counter(
+    "elsa_messages_expired_total",
+    "group topic handler",
+    "Messages that were too old to be run.",
+    "They are skipped, or dead letters with the reason expired: as the handler's on_expired says.",
 )
 DEAD_LETTERS = _counter(
     "elsa_dead_letters_total",
@@ -224,6 +232,33 @@ CLIENT_ERRORS = _counter(
     "At most 50 names per group, the rest is _OTHER.",
 )
 OBSERVER_ERRORS = _counter("elsa_observer_errors_total", "observer", "Exceptions raised by observers.")
+
+# delayed messages
+SCHEDULE_MESSAGES = _counter(
+    "elsa_schedule_messages_total",
+    "schedule outcome",
+    "Delayed messages that this process has moved, by where they went.",
+    "passed_on: to a shorter delay topic; postponed: its target did not take it, it is tried again; undeliverable: kept"
+    " in {app}.delay.dlq.",
+    schedule=SCHEDULES,
+    outcome=SCHEDULED,
+)
+SCHEDULE_DUE = _gauge(
+    "elsa_schedule_due_messages",
+    "schedule",
+    "Messages that are due and not let go yet.",
+    "Of those that are in memory, a few hundred of each partition; above 0 for long: the mover does not keep up.",
+    schedule=SCHEDULES,
+)
+SCHEDULE_DELAY = _histogram(
+    "elsa_schedule_delay_seconds", "schedule", WAIT, "Time from the due moment of a message to its delivery."
+)
+SCHEDULE_ABORTS = _counter(
+    "elsa_schedule_aborts_total",
+    "schedule error_type",
+    "Transactions of the mover that were aborted and made again, by Kafka's error name.",
+    "At most 50 names, the rest is _OTHER.",
+)
 
 # the supervisor
 PROCESSES = _gauge("elsa_worker_processes", "state", "Worker processes.", state=PROCESS_STATES)

@@ -13,7 +13,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any, Self
 
 from elsa.errors import DeclarationError
-from elsa.observer import GroupObserver, HandlerObserver, Observer
+from elsa.observer import GroupObserver, HandlerObserver, MoverObserver, Observer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -27,7 +27,7 @@ _log = logging.getLogger(__name__)
 
 
 def events(seam: type) -> frozenset[str]:
-    """The names of everything that `seam` (Observer, HandlerObserver or GroupObserver) can be told.
+    """The names of everything that `seam` (Observer or one of those that it makes) can be told.
 
     >>> "sent" in events(Observer)
     True
@@ -77,6 +77,10 @@ class Compound(Observer):
         made = self._make(GroupObserver, "group", group)
         return _CompoundGroup(made, self._faults)
 
+    def mover(self) -> MoverObserver:
+        """The mover observers of all, as one."""
+        return _CompoundMover(self._make(MoverObserver, "mover"), self._faults)
+
     def sent(self, topic: str, outcome: str, seconds: float, error: str | None) -> None:
         """Replaced by the observers' own in `__init__`; this one is left when none of them listens."""
 
@@ -106,6 +110,12 @@ class _CompoundGroup(GroupObserver):
     def __init__(self, observers: Sequence[GroupObserver], faults: _Faults) -> None:
         for event in events(GroupObserver):
             _bind(self, event, GroupObserver, observers, faults)
+
+
+class _CompoundMover(MoverObserver):
+    def __init__(self, observers: Sequence[MoverObserver], faults: _Faults) -> None:
+        for event in events(MoverObserver):
+            _bind(self, event, MoverObserver, observers, faults)
 
 
 class _Faults:

@@ -18,7 +18,7 @@ from elsa.observe import catalogue
 from elsa.observe.exposition import Page
 from elsa.observe.instruments import Counts, Histogram, spread
 from elsa.observe.partitions import PartitionGauges
-from elsa.observer import GroupObserver, HandlerObserver, Observer
+from elsa.observer import GroupObserver, HandlerObserver, MoverObserver, Observer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -55,6 +55,7 @@ class PrometheusObserver(Observer):
         self._handlers: dict[HandlerKey, _HandlerMetrics] = {}
         self._groups: dict[str, _GroupMetrics] = {}
         self._topics: dict[str, _SendMetrics] = {}
+        self._mover: _MoverMetrics | None = None
         self._partitions = PartitionGauges(clock)
         self._observer_errors = Counts()
         if registry is not None:
@@ -70,6 +71,12 @@ class PrometheusObserver(Observer):
         """The counters of one group; the same ones for the same name."""
         with self._lock:
             return self._groups.setdefault(group or "", _GroupMetrics(self._clock))
+
+    def mover(self) -> MoverObserver:
+        """The counters of the mover, which are shown from then on."""
+        with self._lock:
+            self._mover = self._mover or _MoverMetrics()
+            return self._mover
 
     def sent(self, topic: str, outcome: str, seconds: float, error: str | None) -> None:
         cell = self._topics.get(topic)
@@ -98,6 +105,8 @@ class PrometheusObserver(Observer):
         running = _collect_handlers(page, handlers)
         for name, group in groups.items():
             group.collect(page, name)
+        if self._mover is not None:
+            self._mover.collect(page)
         for name, count in observer_errors.items():
             page.add(catalogue.OBSERVER_ERRORS, (name,), count)
         page.add(catalogue.BUILD_INFO, _versions(), 1)
@@ -133,6 +142,7 @@ class _HandlerMetrics(HandlerObserver):
         self._messages = 0
         self._size = 0
         self._running = 0
+        self._expired = 0
 
     def received(self, messages: int, size: int) -> None:
         with self._lock:
@@ -162,6 +172,10 @@ class _HandlerMetrics(HandlerObserver):
         with self._lock:
             self._exceptions.add(name)
 
+    def expired(self, messages: int) -> None:
+        with self._lock:
+            self._expired += messages
+
     def dead_letter(self, reason: str) -> None:
         with self._lock:
             self._dead.add(reason)
@@ -172,6 +186,7 @@ class _HandlerMetrics(HandlerObserver):
             for outcome, count in self._outcomes.items():
                 page.add(catalogue.PROCESSED, (*key, outcome), count)
             page.histogram(catalogue.PROCESS_DURATION, key, self._durations)
+            page.add(catalogue.EXPIRED, key, self._expired)
             for name, count in self._exceptions.values.items():
                 page.add(catalogue.EXCEPTIONS, (*key, name), count)
             return self._messages, self._size, self._running, dict(self._dead.values)
@@ -297,6 +312,42 @@ class _GroupMetrics(GroupObserver):
                 page.add(catalogue.LAST_POLL, (group,), self._last_poll)
             if self._last_commit is not None:
                 page.add(catalogue.LAST_COMMIT, (group,), self._last_commit)
+
+
+class _MoverMetrics(MoverObserver):
+    """The mover of delayed messages; its thread calls it, scrapes read it."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._outcomes = Counts(catalogue.SCHEDULED)
+        self._delays = Histogram(catalogue.SCHEDULE_DELAY.buckets)
+        self._aborts = Counts()
+        self._due = 0
+
+    def moved(self, outcomes: Mapping[str, int], delays: Sequence[float]) -> None:
+        hit = spread(catalogue.SCHEDULE_DELAY.buckets, delays) if delays else ()
+        with self._lock:
+            for outcome, count in outcomes.items():
+                self._outcomes.add(outcome, count)
+            self._delays.add(hit, sum(delays))
+
+    def due(self, messages: int) -> None:
+        self._due = messages
+
+    def aborted(self, code: str) -> None:
+        with self._lock:
+            self._aborts.add(code)
+
+    def collect(self, page: Page) -> None:
+        """Add everything."""
+        schedule = catalogue.SCHEDULES[0]
+        with self._lock:
+            for name, count in self._outcomes.values.items():
+                page.add(catalogue.SCHEDULE_MESSAGES, (schedule, name), count)
+            for name, count in self._aborts.values.items():
+                page.add(catalogue.SCHEDULE_ABORTS, (schedule, name), count)
+            page.histogram(catalogue.SCHEDULE_DELAY, (schedule,), self._delays)
+            page.add(catalogue.SCHEDULE_DUE, (schedule,), self._due)
 
 
 class _SendMetrics:

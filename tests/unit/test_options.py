@@ -18,7 +18,6 @@ from elsa.policies.retry import NEVER, Retry
         {"delivery": "at_most_once"},
         {"transactional": True},
         {"idempotent_by": "id"},
-        {"expires": 5},
         {"on_exhausted": "stop"},
     ],
 )

@@ -104,6 +104,9 @@ class InChild:
         if invoker is None:
             worker.conclude(turn, raw, context, unknown(raw, worker.binding))
             return
+        if (late := invoker.expired(raw, attempt)) is not None:
+            worker.conclude(turn, raw, context, late)
+            return
         # outside of what counts as the message's failure
         if not self._prepare(worker):
             return
@@ -124,9 +127,12 @@ class InChild:
         if not self._prepare(worker):
             return
         batch = Batch(worker, turn)
+        batch.let_expire()
+        if not batch.raws:
+            return
         with _span(batch.invoker, batch.context) as span:
             try:
-                end = self._call(turn, turn.raws, batch.attempt)
+                end = self._call(turn, batch.raws, batch.attempt)
                 batch.drop({index: failure.error() for index, failure in end.undecoded.items()})
                 outcome = batch.invoker.interpret(end.result(), batch.raws, batch.attempt) if batch.raws else None
             except Exception as error:  # border: as above

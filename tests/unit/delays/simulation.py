@@ -21,7 +21,14 @@ import elsa
 from elsa import headers as names
 from elsa.delays.mover import Mover
 from elsa.delays.topics import PARTITIONS, undeliverable_topic, wanted
-from elsa.errors import BrokerUnavailable, FatalClientError, KafkaError, TransactionAborted, TransactionFenced, UnknownTopic
+from elsa.errors import (
+    BrokerUnavailable,
+    FatalClientError,
+    KafkaError,
+    TransactionAborted,
+    TransactionFenced,
+    UnknownTopic,
+)
 from elsa.kafka.admin import Writable
 from elsa.kafka.consumer import BEGINNING, Committed
 from elsa.message import TopicPartition
@@ -276,9 +283,7 @@ class Broker:
             found[topic] = Writable(self.topics[topic], leaderless)
         return found
 
-    def begin_trim(
-        self, before: Mapping[TopicPartition, int], *, timeout: float
-    ) -> dict[TopicPartition, Future[Any]]:
+    def begin_trim(self, before: Mapping[TopicPartition, int], *, timeout: float) -> dict[TopicPartition, Future[Any]]:
         futures: dict[TopicPartition, Future[Any]] = {}
         for where, offset in before.items():
             futures[where] = Future()
@@ -319,7 +324,9 @@ SECONDS = {delay_topic(NAME, seconds): seconds for seconds in delay.TIERS}
 class ScriptedConsumer:
     """One client of one group, or of none; callbacks run inside its polls."""
 
-    def __init__(self, mover: SimulatedMover, group: str | None, instance: str | None, callbacks: Mapping[str, Any]) -> None:
+    def __init__(
+        self, mover: SimulatedMover, group: str | None, instance: str | None, callbacks: Mapping[str, Any]
+    ) -> None:
         self.mover = mover
         self.broker = mover.world.broker
         self.instance = instance
@@ -528,8 +535,16 @@ class ScriptedProducer:
             self._must_abort = self.stamped = None
             self._transaction = Transaction(self.id, self.epoch, self.broker.clock.monotonic())
 
-    def produce(self, topic: str, value: bytes | None, *, key: bytes | None, headers: Any = None,
-                partition: int | None = None, mark: Any = None) -> None:
+    def produce(
+        self,
+        topic: str,
+        value: bytes | None,
+        *,
+        key: bytes | None,
+        headers: Any = None,
+        partition: int | None = None,
+        mark: Any = None,
+    ) -> None:
         with self._step("produce"):
             transaction = self._check()
             self.broker.open.setdefault(self.id, transaction)
@@ -550,7 +565,9 @@ class ScriptedProducer:
             if ".delay." in topic or topic == cancelled_topic(NAME):
                 self.stamped = self.broker.logs[where][-1].stamp / 1000, self.mover.clock.monotonic()
 
-    def send_offsets(self, commits: Mapping[TopicPartition, Commit], consumer: ScriptedConsumer, timeout: float) -> None:
+    def send_offsets(
+        self, commits: Mapping[TopicPartition, Commit], consumer: ScriptedConsumer, timeout: float
+    ) -> None:
         member, generation = consumer.group_metadata()
         with self._step("send_offsets"):
             transaction = self._check()
@@ -721,17 +738,13 @@ class World:
         target = topic if partition is None else f"{topic}:{partition}"
         seconds = delay.tier(wait)
         assert seconds is not None
-        headers = delay.envelope(
-            [("number", b"%d" % number), (names.ID, b"id-%d" % number)], due=due, target=target
-        )
+        headers = delay.envelope([("number", b"%d" % number), (names.ID, b"id-%d" % number)], due=due, target=target)
         self.broker.append(delay_topic(NAME, seconds), b"%d" % number, key=key, headers=headers)
         return number
 
     def cancel(self, number: int, ttl: float = 7 * 24 * 3600.0) -> None:
         until = f"{self.clock.now() + ttl:.3f}".encode()
-        self.broker.append(
-            cancelled_topic(NAME), b"1", key=b"id-%d" % number, headers=[(names.EXPIRES_AT, until)]
-        )
+        self.broker.append(cancelled_topic(NAME), b"1", key=b"id-%d" % number, headers=[(names.EXPIRES_AT, until)])
         self.cancelled.add(number)
 
     def plan(self, step: str, when: str, action: Callable[[SimulatedMover], None]) -> None:

@@ -12,7 +12,7 @@ from elsa.message import Message
 from elsa.observe.compound import Compound, events, unknown_events
 from elsa.observe.metrics import PrometheusObserver, _GroupMetrics, _HandlerMetrics
 from elsa.observe.spans import TracingObserver
-from elsa.observer import GroupObserver, HandlerObserver, Observer
+from elsa.observer import GroupObserver, HandlerObserver, MoverObserver, Observer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -27,7 +27,13 @@ FACTS: dict[type, dict[str, tuple[Any, ...]]] = {
         "ended": (2,),
         "finished": ([0.1], {"ok": 1}),
         "exception": (ValueError(), 1),
+        "expired": (2,),
         "dead_letter": ("decode",),
+    },
+    MoverObserver: {
+        "moved": ({"delivered": 2}, [0.1, 0.2]),
+        "due": (3,),
+        "aborted": ("_TRANSPORT",),
     },
     GroupObserver: {
         "assigned": ([("orders", 0)],),
@@ -82,13 +88,15 @@ class Whole(Observer):
 def test_the_facts_of_this_test_are_all_events() -> None:
     assert FACTS[HandlerObserver].keys() == events(HandlerObserver) - {"span"}
     assert FACTS[GroupObserver].keys() == events(GroupObserver)
-    assert FACTS[Observer].keys() == events(Observer) - {"handler", "group", "trace_send", "observer_failed"}
+    assert FACTS[MoverObserver].keys() == events(MoverObserver)
+    assert FACTS[Observer].keys() == events(Observer) - {"handler", "group", "mover", "trace_send", "observer_failed"}
 
 
 def parts(heard: list[Any], error: Exception | None = None) -> Observer:
     whole = recorder(Observer, heard, error)
     whole.handler = lambda *_: recorder(HandlerObserver, heard, error)
     whole.group = lambda *_: recorder(GroupObserver, heard, error)
+    whole.mover = lambda: recorder(MoverObserver, heard, error)
     return whole  # type: ignore[no-any-return]  # made by type()
 
 
@@ -97,6 +105,7 @@ def tell_everything(compound: Observer) -> list[Any]:
     seams = {
         HandlerObserver: compound.handler("g", "t", "h"),
         GroupObserver: compound.group("g"),
+        MoverObserver: compound.mover(),
         Observer: compound,
     }
     for seam, target in seams.items():
