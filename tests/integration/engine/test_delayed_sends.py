@@ -5,10 +5,10 @@ Time is the broker's: the delay topics stamp what they hold, and the mover lets 
 
 from __future__ import annotations
 
-import datetime
 import time
 from collections import Counter
-from typing import TYPE_CHECKING
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -42,12 +42,10 @@ def test_messages_arrive_once_in_the_right_place_and_never_early(app: elsa.App, 
         sent = {}
         for number in range(40):
             wait = waits[number % len(waits)]
-            options = {"key": f"k{number}"} if number % 2 else {"partition": number % 3}
+            options: dict[str, Any] = {"key": f"k{number}"} if number % 2 else {"partition": number % 3}
             now = time.time()
-            if number % 5:
-                when = {"delay": wait}
-            else:
-                when = {"eta": datetime.datetime.fromtimestamp(now + wait, datetime.UTC)}
+            eta = datetime.fromtimestamp(now + wait, UTC)
+            when: dict[str, Any] = {"delay": wait} if number % 5 else {"eta": eta}
             handle.options(headers={"mine": "1"}, id=f"id-{number}", **options, **when).send(number)
             sent[number] = now + wait, options
         seen.wait(40, PATIENCE)
@@ -120,6 +118,7 @@ def test_a_cancelled_message_never_arrives(app: elsa.App, topic: Topics, log: Lo
         for delivery in deliveries:
             delivery.result(10)
         for delivery in deliveries[::2]:
+            assert delivery.id is not None
             app.cancel(delivery.id)
         # one that is due after all of them
         handle.options(delay=5.5).send(99)
@@ -166,9 +165,7 @@ def test_what_cannot_be_delivered_is_kept_with_the_reason(app: elsa.App, topic: 
     (letter,) = log.read(letters)
     assert (letter.key, letter.value) == (b"k", b'{"lost":1}')
     assert names.text(letter.headers, names.ID) == "lost"
-    assert names.text(letter.headers, names.TARGET) == gone or str(names.text(letter.headers, names.TARGET)).startswith(
-        f"{gone}:"
-    )
+    assert str(names.text(letter.headers, names.TARGET)).partition(":")[0] == gone
     assert names.text(letter.headers, names.REASON) == "undeliverable"
     assert gone in str(names.text(letter.headers, names.ERROR_MESSAGE))
     assert sorted(seen.items) == list(range(5))

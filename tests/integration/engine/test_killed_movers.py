@@ -144,6 +144,7 @@ def test_each_message_arrives_once_whenever_movers_are_killed(
     for message in found:
         body = int(message.value or b"")
         if body >= 0:
+            assert message.timestamp is not None
             # stamped when it was let go, in whole milliseconds
             assert message.timestamp >= due[body] - 0.002
     # nothing is left in transactions that were open

@@ -196,5 +196,5 @@ def test_of_a_batch_only_what_is_above_the_limit_is_left_out(app: elsa.App) -> N
 
 @pytest.mark.parametrize(("make", "value"), [(age_limit, "old"), (payload_limit, "big"), (payload_limit, -1)])
 def test_a_limit_that_is_none_is_refused(make: Any, value: Any) -> None:
-    with pytest.raises(elsa.errors.DeclarationError, match="is not a (duration|size)"):
+    with pytest.raises(elsa.errors.DeclarationError, match=r"is not a (duration|size)"):
         make(value)
