@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import heapq
 import logging
+from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -49,8 +50,12 @@ TRANSACTION_SECONDS = 10.0
 MOST_PAUSE_SECONDS = 5.0
 #: what may keep a stop waiting while no broker answers
 PATIENCE_SECONDS = 1.0
-#: how often it is asked whether a predecessor's transaction is over, and how long that may take
-ARRIVAL_SECONDS = 1.0
+#: how often it is asked whether a predecessor's transaction is over
+ARRIVAL_SECONDS = 0.5
+#: How long the answer may take, the first time and at most. While a transaction is open there is none, and the others
+#: wait meanwhile; a broker that is slow gets more.
+ANSWER_SECONDS = 0.1
+MOST_ANSWER_SECONDS = 2.0
 #: how often the broker's time is asked for where nothing else tells it
 CLOCK_SECONDS = 60.0
 #: how often moved messages are deleted from the delay topics, and the counts of their partitions compared
@@ -108,8 +113,9 @@ class Session:
         self._clock = around.clock
         self.shelves: dict[TopicPartition, Shelf] = {}
         #: assigned partitions on whose offsets a predecessor's transaction still hangs
-        self._arriving: set[TopicPartition] = set()
+        self._arriving: deque[TopicPartition] = deque()
         self._arrives_at = 0.0
+        self._answers_in = ANSWER_SECONDS
         self._moves_at = 0.0
         self._trims_at = 0.0
         self._polled_at = 0.0
@@ -480,7 +486,7 @@ class Session:
     def _assigned(self, partitions: list[TopicPartition]) -> None:
         """Begin where the group has committed; where a transaction may still commit, wait for its end."""
         try:
-            known = self.consumer.settled(partitions, STEP_SECONDS) if partitions else {}
+            known = self.consumer.settled(partitions, 2 * ARRIVAL_SECONDS) if partitions else {}
         except KafkaError as error:
             if not error.retryable:
                 raise
@@ -490,7 +496,8 @@ class Session:
         self.consumer.assign(begins | dict.fromkeys(rest, BEGINNING))
         if rest:
             self.consumer.pause(rest)
-        self._arriving.update(rest)
+        self._arriving.extend(rest)
+        self._answers_in = ANSWER_SECONDS
         self._arrives_at = self._clock.monotonic() + ARRIVAL_SECONDS
         self._begin(known)
         self.is_ready = True
@@ -510,16 +517,22 @@ class Session:
         if now < self._arrives_at:
             return
         self._arrives_at = now + ARRIVAL_SECONDS
-        try:
-            known = self.consumer.settled(self._arriving, ARRIVAL_SECONDS)
-        except KafkaError as error:
-            if not error.retryable:
-                raise
-            return
-        for where, line in known.items():
-            self.consumer.reassign(where, BEGINNING if line is None else line.offset)
-        self._arriving -= known.keys()
-        self._begin(known)
+        for _ in range(len(self._arriving)):
+            # one by one: one that has to wait must not hold the others
+            where = self._arriving[0]
+            self._arriving.rotate(-1)
+            try:
+                known = self.consumer.settled([where], self._answers_in)
+            except KafkaError as error:
+                if not error.retryable:
+                    raise
+                self._answers_in = min(self._answers_in * 2, MOST_ANSWER_SECONDS)
+                return
+            if where in known:
+                line = known[where]
+                self._arriving.remove(where)
+                self.consumer.reassign(where, BEGINNING if line is None else line.offset)
+                self._begin(known)
 
     def _revoked(self, partitions: list[TopicPartition]) -> None:
         """No transaction is open here: they are begun and ended within one turn."""
@@ -536,7 +549,7 @@ class Session:
             self.shelves.pop(where, None)
             self._trimming.forget(where)
             self._refusals.forget(where)
-        self._arriving.difference_update(partitions)
+        self._arriving = deque(where for where in self._arriving if where not in partitions)
         self.consumer.unassign(partitions)
 
     # -- what a static member's rejoin does not see ----------------------------------------------------

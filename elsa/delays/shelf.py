@@ -39,8 +39,6 @@ class Shelf:
         self.parked: tuple[int, float] | None = None
         #: the offset that has to come next, after a parked shelf was asked for again
         self._awaited: int | None = None
-        #: not before this time of the monotonic clock: its first message can be put nowhere
-        self.held_until = 0.0
 
     def __len__(self) -> int:
         return len(self._waiting)

@@ -308,7 +308,10 @@ class GroupConsumer:
         }
 
     def settled(self, partitions: Iterable[Partition], timeout: float) -> dict[Partition, Committed | None]:
-        """As `committed`, without those on whose offsets a transaction hangs that may still be committed."""
+        """As `committed`, without those on whose offsets a transaction hangs that may still be committed.
+
+        librdkafka 2.16 asks again until there are none: then BrokerUnavailable comes when the time is over.
+        """
         wanted = [TopicPartition(*p) for p in partitions]
         try:
             found = self._consumer.committed(wanted, timeout=timeout)

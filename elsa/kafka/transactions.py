@@ -6,6 +6,7 @@ matter to the caller: try the same call again, abort and begin anew, or make a n
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from typing import TYPE_CHECKING, Any
 
@@ -147,7 +148,8 @@ class TransactionalProducer:
     def close(self) -> None:
         """Forget it; what is open is aborted by the broker when its time is over, or by a successor's `init`."""
         self._raw.purge()
-        self._raw.flush(0.5)
+        with contextlib.suppress(KafkaException):  # it was fenced: nothing is left to be done
+            self._raw.flush(0.5)
 
     def _call(self, call: Callable[[], object]) -> None:
         try:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from confluent_kafka import KafkaError as ClientError
 
-from elsa.errors import FatalClientError, KafkaError, TransactionAborted, TransactionFenced
+from elsa.errors import BrokerUnavailable, FatalClientError, KafkaError, TransactionAborted, TransactionFenced
 from elsa.kafka.consumer import BEGINNING, Committed
 from elsa.names import cancelled_topic
 
@@ -176,11 +176,16 @@ class ScriptedConsumer:
         self.paused -= set(partitions)
 
     def settled(self, partitions: Iterable[TopicPartition], timeout: float) -> dict[TopicPartition, Committed | None]:
+        wanted = list(partitions)
+        if any(map(self.broker.is_unsettled, wanted)):
+            # librdkafka asks again until its time is over
+            self.mover.world.round(timeout)
         self.broker.check_here()
+        if any(map(self.broker.is_unsettled, wanted)):
+            raise BrokerUnavailable("no answer came", code="_TIMED_OUT")
         return {
             where: Committed(offset, "") if (offset := self.broker.commits.get(where)) is not None else None
-            for where in partitions
-            if not self.broker.is_unsettled(where)
+            for where in wanted
         }
 
     def watermarks(self, where: TopicPartition, timeout: float) -> tuple[int, int]:

@@ -282,15 +282,15 @@ class Broker:
     def arrivals(self, topic: str = TARGET) -> list[Arrival]:
         """What readers of committed messages find."""
         found = []
-        for partition in range(self.topics.get(topic, 0)):
-            where = TopicPartition(topic, partition)
+        # also of a topic that was deleted since
+        for where in sorted(one for one in self.logs if one.topic == topic):
             for offset, entry in enumerate(self.logs[where]):
                 if entry.is_marker or entry.transaction is None or entry.transaction.state != "committed":
                     continue
                 found.append(
                     Arrival(
                         int(names.text(entry.headers, "number") or -1),
-                        partition,
+                        where.partition,
                         offset,
                         entry.stamp / 1000,
                         delay.due_at(entry.headers),

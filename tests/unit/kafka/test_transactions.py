@@ -1,0 +1,103 @@
+"""The transactional producer over the mock cluster: what fails how; what the broker does is tested on a real one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from elsa.config import Settings
+from elsa.errors import AuthorizationFailed, BrokerUnavailable, ConfigError, TransactionAborted
+from elsa.kafka import transactions
+from elsa.kafka.transactions import TransactionalProducer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from elsa.kafka.mock import MockCluster
+
+TIMEOUT = 20.0
+
+
+@pytest.fixture
+def settings(mock_kafka: MockCluster) -> Settings:
+    return Settings(name="unit-transactions", brokers=mock_kafka.bootstrap)
+
+
+@pytest.fixture
+def make(settings: Settings) -> Iterator[Callable[[str], TransactionalProducer]]:
+    made: list[TransactionalProducer] = []
+
+    def open_one(transactional_id: str) -> TransactionalProducer:
+        made.append(TransactionalProducer(settings, transactional_id))
+        made[-1].init(TIMEOUT)
+        return made[-1]
+
+    yield open_one
+    for one in made:
+        one.close()
+
+
+def test_a_transaction_can_be_given_up_and_another_begun(make: Callable[[str], TransactionalProducer]) -> None:
+    producer = make("again")
+    producer.begin()
+    producer.produce("tx-again", b"1", key=None)
+    producer.abort(TIMEOUT)
+    producer.begin()
+    producer.produce("tx-again", b"2", key=None)
+    producer.commit(TIMEOUT)
+
+
+def test_a_message_that_is_too_large_fails_the_transaction_and_is_named(
+    make: Callable[[str], TransactionalProducer],
+) -> None:
+    producer = make("large")
+    producer.begin()
+    producer.produce("tx-large", b"x" * 12_000_000, key=None, mark="the large one")
+    producer.produce("tx-large", b"small", key=None, mark="the small one")
+
+    with pytest.raises(TransactionAborted, match="transaction large: "):
+        producer.commit(TIMEOUT)
+    ((error, mark),) = producer.failures()
+    assert mark == "the large one"
+    assert error.code == "MSG_SIZE_TOO_LARGE"  # type: ignore[attr-defined]  # a KafkaError
+    producer.abort(TIMEOUT)
+    producer.begin()
+    assert producer.failures() == []
+    producer.abort(TIMEOUT)
+
+
+def test_a_step_out_of_turn_is_no_loop(make: Callable[[str], TransactionalProducer]) -> None:
+    producer = make("turns")
+    with pytest.raises(TransactionAborted, match="transaction turns: "):
+        producer.produce("tx-turns", b"1", key=None)
+
+
+def test_without_a_broker_it_says_so_in_time() -> None:
+    producer = TransactionalProducer(Settings(name="unit-away", brokers="127.0.0.1:1"), "away")
+    with pytest.raises(BrokerUnavailable):
+        producer.init(0.5)
+    producer.close()
+
+
+def test_a_wrong_setting_is_told(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transactions, "client_config", lambda *_, **__: {"no.such.setting": "1"})
+    with pytest.raises(ConfigError, match="the producer's configuration is refused"):
+        TransactionalProducer(settings, "wrong")
+
+
+def test_an_id_that_is_not_allowed_is_told_with_what_to_do(
+    make: Callable[[str], TransactionalProducer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from confluent_kafka import KafkaError, KafkaException
+
+    producer = make("forbidden")
+
+    class Refusing:
+        def begin_transaction(self) -> None:
+            raise KafkaException(KafkaError(KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED, "no"))
+
+    monkeypatch.setattr(producer, "_raw", Refusing())
+    with pytest.raises(AuthorizationFailed, match=r"grant WRITE on the transactional id 'forbidden'"):
+        producer.begin()
+    monkeypatch.undo()
