@@ -16,7 +16,7 @@ from elsa.config import load, override
 from elsa.delays import sending
 from elsa.errors import AppNotFound, DeclarationError, NotStarted, UnknownTopic
 from elsa.handlers import Handler, Task
-from elsa.names import task_topic
+from elsa.names import dead_letter_topic, task_topic
 from elsa.observer import Observer
 from elsa.registry import Registry
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from types import FrameType
 
     from elsa.clock import Clock
+    from elsa.dead_letters import DeadLetters
     from elsa.fetcher import Fetcher, FetchResult
     from elsa.groups import Groups
     from elsa.message import Message, RecordMetadata
@@ -276,6 +277,29 @@ class App:
         from elsa.groups import Groups  # noqa: PLC0415 - confluent_kafka loads when first used
 
         return Groups(self.settings)
+
+    def dead_letters(self, topic: str, *, group: str | None = "") -> DeadLetters:
+        """The dead letters on a topic: look at them, replay them to the group that failed, drop them.
+
+        `topic` is the dead-letter topic, or with `group` (None: a handler without one) the source.
+
+        ```python
+        letters = app.dead_letters("orders", group="billing")
+        print(letters.summary().errors)
+        letters.replay(error=TimeoutError)
+        ```
+        """
+        from elsa.dead_letters import open_topic  # noqa: PLC0415 - confluent_kafka loads when first used
+
+        name = topic if group == "" else dead_letter_topic(topic, group, self.name)
+        clients: dict[str, Any] = {"topics": self.topics, "groups": self.groups, "fetcher": self.fetcher}
+        return open_topic(self.settings, name, self.registry, **clients)
+
+    def dead_letter_topics(self) -> list[str]:
+        """The dead-letter topics of this App's handlers, as far as they exist."""
+        from elsa.dead_letters import topics  # noqa: PLC0415 - as above
+
+        return topics.of_app(self.name, self.registry.bindings(), self.topics.list(internal=True))
 
     def create_declared(self, topic: str, declared: Options) -> None:
         """Create the topic of a handler as its options say (`partitions_count`, `topic_config`), if it is not there."""

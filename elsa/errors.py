@@ -26,6 +26,7 @@ Two roots, so that `except ElsaError` never swallows a handler's own signal:
     ├── ProduceError                part of what was produced was not delivered
     │   ├── MessageTooLarge
     │   └── BufferFull              the producer's buffer stayed full (also a BufferError)
+    ├── UnknownDeadLetter           there is no such dead letter
     ├── CodecError
     │   ├── DecodeError
     │   └── EncodeError
@@ -230,6 +231,10 @@ class MessageTooLarge(ProduceError):
 
 class BufferFull(ProduceError, BufferError):
     """The producer's buffer stayed full."""
+
+
+class UnknownDeadLetter(ElsaError):
+    """There is no such dead letter."""
 
 
 class CodecError(ElsaError):

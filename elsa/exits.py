@@ -57,6 +57,7 @@ _CODES: tuple[tuple[type[BaseException], int], ...] = (
     (errors.UnknownPartition, NOT_FOUND),
     (errors.OffsetOutOfRange, NOT_FOUND),
     (errors.UnknownGroup, NOT_FOUND),
+    (errors.UnknownDeadLetter, NOT_FOUND),
     (errors.ForcedStop, FORCED),
     (errors.WorkerStartError, WORKER_FAILED),
 )

@@ -8,7 +8,7 @@ import re
 #: Kafka's limit on the length of a topic's name
 MAX_LENGTH = 249
 _ILLEGAL = re.compile(r"[^a-zA-Z0-9._-]")
-_INTERNAL = re.compile(r"(^__)|\.(dlq|retry|seen|cancelled|control|status|tasks)$|\.delay\.\d+$")
+_INTERNAL = re.compile(r"(^__)|\.(dlq|dlq-handled|retry|seen|cancelled|control|status|tasks)$|\.delay\.\d+$")
 
 
 def legal(name: str) -> str:
@@ -29,6 +29,20 @@ def legal(name: str) -> str:
 def dead_letter_topic(topic: str, group: str | None, app: str) -> str:
     """Where the dead letters of `topic` go for one group (of a standalone handler: for the app)."""
     return legal(f"{topic}.{group or app}.dlq")
+
+
+def is_dead_letter_topic(topic: str) -> bool:
+    """Whether a topic is one of dead letters by its name."""
+    return topic.endswith(".dlq")
+
+
+def handled_topic(dead_letters: str) -> str:
+    """Where it is noted which messages of a dead-letter topic were replayed or dropped.
+
+    >>> handled_topic("orders.billing.dlq"), handled_topic("my-failures")
+    ('orders.billing.dlq-handled', 'my-failures.dlq-handled')
+    """
+    return legal(f"{dead_letters.removesuffix('.dlq')}.dlq-handled")
 
 
 def retry_topic(topic: str, group: str) -> str:

@@ -18,7 +18,6 @@ Start = Literal["earliest", "latest"] | int | datetime | dict[int, Any]
 
 #: options of the public API whose machinery does not exist yet, with the only value that is accepted
 _LATER: dict[str, tuple[Any, str]] = {
-    "delivery": ("at_least_once", 'only delivery="at_least_once" is available yet'),
     "transactional": (False, "transactional handlers are not available yet"),
     "idempotent_by": (None, "idempotent_by is not available yet"),
 }
@@ -27,7 +26,8 @@ _LATER: dict[str, tuple[Any, str]] = {
 _WORDS = {
     "ordering": ("partition", "key", "none"),
     "executor": ("auto", "thread", "process"),
-    "on_exhausted": ("dead_letter", "skip"),
+    "delivery": ("at_least_once", "at_most_once"),
+    "on_exhausted": ("dead_letter", "skip", "stop"),
     "on_expired": ("skip", "dead_letter"),
     "on_out_of_range": ("earliest", "latest", "fail"),
 }
@@ -52,6 +52,7 @@ class Options:
     retry: Retry = DEFAULT
     dead_letter: str | None = None
     on_exhausted: str = "dead_letter"
+    delivery: str = "at_least_once"
     timeout: float | None = None
     expires: float | None = None
     on_expired: str = "skip"
@@ -78,6 +79,7 @@ def check(where: str, group: str | None, given: Mapping[str, Any]) -> Options:
     _check_values(where, values)
     if group is None:
         _check_standalone(where, values)
+    _check_at_most_once(where, group, values)
     _check_start(where, values)
     values["codec"] = resolve(values.get("codec", "json"))
     for name, read in (("rate", units.rate), ("max_memory_per_child", units.size), ("expires", _lifetime)):
@@ -131,10 +133,23 @@ def _check_standalone(where: str, values: Mapping[str, Any]) -> None:
         )
 
 
+def _check_at_most_once(where: str, group: str | None, values: Mapping[str, Any]) -> None:
+    if values.get("delivery") != "at_most_once":
+        return
+    said = f'{where}: delivery="at_most_once"'
+    if group is None:
+        raise DeclarationError(f"{said} needs a group: a standalone handler commits nothing", hint="add group=...")
+    retry = values.get("retry")
+    if isinstance(retry, Retry) and retry.always_moves:
+        raise DeclarationError(f'{said} with Retry(where="topic"): its copy could run twice', hint='where="memory"')
+    if values.get("on_exhausted") == "stop":
+        raise DeclarationError(
+            f'{said} with on_exhausted="stop": the message is committed before it fails, nothing can stop at it',
+            hint='on_exhausted="dead_letter"',
+        )
+
+
 def _check_words(where: str, values: Mapping[str, Any]) -> None:
-    exhausted = values.get("on_exhausted", "dead_letter")
-    if exhausted == "stop":
-        raise UnsupportedOption(f'{where}: on_exhausted="stop" is not available yet', hint='use "dead_letter"')
     for name, known in _WORDS.items():
         if name in values and values[name] not in known:
             allowed = ", ".join(f'"{word}"' for word in known[:-1]) + f' or "{known[-1]}"'

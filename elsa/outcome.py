@@ -54,6 +54,8 @@ class Kind(Enum):
     #: tried again later: it goes to a delay topic, and others pass it
     MOVED = "moved"
     DEAD = "dead"
+    #: given up, and nothing may pass it: its partition waits for an operator
+    HALTED = "halted"
     SKIPPED = "skipped"
     DEFERRED = "deferred"
     CONTINUED = "continued"

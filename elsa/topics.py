@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from elsa import names
@@ -151,12 +152,25 @@ class Topics:
         """How many partitions the topic has; raises UnknownTopic."""
         return len(self._admin.partitions(name))
 
+    def id(self, name: str) -> str:
+        """What tells a topic from an earlier or later one of its name; raises UnknownTopic."""
+        return self._admin.topic_id(name)
+
     def watermarks(self, name: str) -> dict[int, tuple[int, int]]:
         """{partition: (first offset, end)}; the end is what a reader of committed messages can reach."""
         partitions = [TopicPartition(name, info.partition) for info in self._admin.partitions(name)]
         low = self._admin.offsets(partitions, "earliest")
         high = self._admin.offsets(partitions, "latest")
         return {each.partition: (low[each], high[each]) for each in partitions}
+
+    def offsets_at(self, name: str, moment: float) -> dict[int, int]:
+        """{partition: the first offset at or after a time}; partitions without one are left out.
+
+        The time is in seconds since the epoch.
+        """
+        partitions = [TopicPartition(name, info.partition) for info in self._admin.partitions(name)]
+        found = self._admin.offsets(partitions, datetime.fromtimestamp(moment, UTC))
+        return {where.partition: offset for where, offset in found.items() if offset >= 0}
 
     def _is_usable(self, name: str) -> bool:
         partitions = self._admin.partitions(name)

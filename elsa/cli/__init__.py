@@ -29,6 +29,7 @@ SECTIONS = {
     "Messages": {
         "produce": "Send messages to a topic.",
         "fetch": "Read messages of a topic, without a consumer group.",
+        "dlq": "List, show, replay and drop dead letters.",
     },
     "Operate": {
         "topics": "List, create, describe, alter and delete topics.",
@@ -48,6 +49,7 @@ Examples:
   elsa produce orders '{"id": 1}'    send one message
   elsa fetch orders --follow         watch a topic
   elsa groups lag billing            how far behind a group is
+  elsa dlq list                      what was given up, and why
 """
 _CODES = "\n".join(["\b", "Exit codes:", *(f"  {code:>3}  {text}" for code, text in exits.MEANINGS.items())])
 

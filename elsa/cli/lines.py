@@ -115,13 +115,14 @@ def to_json(message: Message) -> dict[str, Any]:
         "partition": message.partition,
         "offset": message.offset,
         "timestamp": message.timestamp,
-        "key": _readable(message.key),
-        "value": _readable(message.value),
-        "headers": [[name, _readable(content)] for name, content in message.headers],
+        "key": readable(message.key),
+        "value": readable(message.value),
+        "headers": [[name, readable(content)] for name, content in message.headers],
     }
 
 
-def _readable(content: bytes | None) -> str | dict[str, str] | None:
+def readable(content: bytes | None) -> str | dict[str, str] | None:
+    """Bytes for JSON: as text, or marked base64."""
     if content is None:
         return None
     try:
@@ -132,21 +133,21 @@ def _readable(content: bytes | None) -> str | dict[str, str] | None:
 
 def to_columns(message: Message) -> tuple[str, str, str, str]:
     """(place, time, key, value) for people: control characters can do no harm to their terminal."""
-    time = "-" if message.timestamp is None else _time(message.timestamp)
+    time = "-" if message.timestamp is None else to_time(message.timestamp)
     place = f"{message.topic}[{message.partition}]@{message.offset}"
-    return place, time, _visible(message.key), _visible(message.value)
+    return place, time, visible(message.key), visible(message.value)
 
 
-def _time(timestamp: float) -> str:
+def to_time(timestamp: float) -> str:
+    """A time for people, in their own zone."""
     return datetime.fromtimestamp(timestamp, UTC).astimezone().isoformat(sep=" ", timespec="milliseconds")
 
 
-def _visible(content: bytes | None) -> str:
+def visible(content: bytes | None, *, keep: str = "") -> str:
+    """Bytes for people, without control characters but those to `keep`."""
     if content is None:
         return "(null)"
     text = content.decode(errors="backslashreplace")
-    return (
-        text
-        if text.isprintable()
-        else "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-    )
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or c in keep else c.encode("unicode_escape").decode() for c in text)

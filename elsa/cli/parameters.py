@@ -11,7 +11,7 @@ import click
 
 from elsa.cli import is_debugging, set_debugging
 from elsa.clock import SYSTEM
-from elsa.units import seconds
+from elsa.units import rate, seconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -89,6 +89,45 @@ class Place(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.
                 ctx,
             )
         return found if found.tzinfo else found.astimezone()
+
+
+class Moment(Place):
+    """A time (ISO 8601), or a time ago (`-1h`)."""
+
+    name = "time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
+        try:
+            found = super().convert(value, param, ctx)
+        except click.BadParameter:
+            found = ""
+        if not isinstance(found, datetime):
+            self.fail(f"{value!r} is neither a time (2026-01-31T08:00) nor ago (-1h)", param, ctx)
+        return found
+
+
+class LetterPlace(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.3 on, plain in 8.2
+    """`partition:offset` as a tuple."""
+
+    name = "partition:offset"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
+        partition, colon, offset = str(value).partition(":")
+        if not (colon and partition.isdecimal() and offset.isdecimal()):
+            self.fail(f"{value!r} is not partition:offset, like 0:17", param, ctx)
+        return int(partition), int(offset)
+
+
+class Rate(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.3 on, plain in 8.2
+    """So many a second: 100, 100/s, 10/m."""
+
+    name = "rate"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        try:
+            return rate(f"{value}/s" if str(value).replace(".", "", 1).isdecimal() else value)
+        except ValueError:
+            self.fail(f"{value!r} is no rate above 0, like 100, 100/s or 10/m", param, ctx)
 
 
 class Seconds(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.3 on, plain in 8.2

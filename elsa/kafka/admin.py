@@ -168,8 +168,6 @@ class Admin:
             self._has_controller = found.controller_id in found.brokers
             if not self._has_controller:
                 return _listed(found, topic)
-        futures = self._client().describe_topics(TopicCollection([topic]), request_timeout=timeout)
-        described = self._wait(futures[topic], timeout, topic=topic, operation="DESCRIBE")
         infos = [
             PartitionInfo(
                 each.id,
@@ -177,7 +175,7 @@ class Admin:
                 tuple(node.id for node in each.replicas),
                 tuple(node.id for node in each.isr),
             )
-            for each in described.partitions
+            for each in self._describe_topic(topic, timeout).partitions
         ]
         return sorted(infos, key=lambda info: info.partition)
 
@@ -207,6 +205,14 @@ class Admin:
             leaderless = frozenset(p.id for p in described.partitions if p.leader is None or p.leader.id < 0)
             found[topic] = Writable(len(described.partitions), leaderless, refusal)
         return found
+
+    def topic_id(self, topic: str, timeout: float = TIMEOUT_SECONDS) -> str:
+        """The id that a topic has from its creation to its deletion; raises UnknownTopic."""
+        return str(self._describe_topic(topic, timeout).topic_id)
+
+    def _describe_topic(self, topic: str, timeout: float) -> Any:
+        futures = self._client().describe_topics(TopicCollection([topic]), request_timeout=timeout)
+        return self._wait(futures[topic], timeout, topic=topic, operation="DESCRIBE")
 
     def _metadata(self, timeout: float) -> Any:
         """The cluster's brokers and all topics; asking for one topic could create it."""

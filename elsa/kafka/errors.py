@@ -137,6 +137,10 @@ _RETRYABLE = frozenset(
     {
         ClientError.LEADER_NOT_AVAILABLE,
         ClientError.NOT_LEADER_FOR_PARTITION,
+        # what a leader says that was chosen a moment ago, or is about to be replaced
+        ClientError.FENCED_LEADER_EPOCH,
+        ClientError.UNKNOWN_LEADER_EPOCH,
+        ClientError.OFFSET_NOT_AVAILABLE,
         ClientError.NOT_CONTROLLER,
         ClientError.NOT_COORDINATOR,
         ClientError.COORDINATOR_LOAD_IN_PROGRESS,
@@ -144,6 +148,7 @@ _RETRYABLE = frozenset(
         ClientError.NOT_ENOUGH_REPLICAS,
         ClientError.NOT_ENOUGH_REPLICAS_AFTER_APPEND,
         ClientError.REBALANCE_IN_PROGRESS,
+        ClientError.UNSTABLE_OFFSET_COMMIT,
         ClientError.THROTTLING_QUOTA_EXCEEDED,
         ClientError.KAFKA_STORAGE_ERROR,
         ClientError._MSG_TIMED_OUT,

@@ -23,7 +23,19 @@ RUN = (*FAST, 30.0, 60.0, 300.0)
 #: waiting times
 WAIT = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0)
 
-OUTCOMES = ("ok", "retried", "dead", "skipped", "failed", "timeout", "abandoned", "deferred", "continued", "moved")
+OUTCOMES = (
+    "ok",
+    "retried",
+    "dead",
+    "skipped",
+    "failed",
+    "timeout",
+    "abandoned",
+    "deferred",
+    "continued",
+    "moved",
+    "halted",
+)
 DEAD_REASONS = ("exhausted", "decode", "unknown", "rejected", "timeout", "expired")
 PAUSE_REASONS = ("backpressure", "retry", "operator", "halted", "rejected", "restarting", "stopping")
 REBALANCE_EVENTS = ("assigned", "revoked", "lost")
@@ -115,7 +127,8 @@ PROCESSED = _counter(
     "group topic handler outcome",
     "Messages by what came of them, one per attempt.",
     "abandoned: the partition was taken away while the handler ran; deferred: finished later by ctx.ack();"
-    " continued: done, committed with a later one. moved: tried again later, by a delay topic.",
+    " continued: done, committed with a later one. moved: tried again later, by a delay topic;"
+    " halted: given up, its partition waits for an operator.",
     outcome=OUTCOMES,
 )
 PROCESS_DURATION = _histogram(

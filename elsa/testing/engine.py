@@ -244,7 +244,9 @@ class SteppedManager(GroupManager):
         self.timers.fire(now)
         self.note_changes()
         self.commits.start_due(now)
-        return bool(self.assignment.admit_waiting()) or due or bool(mail)
+        is_news = bool(self.assignment.admit_waiting()) or due or bool(mail) or bool(self.assignment.taken)
+        self.commits.make_ahead(now)
+        return is_news
 
     def deliver(self) -> int:
         """Give the oldest waiting message (for a batch handler all of its partition) to its worker; how many."""

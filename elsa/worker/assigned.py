@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 #: brings (256 KiB): a pause throws the fetched rest away, so it has to be rare compared with what was used.
 OVERFLOW_BYTES = 1024 * 1024
 OVERFLOW_MESSAGES = 5_000
+#: of what runs at most once a crash loses so many messages at most
+SLICE_AT_ONCE = 100
 #: a pause lasts at least this long, unless what is in hand ends before the fetch would be back
 DWELL_SECONDS = 1.0
 #: how long it takes until messages come again after a pause, with some to spare
@@ -41,12 +43,14 @@ class Assigned:
         "began",
         "binding",
         "bytes",
+        "commits_first",
         "committed",
         "end",
         "failures",
         "finished_at_commit",
         "finished_at_pause",
         "held",
+        "is_halted",
         "limit",
         "observer",
         "overflow",
@@ -57,6 +61,7 @@ class Assigned:
         "progress",
         "restored",
         "source",
+        "taken",
         "tracker",
         "version_committed",
         "worker",
@@ -79,6 +84,10 @@ class Assigned:
         self.source = source or partition.topic
         self.observer = observer
         self.limit = limit
+        #: its handler runs at most once: a slice is committed before it runs, and the next one taken when it is over
+        self.commits_first = binding.first.declared.delivery == "at_most_once"
+        #: what is to be committed before it runs
+        self.taken: list[Any] = []
         self.worker: PartitionWorker | None = None
         self.tracker = Tracker(base)
         #: what the commit that this assignment began with says of the messages above it, until they have passed
@@ -104,6 +113,8 @@ class Assigned:
         self.finished_at_pause = 0
         #: why nothing is taken at all: rejected, restarting, halted, stopping
         self.held: str | None = None
+        #: halted until an operator says otherwise, whoever owns it until then: commits say so
+        self.is_halted = restored is not None and restored.is_halted
         #: offset of the log's end, when it was reached and nothing came since
         self.end: int | None = None
         #: at which offsets that are not done the worker has crashed, and how often
@@ -124,6 +135,8 @@ class Assigned:
         worker = self.worker
         overflow = self.overflow
         count = min(room, self.limit - self.in_flight, len(overflow))
+        if self.commits_first:
+            count = 0 if self.tracker.unfinished else min(count, SLICE_AT_ONCE)
         if worker is None or self.held is not None or count <= 0 or self.bytes >= max_bytes:
             return 0, 0.0
         # beyond that, the next commit's metadata could not tell any more what is finished above a slow head
@@ -147,9 +160,32 @@ class Assigned:
             raws = self._skip_done(raws, self.restored)
             count, size = len(raws), sum(map(len, raws))
         self.bytes += size
-        if raws:
+        if self.commits_first:
+            self.taken = raws
+        elif raws:
             worker.put(raws)
         return count, size
+
+    def commit_ahead(self) -> Commit | None:
+        """What to commit before what was taken may run, None when the broker has it."""
+        tracker, restored = self.tracker, self.restored
+        offset = tracker.last + 1
+        if offset <= self.committed:
+            return None
+        metadata: str | None = ""
+        if restored is not None and restored.highest >= offset:
+            # a former owner of at least once has finished more than the next
+            missing = sorted(one for one in restored.missing if one >= offset)
+            offset = missing[0] if missing else restored.highest + 1
+            metadata = progress.encode(offset, restored.highest, missing, {})
+        return Commit(offset, metadata or "", tracker, tracker.version, tracker.finished)
+
+    def run_taken(self) -> None:
+        """It is committed."""
+        assert self.worker is not None
+        raws, self.taken = self.taken, []
+        if raws:
+            self.worker.put(raws)
 
     def _skip_done(self, raws: list[Any], restored: Progress) -> list[Any]:
         """What a former owner has finished is delivered to nobody; the offsets count as finished."""
@@ -202,6 +238,8 @@ class Assigned:
 
     def commit(self) -> Commit | None:
         """What a commit would say now, None when the broker has all of it."""
+        if self.commits_first:
+            return None
         tracker = self.tracker
         is_news = tracker.version != self.version_committed or tracker.base > self.committed
         if not is_news or tracker.base < max(self.committed, 0):
@@ -209,11 +247,15 @@ class Assigned:
         highest, missing = self._above()
         # when a former owner has finished everything that is left below, the offset itself says so: metadata could not
         offset = tracker.base if missing else max(tracker.base, highest + 1)
-        metadata = progress.encode(offset, highest, missing, self._attempts())
-        if metadata is None and offset == self.committed:
-            # the base alone is there already
-            return None
-        return Commit(offset, metadata or "", tracker, tracker.version, tracker.finished, is_cut=metadata is None)
+        metadata = progress.encode(offset, highest, missing, self._attempts(), is_halted=self.is_halted)
+        is_cut = metadata is None
+        if metadata is None:
+            if offset == self.committed and not self.is_halted:
+                # the base alone is there already
+                return None
+            metadata = progress.encode(offset, offset, [], {}, is_halted=self.is_halted)
+            assert metadata is not None
+        return Commit(offset, metadata, tracker, tracker.version, tracker.finished, is_cut=is_cut)
 
     def _above(self) -> tuple[int, list[int]]:
         """The highest finished offset, and the unfinished ones below it; also of what a former owner has finished."""
@@ -245,7 +287,10 @@ class Assigned:
         # what was finished above the base is not run again
         self.restored = progress.Progress(tracker.base, highest, frozenset(missing), self._attempts())
         self.progress = dict(self.worker.kept.progress) if self.worker is not None else {}
-        self.tracker = Tracker(tracker.base, version=tracker.version)
+        # what was committed ahead has run, or is given up
+        base = max(tracker.base, self.committed) if self.commits_first else tracker.base
+        self.taken = []
+        self.tracker = Tracker(base, version=tracker.version)
         self.tracker.finished = tracker.finished
         self.overflow.clear()
         self.overflow_bytes = 0
@@ -264,6 +309,19 @@ class Assigned:
         self._crashes = {at: backoff for at, backoff in self._crashes.items() if at >= base}
         at = base if offset is None else offset
         return at, self._crashes.setdefault(at, Backoff(first=0.2, most=30.0))
+
+    def halt(self) -> None:
+        """Take nothing more, also after a rebalance or a restart, until `go_on`."""
+        self.held = "halted"
+        self.is_halted = True
+        self.tracker.version += 1
+
+    def go_on(self) -> None:
+        """An operator has seen to what halted it."""
+        if self.is_halted:
+            self.is_halted = False
+            self.tracker.version += 1
+        self._crashes.clear()
 
     def rebase(self, base: int) -> None:
         """The log goes on elsewhere: nothing that was known of what lies above counts any more."""
@@ -293,6 +351,8 @@ class Assigned:
         """Whether nothing here can change before the next message comes."""
         if self.has_pending or self.paused_at is not None:
             return False
+        if self.commits_first:
+            return not self.taken and self.tracker.base <= self.committed
         return self.binding.group is None or self.tracker.version == self.version_committed
 
     def wants_pause(self, *, is_flooded: bool = False) -> bool:

@@ -67,6 +67,8 @@ class Assignment:
         self.admits = True
         #: False while nothing new is to run, because too much is finished and not committed
         self.flows = True
+        #: of what runs at most once: what has to be committed before it runs
+        self.taken: dict[TopicPartition, Assigned] = {}
         #: what waits for room; who was let in goes to the end
         self._waiting: dict[TopicPartition, None] = {}
         self._observers: dict[tuple[str, str], HandlerObserver] = {}
@@ -182,6 +184,8 @@ class Assignment:
         if count:
             self._budget.take(count, size)
         moved = messages - len(assigned.overflow)
+        if moved and assigned.commits_first:
+            self.taken[assigned.partition] = assigned
         if moved:
             self._budget.buffer(-moved, assigned.overflow_bytes - octets)
         if moved or not assigned.overflow:
@@ -312,6 +316,7 @@ class Assignment:
     def _drop(self, assigned: Assigned) -> None:
         """Give back what a partition has of the budget."""
         self._waiting.pop(assigned.partition, None)
+        self.taken.pop(assigned.partition, None)
         self._budget.give(assigned.tracker.unfinished, assigned.bytes, handled=False)
         self._budget.set_aside(-assigned.parked)
         self._budget.buffer(-len(assigned.overflow), -assigned.overflow_bytes)

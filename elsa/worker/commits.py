@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("elsa.worker")
 
+#: how long nothing is taken after a commit ahead of it was refused
+_REFUSED_SECONDS = 0.2
 #: how long a commit that a rebalance refuses pauses before it is tried again
 _AGAIN_SECONDS = 0.005
 
@@ -29,6 +31,7 @@ class Commits:
         self._manager = manager
         self._clock = manager.clock
         self._acknowledger = Acknowledger(interval=interval, every=every)
+        self._ahead_from = 0.0
 
     @property
     def in_flight(self) -> bool:
@@ -41,7 +44,38 @@ class Commits:
 
     def note(self, assigned: Assigned, messages: int) -> None:
         """So many messages of a partition are finished, or something else is to be committed."""
-        self._acknowledger.finished(assigned, messages)
+        if not assigned.commits_first:
+            self._acknowledger.finished(assigned, messages)
+        elif assigned.tracker.is_idle and assigned.tracker.base > assigned.committed:
+            # the log's end
+            self._manager.assignment.taken[assigned.partition] = assigned
+
+    def make_ahead(self, now: float) -> None:
+        """Commit what handlers that run at most once have taken, all of it at once, and then let it run.
+
+        What is refused has not run, and is tried again; of a partition that goes nothing is committed any more.
+        """
+        manager = self._manager
+        taken = manager.assignment.taken
+        if not taken or now < self._ahead_from:
+            return
+        ready = {p: a for p, a in taken.items() if a.held is None and a.worker is not None and not a.worker.is_stopping}
+        commits = {partition: commit for partition, a in ready.items() if (commit := a.commit_ahead()) is not None}
+        if commits:
+            error, fenced = manager.consumer.commit_now(commits)
+            seconds = self._clock.monotonic() - now
+            offsets = {partition: commit.offset for partition, commit in commits.items()}
+            manager.observer.committed("ok" if error is None else "error", seconds, offsets)
+            if error is not None:
+                self._ahead_from = self._clock.monotonic() + _REFUSED_SECONDS
+                if not fenced:
+                    manager.report("commit", f"the commit before messages run at most once was refused: {error}")
+                return
+        for partition, assigned in ready.items():
+            del taken[partition]
+            if partition in commits:
+                assigned.confirm(commits[partition])
+            assigned.run_taken()
 
     def forget(self, partitions: Sequence[TopicPartition], *, lost: bool) -> None:
         """Partitions are not ours any more; when they were lost, the answer under way will not be missed."""

@@ -6,6 +6,7 @@ settlement's; the worker's lock guards `unsettled`.
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING, Any
 
 from elsa.outcome import Kind
@@ -33,7 +34,10 @@ class Conclusion:
 
     def conclude(self, turn: Turn, raw: Any, context: Context, outcome: Outcome) -> None:
         """Do what the outcome asks for; nothing here waits."""
-        worker, kind = self._worker, outcome.kind
+        worker = self._worker
+        if outcome.kind is Kind.RETRY and worker.is_last_chance:
+            outcome = dataclasses.replace(outcome, kind=Kind.DEAD, reason="exhausted")
+        kind = outcome.kind
         if kind is Kind.RETRY:
             worker.retry(turn, raw, outcome)
         elif kind is Kind.DEFERRED:
@@ -41,6 +45,8 @@ class Conclusion:
         elif kind is Kind.CRASHED:
             assert outcome.error is not None
             worker.crashed(outcome.error, turn)
+        elif kind is Kind.HALTED:
+            worker.halt(raw, outcome, turn)
         elif kind is Kind.ABANDONED:
             turn.is_over = True
         elif context.sends is not None and kind in CONFIRMED:
@@ -113,11 +119,15 @@ class Conclusion:
         invoker = self._worker.router.invoker(raw)
         assert invoker is not None
         outcome = invoker.failed(error, attempt, raw)
+        if outcome.kind is Kind.RETRY and self._worker.is_last_chance:
+            outcome = dataclasses.replace(outcome, kind=Kind.DEAD, reason="exhausted")
         if outcome.kind is Kind.RETRY:
             self._worker.retry_late(raw, outcome)
         elif outcome.kind is Kind.CRASHED:
             assert outcome.error is not None
             self._worker.crashed(outcome.error)
+        elif outcome.kind is Kind.HALTED:
+            self._worker.halt(raw, outcome)
         else:
             self._finish(raw, outcome)
         self.give_up_settling()

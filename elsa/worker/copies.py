@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("elsa.worker")
 
-#: dead letters are kept 30 days
+#: dead letters are kept 30 days, and so is what waits for a group that is stopped
 RETENTION_MILLISECONDS = 30 * 24 * 3600 * 1000
 
 
@@ -221,7 +221,7 @@ class Later(Copy):
             delay_topics.create(self._app)
             return
         topics = self._app.topics
-        self._beside(topic, {})
+        self._beside(topic, {"retention.ms": str(RETENTION_MILLISECONDS)})
         if topics.partition_count(topic) < (count := topics.partition_count(self.worker.source)):
             # the source has grown since
             topics.add_partitions(topic, count)

@@ -35,6 +35,9 @@ log = logging.getLogger("elsa.worker")
 
 _counter = time.perf_counter
 
+#: what becomes of a message that has failed for the last time
+_EXHAUSTED = {"dead_letter": Kind.DEAD, "skip": Kind.SKIPPED, "stop": Kind.HALTED}
+
 
 class Invoker:
     """One handler made ready to be called in one partition: decoder, function, middleware, policy."""
@@ -44,7 +47,9 @@ class Invoker:
         self.observer = observer
         self.is_async = handler.is_async
         self.retry = handler.declared.retry
-        self._ordering = handler.declared.ordering if handler.group is not None else None
+        #: None where no message can be moved to a topic
+        moves = handler.group is not None and handler.declared.delivery == "at_least_once"
+        self._ordering = handler.declared.ordering if moves else None
         self.timeout = handler.declared.timeout
         self.expires = handler.declared.expires
         self._clock = clock
@@ -114,8 +119,9 @@ class Invoker:
             outcome = Outcome(Kind.DEAD, reason="exhausted", error=broken, attempt=attempt)
         if outcome.kind is Kind.DEAD and outcome.reason == "exhausted" and isinstance(error, HandlerTimeout):
             outcome = Outcome(Kind.DEAD, reason="timeout", error=error, attempt=attempt)
-        if outcome.kind is Kind.DEAD and outcome.reason == "exhausted" and self._skips:
-            return Outcome(Kind.SKIPPED, reason="exhausted", error=error, attempt=attempt)
+        if outcome.kind is Kind.DEAD and outcome.reason in ("exhausted", "timeout"):
+            kind = _EXHAUSTED[self.handler.declared.on_exhausted]
+            outcome = Outcome(kind, reason=outcome.reason, error=outcome.error, attempt=attempt)
         if outcome.kind is not Kind.SKIPPED:
             self.observer.exception(error, attempt)
             self._tell(error, outcome, raw)
@@ -156,10 +162,6 @@ class Invoker:
                 "error": str(error),
             },
         )
-
-    @property
-    def _skips(self) -> bool:
-        return self.handler.declared.on_exhausted == "skip"
 
     def interpret(self, value: Any, raws: Sequence[Any], attempt: int) -> Outcome:
         """What a handler's result means for its message or batch."""
@@ -203,7 +205,9 @@ class Invoker:
 def _next(outcome: Outcome) -> str:
     if outcome.kind is Kind.RETRY:
         return f"again in {outcome.delay:.1f} s"
-    return f"again in {outcome.delay:.1f} s, by a delay topic" if outcome.kind is Kind.MOVED else "dead letter"
+    if outcome.kind is Kind.MOVED:
+        return f"again in {outcome.delay:.1f} s, by a delay topic"
+    return "its partition halts" if outcome.kind is Kind.HALTED else "dead letter"
 
 
 class Router:

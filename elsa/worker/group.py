@@ -21,7 +21,21 @@ from elsa.worker.assignment import Assignment
 from elsa.worker.commits import Commits
 from elsa.worker.handover import Handover
 from elsa.worker.intake import Intake
-from elsa.worker.mailbox import Ask, Crashed, Ended, Finished, Held, Mailbox, Park, Quiet, Stop, Topology, Unowned
+from elsa.worker.mailbox import (
+    Ask,
+    Crashed,
+    Ended,
+    Finished,
+    Halted,
+    Held,
+    Mailbox,
+    Park,
+    Quiet,
+    Resume,
+    Stop,
+    Topology,
+    Unowned,
+)
 from elsa.worker.membership import GroupMembership, StandaloneMembership
 from elsa.worker.routes import Routes
 from elsa.worker.timers import Timers
@@ -132,6 +146,10 @@ class GroupManager:
         """Take no more work; what runs goes on."""
         self.mailbox.put(Quiet())
 
+    def resume(self, wanted: Callable[[TopicPartition], bool]) -> None:
+        """Let halted partitions go on."""
+        self.mailbox.put(Resume(wanted))
+
     def stop(self, deadline: float, *, leave: bool) -> None:
         """Drain until `deadline` (monotonic), commit, leave the group if `leave`, end the thread."""
         self.mailbox.put(Stop(deadline, leave))
@@ -211,9 +229,11 @@ class GroupManager:
         if now >= self._next_chores or self.intake.is_flooding:
             self._next_chores = now + POLL_SECONDS
             self._chores(now)
+        self.commits.make_ahead(now)
         gated = assignment.is_waiting
         raws = self.poll(0.0 if gated else self._patience(now))
         self.intake.route(raws)
+        self.commits.make_ahead(self.clock.monotonic())
         if gated and not raws and assignment.is_waiting:
             # everything is full: the next thing to happen is a result, not a message
             self.read(self.mailbox.wait(GATED_SECONDS))
@@ -292,6 +312,10 @@ class GroupManager:
                 self.handover.ended(item.worker)
             elif kind is Crashed:
                 self.handover.crashed(item.worker, item.error, item.offset)
+            elif kind is Halted:
+                self.handover.halted(item.worker, item.error, item.offset)
+            elif kind is Resume:
+                self.handover.go_on(item.wanted)
             elif kind is Topology:
                 self._topology = item
                 self.share_rates()

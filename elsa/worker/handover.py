@@ -13,7 +13,7 @@ from elsa.worker import hooks, reports
 from elsa.worker.acknowledger import Commit
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from elsa.message import TopicPartition
     from elsa.worker import starts
@@ -62,9 +62,12 @@ class Handover:
             assigned = assignment.add(partition, binding, begin, source=manager.routes.source(partition.topic))
             if hooks.assigned(self._app, manager.group, partition, generation) is not None:
                 assigned.held = "rejected"
+            elif assigned.is_halted:
+                self._take_halted(assigned)
             if assigned.held is not None or manager.is_quiet:
                 hold.append(partition)
-            assignment.start(assigned, generation)
+            if assigned.held != "halted":
+                assignment.start(assigned, generation)
         consumer.assign({partition: begin.offset for partition, begin in begins.items()})
         # A pause outlives its assignment in librdkafka: a partition that went while it was paused would never start.
         consumer.resume([partition for partition in begins if partition not in hold])
@@ -81,6 +84,18 @@ class Handover:
             manager.observer.metadata_ignored(ignored)
         manager.share_rates()
         manager.observer.assigned(list(begins))
+
+    def _take_halted(self, assigned: Assigned) -> None:
+        assigned.held = "halted"
+        log.warning(
+            "partition is still halted, `elsa control resume` lets it go on",
+            extra={
+                "event": "partition_still_halted",
+                "topic": assigned.partition.topic,
+                "partition": assigned.partition.partition,
+                "offset": assigned.committed,
+            },
+        )
 
     def _generation(self) -> int | None:
         manager = self._manager
@@ -132,6 +147,7 @@ class Handover:
             if commit:
                 manager.commits.make_due(now)
             assignment.admit_waiting()
+            manager.commits.make_ahead(now)
             if manager.stopping is not None:
                 deadline = min(deadline, manager.stopping.deadline)
         manager.read(manager.mailbox.drain())
@@ -239,6 +255,54 @@ class Handover:
             extra={"event": "partition_restart", "in_seconds": round(pause, 1), **facts},
         )
         self._reviving[worker] = (assigned, self._clock.monotonic() + pause)
+
+    def halted(self, worker: PartitionWorker, error: BaseException, offset: int) -> None:
+        """A message has failed for the last time and its handler wants nothing to pass it."""
+        manager = self._manager
+        assigned = manager.assignment.current(worker)
+        if assigned is None:
+            return
+        assigned.halt()
+        manager.commits.note(assigned, 0)
+        manager.consumer.pause([assigned.partition])
+        manager.assignment.ending.add(worker)
+        manager.observer.halted(assigned.partition, type(error).__name__)
+        log.error(
+            "partition halted: a message has failed for the last time, `elsa control resume` lets it go on",
+            exc_info=error,
+            extra={
+                "event": "partition_halted",
+                "topic": assigned.partition.topic,
+                "partition": assigned.partition.partition,
+                "offset": offset,
+                "handler": worker.handler_name,
+            },
+        )
+        self._reviving[worker] = (assigned, None)
+
+    def go_on(self, wanted: Callable[[TopicPartition], bool]) -> None:
+        """Let halted partitions begin anew at their last unfinished offset."""
+        manager = self._manager
+        halted = [a for p, a in manager.assignment.owned.items() if a.held == "halted" and wanted(p)]
+        for assigned in halted:
+            assigned.go_on()
+            manager.assignment.busy[assigned.partition] = assigned
+            manager.commits.note(assigned, 0)
+            log.warning(
+                "halted partition goes on",
+                extra={
+                    "event": "partition_resumed",
+                    "topic": assigned.partition.topic,
+                    "partition": assigned.partition.partition,
+                },
+            )
+            ending = next((worker for worker, (one, _) in self._reviving.items() if one is assigned), None)
+            if ending is not None:
+                # calls of before still run: it begins when they have returned
+                assigned.held = "restarting"
+                self._reviving[ending] = (assigned, self._clock.monotonic())
+            else:
+                self._revive(assigned)
 
     def ended(self, worker: PartitionWorker) -> None:
         """A closed worker has nothing running any more."""

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
+    from elsa.message import TopicPartition
     from elsa.worker.partition import PartitionWorker
 
 
@@ -57,6 +58,22 @@ class Crashed:
     worker: PartitionWorker
     error: BaseException
     offset: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Halted:
+    """The message at `offset` has failed for the last time, and its partition is to wait for an operator."""
+
+    worker: PartitionWorker
+    error: BaseException
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class Resume:
+    """Let halted partitions go on; `wanted` says which."""
+
+    wanted: Callable[[TopicPartition], bool]
 
 
 @dataclass(frozen=True, slots=True)

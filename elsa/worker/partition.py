@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import math
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +25,7 @@ from elsa.worker.filling import Filling
 from elsa.worker.kept import Kept
 from elsa.worker.lanes import KeyedLanes, SingleLane
 from elsa.worker.lifecycle import Lifecycle
-from elsa.worker.mailbox import Crashed, Ended, Finished, Park
+from elsa.worker.mailbox import Crashed, Ended, Finished, Halted, Park
 from elsa.worker.pace import Gate, Gates
 from elsa.worker.turns import BatchTurn, LaneTurn, LifecycleTurn, SliceSize, SliceTurn, Turn
 
@@ -48,7 +49,9 @@ log = logging.getLogger("elsa.worker")
 class PartitionWorker:
     """Runs the messages of one assignment (epoch) of one partition, in the order that its handler asks for.
 
-    `closed` and `held` are read by running turns before each message; `closed` once set never returns.
+    `closed` and `held` are read by running turns before each message; `closed` once set never returns. What was
+    committed before it ran (`delivery="at_most_once"`) has to run: such a worker is first `is_stopping`, and closes
+    when it has nothing left.
     """
 
     def __init__(
@@ -78,6 +81,9 @@ class PartitionWorker:
         self.observer = observer
         self.lock = threading.Lock()
         self.closed = False
+        self._runs_out = binding.first.declared.delivery == "at_most_once"
+        #: is to close, and runs what it has
+        self._is_closing = False
         #: True while nothing new may run, because too much is finished and not committed
         self.held = False
         #: whether its messages come back through a retry topic
@@ -134,7 +140,12 @@ class PartitionWorker:
 
     @property
     def is_stopping(self) -> bool:
-        return self.closed
+        return self.closed or self._is_closing
+
+    @property
+    def is_last_chance(self) -> bool:
+        """Whether nobody will try again what fails now: it is committed, and the partition goes."""
+        return self._runs_out and self._is_closing
 
     def ack(self, messages: Sequence[Message]) -> None:
         """Finish deferred messages; from any thread."""
@@ -165,7 +176,7 @@ class PartitionWorker:
     def put(self, raws: Sequence[Any]) -> None:
         """Append a slice to the lanes."""
         with self.lock:
-            if self.closed:
+            if self.is_stopping:
                 return
             self._lanes.put(raws)
             self._schedule()
@@ -215,14 +226,15 @@ class PartitionWorker:
     def close(self) -> None:
         """Start nothing new, drop what is queued, and post Ended when the running calls have returned."""
         with self.lock:
-            if self.closed:
+            if self.closed or self._is_closing:
                 return
-            self.closed = True
-            self._lanes.clear()
-            self.deferrals.clear()
-            if self._lifecycle.needs_teardown and not self._turns:
-                # teardown is user code: it runs where the handler ran
-                self._executor.submit(self)
+            self._is_closing = True
+            if self._runs_out:
+                # nobody else will run it; retries do not wait any longer
+                self._lanes.unpark(math.inf)
+                self._schedule()
+            else:
+                self._close()
             waits_for_copies = self._conclusion.unsettled > 0
             listeners = [turn.on_close for turn in self._turns if turn.on_close is not None]
             self.end_if_idle()
@@ -231,9 +243,20 @@ class PartitionWorker:
         if waits_for_copies:
             self._settlement.hurry(self)
 
+    def _close(self) -> None:
+        """Start nothing new, and drop what is queued (lock held)."""
+        self.closed = True
+        self._lanes.clear()
+        self.deferrals.clear()
+        if self._lifecycle.needs_teardown and not self._turns:
+            # teardown is user code: it runs where the handler ran
+            self._executor.submit(self)
+
     def cancel(self) -> None:
         """The deadline has passed: interrupt what can be interrupted (calls on the event loop, child processes)."""
         with self.lock:
+            if not self.closed:
+                self._close()
             cancels = [turn.cancel for turn in self._turns]
         for cancel in cancels:
             if cancel is not None:
@@ -424,16 +447,36 @@ class PartitionWorker:
                 text = "%s failed while its partition was ending"
                 log.error(text, what, exc_info=error, extra={"partition": str(self.partition)})
                 return
-            # nothing behind the message that crashed may run before it does
-            self.closed = True
             current = turn.current if turn is not None else None
-            done = self._reap(turn) if turn is not None else []
-            self._lanes.clear()
-            self.deferrals.clear()
+            done = self._break_off(turn)
+        self._ask_for_another(done, Crashed(self, error, None if current is None else current.offset()), turn)
+
+    def halt(self, raw: Any, outcome: Outcome, turn: Turn | None = None) -> None:
+        """A message has failed for the last time and nothing may pass it: ask the group manager for a halt there."""
+        assert outcome.error is not None
+        with self.lock:
+            if turn is not None:
+                turn.is_over = True
+            if self.closed:
+                # it comes again: its last attempt is made anew
+                return
+            # when the operator lets it go on, it has all its attempts
+            self.kept.forget([raw.offset()])
+            done = self._break_off(turn)
+        self._ask_for_another(done, Halted(self, outcome.error, raw.offset()), turn)
+
+    def _break_off(self, turn: Turn | None) -> list[int]:
+        """Run nothing more, for nothing may pass what has just run; what this turn has finished (lock held)."""
+        self.closed = True
+        self._lanes.clear()
+        self.deferrals.clear()
+        return self._reap(turn) if turn is not None else []
+
+    def _ask_for_another(self, done: Sequence[int], news: Crashed | Halted, turn: Turn | None) -> None:
         if done:
-            # before the crash is reported: what is done must not run again
+            # before that is reported: what is done must not run again
             self.post(Finished(self, done))
-        self.post(Crashed(self, error, None if current is None else current.offset()))
+        self.post(news)
         if turn is None:
             self._report_end()
 
@@ -483,12 +526,18 @@ class PartitionWorker:
         return executor in ready
 
     def _report_end(self) -> None:
-        if self.closed:
+        if self.is_stopping:
             with self.lock:
                 self.end_if_idle()
 
+    @property
+    def _has_run_out(self) -> bool:
+        return not (self._lanes.queued or self._lanes.parked or self._turns or self._conclusion.unsettled)
+
     def end_if_idle(self) -> None:
         """Tell the group manager that a closed worker has nothing left to wait for (lock held)."""
+        if self._is_closing and not self.closed and self._has_run_out:
+            self._close()
         if not self.closed or self._turns or self._conclusion.unsettled > 0:
             return
         if not self._lifecycle.needs_teardown:

@@ -323,6 +323,9 @@ def notes(handler: Handler[Any, Any]) -> list[str]:
             f"{handler.name}: timeout={declared.timeout:g} s only sets ctx.deadline, a thread cannot be interrupted; "
             'executor="process" can'
         )
+    if declared.retry.always_moves and declared.ordering != "none":
+        what = "its key" if declared.ordering == "key" else "its partition"
+        found.append(f"{handler.name}: order ends at the first retry, what comes behind it in {what} passes it")
     return found
 
 

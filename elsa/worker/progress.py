@@ -11,7 +11,8 @@ Format 1, all of it ASCII: `E1`, then base64 of
 | base | varint, the committed offset that it belongs to |
 | span | varint, highest finished offset - base, 0 when nothing above it is finished |
 | count | varint, how many offsets are listed |
-| flags | 1 byte: bit 0 the listed ones are finished (else: not finished), bits 3-7 the parameter k of the code |
+| flags | 1 byte: bit 0 the listed are finished (else: not finished), bit 1 states follow, bits 3-7 the code's k |
+| states | 1 byte, if flagged: bit 0 the partition is halted |
 | attempts | varint n, then n times varint offset - base, varint attempts |
 | offsets | bits: the gaps between the listed offsets, Rice-coded with k (quotient in ones, a zero, k bits) |
 
@@ -39,7 +40,10 @@ _MARK = "E1"
 _MOST_BITS = (MOST_BYTES - len(_MARK)) // 4 * 3 * 8 - 64 * 8
 #: attempts of so many waiting messages are kept
 _MOST_ATTEMPTS = 32
-_IS_FINISHED = 1
+#: of the flags
+_IS_FINISHED, _HAS_STATES = 1, 2
+#: of the states
+_IS_HALTED = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +55,8 @@ class Progress:
     missing: frozenset[int] = frozenset()
     #: failed attempts of unfinished messages, by offset
     attempts: Mapping[int, int] = field(default_factory=dict)
+    #: nothing of the partition is to run before an operator says so
+    is_halted: bool = False
 
     def is_done(self, offset: int) -> bool:
         """Whether a message has been finished before.
@@ -61,7 +67,9 @@ class Progress:
         return self.base <= offset <= self.highest and offset not in self.missing
 
 
-def encode(base: int, highest: int, missing: Sequence[int], attempts: Mapping[int, int]) -> str | None:
+def encode(
+    base: int, highest: int, missing: Sequence[int], attempts: Mapping[int, int], *, is_halted: bool = False
+) -> str | None:
     """The metadata of a commit at `base`; empty when there is nothing to say, None when it does not fit.
 
     `missing` are the unfinished offsets below `highest`, ascending, the first of them `base`. Of attempts as many
@@ -69,7 +77,7 @@ def encode(base: int, highest: int, missing: Sequence[int], attempts: Mapping[in
     """
     has_map = highest > base and bool(missing)
     tries = [(offset - base, count) for offset, count in sorted(attempts.items()) if offset >= base]
-    if not has_map and not tries:
+    if not has_map and not tries and not is_halted:
         return ""
     span, listed, flags = 0, list[int](), 0
     if has_map:
@@ -85,7 +93,9 @@ def encode(base: int, highest: int, missing: Sequence[int], attempts: Mapping[in
         body = bytearray()
         for number in (base, span, len(listed)):
             body += _varint(number)
-        body.append(flags | k << 3)
+        body.append(flags | k << 3 | (_HAS_STATES if is_halted else 0))
+        if is_halted:
+            body.append(_IS_HALTED)
         body += _varint(len(tries[:limit]))
         for ahead, count in tries[:limit]:
             body += _varint(ahead) + _varint(count)
@@ -130,7 +140,12 @@ def _read(body: bytes) -> Progress:
     span, at = _read_varint(body, at)
     count, at = _read_varint(body, at)
     flags = body[at]
-    number, at = _read_varint(body, at + 1)
+    at += 1
+    states = 0
+    if flags & _HAS_STATES:
+        states = body[at]
+        at += 1
+    number, at = _read_varint(body, at)
     attempts = {}
     for _ in range(number):
         ahead, at = _read_varint(body, at)
@@ -141,7 +156,8 @@ def _read(body: bytes) -> Progress:
     if flags & _IS_FINISHED:
         listed = frozenset(range(base, base + span + 1)) - listed
     # nothing is finished above a base without a span
-    return Progress(base, base + span if span else base - 1, listed, attempts)
+    highest = base + span if span else base - 1
+    return Progress(base, highest, listed, attempts, is_halted=bool(states & _IS_HALTED))
 
 
 def _others(listed: Sequence[int], span: int) -> list[int]:

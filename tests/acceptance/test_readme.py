@@ -37,7 +37,7 @@ ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
 PATIENCE_SECONDS = 60.0
 #: commands that only look may have looked too early
-LOOKS = ("elsa fetch", "elsa groups", "elsa topics")
+LOOKS = ("elsa fetch", "elsa dlq list", "elsa groups", "elsa topics")
 
 
 @dataclass

@@ -15,10 +15,8 @@ from elsa.policies.retry import NEVER, Retry
 @pytest.mark.parametrize(
     "given",
     [
-        {"delivery": "at_most_once"},
         {"transactional": True},
         {"idempotent_by": "id"},
-        {"on_exhausted": "stop"},
     ],
 )
 def test_options_of_later_versions_are_refused_with_a_hint(given: dict[str, Any]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -26,10 +27,16 @@ class FakeAdmin:
             raise now
         return now
 
-    def offsets(self, partitions: Any, place: str) -> dict[Any, int]:
+    def offsets(self, partitions: Any, place: Any) -> dict[Any, int]:
         if self.offset_errors:
             raise self.offset_errors.pop(0)
+        if isinstance(place, datetime):
+            # nothing is as young as that in the last partition
+            return {where: int(place.timestamp()) if where != partitions[-1] else -1 for where in partitions}
         return dict.fromkeys(partitions, 0 if place == "earliest" else 7)
+
+    def topic_id(self, topic: str) -> str:
+        return f"id of {topic}"
 
     def partition_counts(self) -> dict[str, int]:
         return {"orders": 2, "__consumer_offsets": 4, "orders.billing.dlq": 1, "a": 1}
@@ -129,3 +136,15 @@ def test_watermarks_are_pairs_by_partition() -> None:
     topics, _ = topics_with(USABLE)
 
     assert topics.watermarks("orders") == {0: (0, 7)}
+
+
+def test_a_topic_has_an_id() -> None:
+    topics, _ = topics_with(USABLE)
+
+    assert topics.id("orders") == "id of orders"
+
+
+def test_where_a_time_lies_is_asked_of_every_partition() -> None:
+    topics, _ = topics_with([PartitionInfo(number, 1, (1,), (1,)) for number in range(3)])
+
+    assert topics.offsets_at("orders", 1000.0) == {0: 1000, 1: 1000}

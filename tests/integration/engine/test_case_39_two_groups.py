@@ -133,11 +133,9 @@ def test_a_second_handler_on_a_topic_of_a_group_is_refused(app: elsa.App) -> Non
 @pytest.mark.parametrize(
     "options",
     [
-        {"delivery": "at_most_once"},
         {"transactional": True},
         {"idempotent_by": "id"},
         {"expires": 60},
-        {"on_exhausted": "stop"},
     ],
 )
 def test_options_without_machinery_are_refused_with_a_hint(app: elsa.App, options: dict[str, object]) -> None:

@@ -10,7 +10,8 @@ import sys
 import pytest
 
 from elsa import exits
-from elsa.cli.interrupts import interrupted_by_signals
+from elsa.cli import interrupts
+from elsa.cli.interrupts import interrupted_by_signals, stopped_by_signals
 
 TWICE = """
 import os, signal
@@ -42,3 +43,22 @@ def test_the_second_one_ends_the_program_unless_it_is_the_same_ctrl_c(seconds: i
     )
 
     assert (done.returncode, done.stdout) == (code, said)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_first_signal_asks_to_stop_and_a_later_one_interrupts(
+    number: signal.Signals, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = signal.getsignal(number)
+
+    with stopped_by_signals() as stop:
+        assert not stop.is_set()
+        os.kill(os.getpid(), number)
+        assert stop.is_set()
+        # terminal and process manager may each pass on the same ctrl-C
+        os.kill(os.getpid(), number)
+        monkeypatch.setattr(interrupts, "_SAME_SIGNAL_SECONDS", -1)
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), number)
+
+    assert signal.getsignal(number) is before

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import click
 import pytest
 
-from elsa.cli.parameters import Pair, Place, Seconds
+from elsa.cli.parameters import LetterPlace, Moment, Pair, Place, Rate, Seconds
 
 
 @pytest.mark.parametrize("text", ["earliest", "latest"])
@@ -61,3 +61,29 @@ def test_a_pair_is_split_at_its_first_equals_sign() -> None:
 def test_half_a_pair_is_refused(text: str) -> None:
     with pytest.raises(click.BadParameter, match="is not name=value"):
         Pair().convert(text, None, None)
+
+
+def test_a_moment_is_a_time_or_ago_and_nothing_else() -> None:
+    assert Moment().convert("2026-01-31T08:00:00Z", None, None) == datetime(2026, 1, 31, 8, tzinfo=UTC)
+    assert Moment().convert("-1h", None, None).timestamp() < time.time() - 3599
+    for wrong in ("earliest", "42", "yesterday", ""):
+        with pytest.raises(click.BadParameter, match="is neither a time"):
+            Moment().convert(wrong, None, None)
+
+
+@pytest.mark.parametrize(("text", "expected"), [("100", 100.0), ("0.5", 0.5), ("30/m", 0.5), ("100/s", 100.0)])
+def test_a_rate_is_so_many_a_second(text: str, expected: float) -> None:
+    assert Rate().convert(text, None, None) == expected
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "fast", "", "1/x", "1.2.3"])
+def test_what_is_no_rate(text: str) -> None:
+    with pytest.raises(click.BadParameter, match="is no rate above 0"):
+        Rate().convert(text, None, None)
+
+
+def test_a_place_of_a_dead_letter() -> None:
+    assert LetterPlace().convert("3:17", None, None) == (3, 17)
+    for wrong in ("3", "3:", ":17", "3:17:1", "a:1", "-1:2"):
+        with pytest.raises(click.BadParameter, match="is not partition:offset"):
+            LetterPlace().convert(wrong, None, None)

@@ -104,6 +104,7 @@ def test_a_misspelt_command_is_refused_with_a_near_one() -> None:
         (errors.UnknownPartition, exits.NOT_FOUND),
         (errors.OffsetOutOfRange, exits.NOT_FOUND),
         (errors.UnknownGroup, exits.NOT_FOUND),
+        (errors.UnknownDeadLetter, exits.NOT_FOUND),
         (errors.ForcedStop, exits.FORCED),
         (errors.WorkerStartError, exits.WORKER_FAILED),
     ],

@@ -32,6 +32,9 @@ from elsa.kafka.errors import Reports, is_fatal, translate
         (Code._FATAL, errors.FatalClientError, False),
         (Code._PURGE_QUEUE, errors.KafkaError, False),
         (Code.NOT_ENOUGH_REPLICAS, errors.KafkaError, True),
+        (Code.UNKNOWN_LEADER_EPOCH, errors.KafkaError, True),
+        (Code.OFFSET_NOT_AVAILABLE, errors.KafkaError, True),
+        (Code.UNSTABLE_OFFSET_COMMIT, errors.KafkaError, True),
         (Code.UNKNOWN, errors.KafkaError, False),
     ],
 )

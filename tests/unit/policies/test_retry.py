@@ -85,3 +85,48 @@ def test_one_class_may_stand_alone() -> None:
 def test_the_banner_line() -> None:
     assert Retry().describe() == "5 attempts, 1 s x 2 up to 300 s, full jitter"
     assert NEVER.describe() == "no retries"
+
+
+@pytest.mark.parametrize(
+    ("where", "ordering", "delay", "moves"),
+    [
+        ("auto", "none", 10.1, True),
+        ("auto", "none", 10.0, False),
+        ("auto", "key", 3_600, False),
+        ("auto", "partition", 3_600, False),
+        ("topic", "partition", 0.1, True),
+        ("memory", "none", 3_600, False),
+        # nothing of this handler can be moved: it is standalone
+        ("auto", None, 3_600, False),
+    ],
+)
+def test_where_it_waits(where: Any, ordering: str | None, delay: float, moves: Any) -> None:
+    outcome = Retry(where=where).decide(RetryLater(delay), 1, None, ordering=ordering)
+
+    assert outcome.kind is (Kind.MOVED if moves else Kind.RETRY)
+    assert (outcome.delay, outcome.attempt) == (delay, 1)
+
+
+def test_each_exception_can_have_a_policy_of_its_own() -> None:
+    retry = Retry(per={KeyError: None, LookupError: Retry(max_attempts=9, base=60, jitter=False, where="topic")})
+
+    assert retry.decide(KeyError(), 1, None).kind is Kind.DEAD
+    assert retry.decide(ValueError(), 1, None).kind is Kind.RETRY
+    found = retry.decide(IndexError(), 6, None)
+    assert (found.kind, found.delay) == (Kind.MOVED, 300.0)
+    assert (retry.always_moves, Retry(per={KeyError: None}).always_moves) == (True, False)
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"where": "disk"}, "where='disk'"),
+        ({"per": {"KeyError": None}}, "is no exception class"),
+        ({"per": {KeyError: 3}}, "which is no Retry"),
+        ({"max_attempts": 2.5}, "is no whole number"),
+        ({"max_age": -1}, "is below 0 seconds"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused(options: Any, text: str) -> None:
+    with pytest.raises(DeclarationError, match=text):
+        Retry(**options)

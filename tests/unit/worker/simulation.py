@@ -371,7 +371,7 @@ class Member:
 
     def while_waiting(self, timeout: float) -> None:
         """The manager waits: somebody finishes, or time passes until its deadline."""
-        if self.calls and self.policy(self) == "finish":
+        if self.policy(self) == "finish" and self.calls:
             self.finish()
         else:
             self.clock.advance(max(timeout, 0.05))

@@ -216,7 +216,7 @@ def test_while_a_commit_takes_long_nothing_more_may_run(manager: Manager) -> Non
 def test_metadata_that_had_to_be_cut_is_counted(manager: Manager, monkeypatch: pytest.MonkeyPatch) -> None:
     from elsa.worker import progress
 
-    monkeypatch.setattr(progress, "encode", lambda *_: None)
+    monkeypatch.setattr(progress, "encode", lambda _, __, missing, *___, **____: None if missing else "")
     manager.finish(ZERO, 0, 5)
     manager.start_due()
     assert manager.observer.cut == 1

@@ -111,3 +111,13 @@ def test_metadata_of_another_offset_is_no_progress() -> None:
     assert decode(text, 8) is None
     assert decode(None, 7) is None
     assert decode("", 7) is None
+
+
+@pytest.mark.parametrize(("highest", "missing", "attempts"), [(4, [], {}), (9, [5, 7], {}), (4, [], {5: 2})])
+def test_a_halt_is_kept_beside_everything_else(highest: int, missing: list[int], attempts: dict[int, int]) -> None:
+    text = encode(5, highest, missing, attempts, is_halted=True)
+    assert text
+    plain = decode(encode(5, highest, missing, attempts), 5) or Progress(5, 4)
+    assert not plain.is_halted
+
+    assert decode(text, 5) == Progress(5, highest, frozenset(missing), attempts, is_halted=True)

@@ -1,0 +1,46 @@
+"""What a replayed message looks like: pure, called for each dead letter that is sent on its way again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from elsa import headers as names
+
+#: what the dead letter says of its death and of its way there; without attempt and time the retry policy begins anew
+_OF_DEATH = dict.fromkeys(
+    (
+        names.ERROR_TYPE,
+        names.ERROR_MESSAGE,
+        names.TRACEBACK,
+        names.ATTEMPT,
+        names.HANDLER,
+        names.REASON,
+        names.ORIGIN_AT,
+        names.DUE_AT,
+        names.TARGET,
+    )
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """Changes to the headers of what is replayed: those dropped first, then those set, which replace all of a name."""
+
+    set: tuple[tuple[str, bytes | None], ...] = ()
+    drop: tuple[str, ...] = ()
+
+    @classmethod
+    def make(cls, set_headers: object = (), drop_headers: object = ()) -> Edit:
+        """An Edit of headers in any form that a send accepts, and of one name or several."""
+        drop = (drop_headers,) if isinstance(drop_headers, str) else tuple(drop_headers)  # type: ignore[arg-type]  # checked by use
+        return cls(tuple(names.pairs(set_headers)), drop)
+
+
+def headers(of: names.Pairs | tuple[tuple[str, bytes | None], ...], edit: Edit) -> names.Pairs:
+    """The headers of the copy: the user's own and the origin, edited.
+
+    >>> headers((("a", b"1"), ("elsa-origin", b"t:0:1"), ("elsa-attempt", b"5")), Edit(set=(("a", b"2"),)))
+    [('elsa-origin', b't:0:1'), ('a', b'2')]
+    """
+    unwanted = {**_OF_DEATH, **dict.fromkeys(edit.drop), **dict.fromkeys(name for name, _ in edit.set)}
+    return [*names.without(of, unwanted), *edit.set]
