@@ -6,30 +6,27 @@ at what is committed, so nothing is moved twice or forgotten.
 
 from __future__ import annotations
 
-import heapq
 import logging
 from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from elsa.delays.brokerclock import BrokerClock
-from elsa.delays.cancelled import CLOCK_KEY, Cancelled
-from elsa.delays.plan import DELIVERED, Planner, Refusals, outcomes
+from elsa.delays.cancelled import Cancelled
+from elsa.delays.dispatch import STEP_SECONDS, Dispatch
 from elsa.delays.shelf import MOST_BYTES, Shelf
-from elsa.delays.targets import Targets
 from elsa.delays.trimming import Trimming
-from elsa.errors import BrokerUnavailable, ElsaError, FatalClientError, KafkaError, TransactionAborted
-from elsa.kafka.consumer import BEGINNING, Committed, Event, GroupConsumer, classify
+from elsa.errors import BrokerUnavailable, ElsaError, FatalClientError, KafkaError
+from elsa.kafka.consumer import BEGINNING, Event, GroupConsumer, classify
 from elsa.kafka.transactions import TransactionalProducer
 from elsa.message import TopicPartition
-from elsa.policies.backoff import Backoff
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from elsa.clock import Clock
     from elsa.config import Settings
-    from elsa.delays.plan import Due, Move
+    from elsa.kafka.consumer import Committed
     from elsa.observer import GroupObserver, MoverObserver
     from elsa.topics import Topics
 
@@ -37,17 +34,8 @@ log = logging.getLogger("elsa.delays")
 
 #: longest wait for messages in one turn
 POLL_SECONDS = 0.1
-#: a transaction costs about 0.1 s whatever it holds, so they are not begun faster than that
-PACE_SECONDS = 0.1
-#: what one transaction holds at most
-MOST_MESSAGES = 2_000
-MOST_TRANSACTION_BYTES = 8 * 1024 * 1024
-#: how long the broker may take for one step of a transaction
-STEP_SECONDS = 10.0
 #: what a killed mover's transaction may hide at most, if nobody takes its id over
 TRANSACTION_SECONDS = 10.0
-#: longest pause after transactions that were aborted, or while no broker answers
-MOST_PAUSE_SECONDS = 5.0
 #: what may keep a stop waiting while no broker answers
 PATIENCE_SECONDS = 1.0
 #: how often it is asked whether a predecessor's transaction is over
@@ -65,21 +53,6 @@ UNOWNED_SECONDS = 5.0
 #: how long a leave may take, and how long it is polled for after the partitions are gone
 LEAVE_SECONDS = 1.0
 LEAVE_GRACE_SECONDS = 0.1
-
-#: errors of a message that would be refused again
-_FINAL = {
-    "INVALID_MSG",
-    "INVALID_RECORD",
-    "INVALID_TIMESTAMP",
-    "MSG_SIZE_TOO_LARGE",
-    "POLICY_VIOLATION",
-    "RECORD_LIST_TOO_LARGE",
-    "TOPIC_AUTHORIZATION_FAILED",
-    "TOPIC_EXCEPTION",
-    "UNKNOWN_TOPIC_OR_PART",
-    "_UNKNOWN_PARTITION",
-    "_UNKNOWN_TOPIC",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,19 +89,14 @@ class Session:
         self._arriving: deque[TopicPartition] = deque()
         self._arrives_at = 0.0
         self._answers_in = ANSWER_SECONDS
-        self._moves_at = 0.0
         self._trims_at = 0.0
         self._polled_at = 0.0
         self._owners_at = float("inf")
         self._is_unowned = False
-        self._was_alone = False
-        self._backoff = Backoff(first=PACE_SECONDS * 2, most=MOST_PAUSE_SECONDS)
         self._trouble: BaseException | None = None
         self.time = BrokerClock(around.clock)
         self._cancelled = Cancelled(around.settings, around.clock, around.make_consumer)
-        self._targets = Targets(around.topics, around.clock)
-        self._refusals = Refusals()
-        self._planner = Planner(around.settings.name, self._cancelled, self._targets, self._refusals)
+        self._dispatch = Dispatch(around, self.shelves, self.time, self._cancelled)
         self._trimming = Trimming(around.topics)
         #: the group has given us something to do, or said that there is nothing
         self.is_ready = False
@@ -136,11 +104,6 @@ class Session:
         self.was_fenced = False
         self._producer: TransactionalProducer | None = None
         self._consumer: GroupConsumer | None = None
-
-    @property
-    def producer(self) -> TransactionalProducer:
-        assert self._producer is not None
-        return self._producer
 
     @property
     def consumer(self) -> GroupConsumer:
@@ -152,15 +115,16 @@ class Session:
     def open(self) -> None:
         """Take the transactional id over, read the cancellations, join the group; a stop cuts it short."""
         around = self._around
-        self._producer = around.make_producer(around.settings, self._identity, timeout=TRANSACTION_SECONDS)
+        self._producer = producer = around.make_producer(around.settings, self._identity, timeout=TRANSACTION_SECONDS)
+        self._dispatch.open(producer)
         # before anything is fetched: a predecessor's transaction must not come after ours
-        self._wait_for(lambda: self.producer.init(PATIENCE_SECONDS))
+        self._wait_for(lambda: producer.init(PATIENCE_SECONDS))
         self._cancelled.open(self._partitions[self._cancelled.topic])
         while not self._cancelled.is_complete and not around.is_stopping():
             self._cancelled.read(POLL_SECONDS)
         if around.is_stopping():
             return
-        self._ask_time()
+        self._dispatch.ask_time()
         self._consumer = around.make_consumer(
             around.settings,
             around.group,
@@ -223,10 +187,7 @@ class Session:
             raise trouble
         if self._arriving:
             self._arrive()
-        now = self._clock.monotonic()
-        if now >= self._moves_at and (due := self._take_due()):
-            self._moves_at = now + PACE_SECONDS
-            self._move(due)
+        self._dispatch.run(self.consumer)
         self._steer()
         self._chores(self._clock.monotonic())
 
@@ -234,7 +195,7 @@ class Session:
         dues = [due for shelf in self.shelves.values() if shelf.parked is None and (due := shelf.due) is not None]
         if not dues:
             return POLL_SECONDS
-        pause = max(min(dues) - self.time.now(), self._moves_at - self._clock.monotonic())
+        pause = max(min(dues) - self.time.now(), self._dispatch.at - self._clock.monotonic())
         return max(0.0, min(POLL_SECONDS, pause))
 
     def _receive(self, raws: Sequence[Any]) -> None:
@@ -314,157 +275,14 @@ class Session:
             self._around.group_observer.polled(now)
             broker_now = self.time.now()
             self._around.observer.due(sum(shelf.count_due(broker_now) for shelf in self.shelves.values()))
-        if self.time.age > CLOCK_SECONDS and now >= self._moves_at:
-            self._ask_time()
+        if self.time.age > CLOCK_SECONDS and now >= self._dispatch.at:
+            self._dispatch.ask_time()
         if now >= self._owners_at:
             self._check_owners(now)
         if now >= self._trims_at:
             self._trims_at = now + TRIM_SECONDS
             self._compare()
             self._trimming.run({w: shelf.base for w, shelf in self.shelves.items() if shelf.base is not None})
-
-    # -- moving ----------------------------------------------------------------------------------------
-
-    def _take_due(self) -> list[Due]:
-        """What is longest due in all partitions, as much as one transaction may hold."""
-        now = self.time.now()
-        suspects = self._refusals.suspects
-        if suspects and not self._was_alone:
-            for where, shelf in self.shelves.items():
-                first = shelf.first(now)
-                if first is not None and (where, first.offset()) in suspects:
-                    self._was_alone = True
-                    return [(where, raw) for raw in shelf.take(now, 1)]
-        # in between the others
-        self._was_alone = False
-        found: list[Due] = []
-        size = 0
-        ready = [(due, w) for w, s in self.shelves.items() if s.parked is None and (due := s.due) is not None]
-        heapq.heapify(ready)
-        while ready and len(found) < MOST_MESSAGES and size < MOST_TRANSACTION_BYTES:
-            due, where = heapq.heappop(ready)
-            if due > now:
-                break
-            shelf = self.shelves[where]
-            # up to where another partition's first message comes before
-            until = min(now, ready[0][0]) if ready else now
-            stops = self._refusals.offsets(where) if suspects else ()
-            before = shelf.size
-            raws = shelf.take(until, min(100, MOST_MESSAGES - len(found)), stops)
-            size += before - shelf.size
-            found += [(where, raw) for raw in raws]
-            if raws and (due_next := shelf.due) is not None:
-                heapq.heappush(ready, (due_next, where))
-        return found
-
-    def _move(self, due: Sequence[Due]) -> None:
-        """Let these go in one transaction; what is aborted goes back to its shelf."""
-        try:
-            moves = self._planner.plan(due, self.time.now())
-        except KafkaError as error:
-            self._give_back(due)
-            self._pause("the targets of delayed messages could not be looked up", error)
-            return
-        try:
-            self._transact(moves)
-        except TransactionAborted as error:
-            # asked before the abort, which fails everything that is still in the buffer
-            failures = self.producer.failures()
-            self.producer.abort(STEP_SECONDS)
-            self._give_back(due)
-            self._blame(moves, failures)
-            self._pause("a transaction of the mover was aborted and is made again", error)
-        else:
-            self._settle(moves)
-
-    def _transact(self, moves: Sequence[Move]) -> None:
-        producer = self.producer
-        began = self._clock.monotonic()
-        producer.begin()
-        for move in moves:
-            if move.topic is not None:
-                producer.produce(
-                    move.topic,
-                    move.raw.value() if move.has_body else None,
-                    key=move.raw.key(),
-                    headers=move.headers,
-                    partition=move.partition,
-                    mark=move.mark,
-                )
-        commits = {move.where: Committed(move.raw.offset() + 1, "") for move in moves}
-        if not self.consumer.is_member:
-            raise TransactionAborted("the mover is between two memberships of its group", code="UNKNOWN_MEMBER_ID")
-        producer.send_offsets(commits, self.consumer, STEP_SECONDS)
-        producer.commit(STEP_SECONDS)
-        self._learn(began)
-
-    def _settle(self, moves: Sequence[Move]) -> None:
-        """It happened."""
-        self._backoff.reset()
-        self._refusals.settled(moves)
-        for move in moves:
-            self.shelves[move.where].base = move.raw.offset() + 1
-        now = self.time.now()
-        late = [max(0.0, now - move.due) for move in moves if move.outcome == DELIVERED and move.due is not None]
-        self._around.observer.moved(outcomes(moves), late)
-
-    def _give_back(self, due: Sequence[Due]) -> None:
-        """In the order in which they were taken, partition by partition."""
-        by_partition: dict[TopicPartition, list[Any]] = {}
-        for where, raw in due:
-            by_partition.setdefault(where, []).append(raw)
-        for where, raws in by_partition.items():
-            self.shelves[where].give_back(raws)
-
-    def _blame(self, moves: Sequence[Move], failures: Sequence[tuple[ElsaError, Any]]) -> None:
-        """A message that its target refuses must not hold the others up."""
-        self._targets.forget()
-        by_mark = {move.mark: move for move in moves}
-        for error, mark in failures:
-            move = by_mark.get(mark)
-            if move is None or move.topic is None:
-                continue
-            if getattr(error, "code", "") in _FINAL:
-                self._refusals.suspect(mark)
-                if len(moves) == 1:
-                    self._refusals.convict(move, error)
-            elif isinstance(error, KafkaError) and error.retryable:
-                self._targets.avoid(move.topic, str(error).splitlines()[0])
-
-    def _pause(self, what: str, error: ElsaError) -> None:
-        pause = self._backoff.next()
-        self._moves_at = self._clock.monotonic() + pause
-        code = getattr(error, "code", "") or type(error).__name__
-        self._around.observer.aborted(code)
-        log.info(
-            "%s: %s",
-            what,
-            str(error).splitlines()[0],
-            extra={"event": "mover_aborted", "in_seconds": round(pause, 1), "limit": ("aborted", code)},
-        )
-
-    # -- time ------------------------------------------------------------------------------------------
-
-    def _ask_time(self) -> None:
-        """Learn the broker's time from the stamp of a message that means nothing."""
-        producer = self.producer
-        began = self._clock.monotonic()
-        try:
-            producer.begin()
-            producer.produce(self._cancelled.topic, None, key=CLOCK_KEY)
-            producer.commit(STEP_SECONDS)
-        except TransactionAborted as error:
-            producer.abort(STEP_SECONDS)
-            self._pause("the broker's time could not be asked for, this machine's has to do", error)
-            self.time.assume()
-        else:
-            self._learn(began)
-
-    def _learn(self, began: float) -> None:
-        """The stamps of a transaction that is over."""
-        stamped = self.producer.stamped
-        if stamped is not None:
-            self.time.learn(*stamped, sent=began)
 
     # -- partitions come and go ------------------------------------------------------------------------
 
@@ -548,7 +366,7 @@ class Session:
         for where in partitions:
             self.shelves.pop(where, None)
             self._trimming.forget(where)
-            self._refusals.forget(where)
+            self._dispatch.forget(where)
         self._arriving = deque(where for where in self._arriving if where not in partitions)
         self.consumer.unassign(partitions)
 
