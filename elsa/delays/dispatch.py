@@ -34,7 +34,7 @@ log = logging.getLogger("elsa.delays")
 #: a transaction costs about 0.1 s whatever it holds, so they are not begun faster than that
 PACE_SECONDS = 0.1
 #: what one transaction holds at most
-MOST_MESSAGES = 2_000
+MOST_MESSAGES = 4_000
 MOST_TRANSACTION_BYTES = 8 * 1024 * 1024
 #: how long the broker may take for one step of a transaction
 STEP_SECONDS = 10.0

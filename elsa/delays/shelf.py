@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
 #: fetching stops above so many messages, and goes on below a quarter
-MOST_MESSAGES = 500
+MOST_MESSAGES = 2_000
 #: the same in bytes, for all shelves of a mover together
 MOST_BYTES = 32 * 1024 * 1024
 #: what a message takes beside its value

@@ -260,7 +260,7 @@ SCHEDULE_DUE = _gauge(
     "elsa_schedule_due_messages",
     "schedule",
     "Messages that are due and not let go yet.",
-    "Of those that are in memory, a few hundred of each partition; above 0 for long: the mover does not keep up.",
+    "Of those that are in memory, at most 2,000 of each partition; above 0 for long: the mover does not keep up.",
     schedule=SCHEDULES,
 )
 SCHEDULE_DELAY = _histogram(
