@@ -26,7 +26,12 @@ if TYPE_CHECKING:
     import elsa
     from elsa.testing.kafka import Topics
 
-pytestmark = [pytest.mark.broker, pytest.mark.slow, pytest.mark.timeout(400)]
+pytestmark = [
+    pytest.mark.broker,
+    pytest.mark.slow,
+    pytest.mark.timeout(400),
+    pytest.mark.skipif(not sys.platform.startswith("linux"), reason="finds the worker processes by /proc"),
+]
 
 APP = """\
 import os
@@ -49,13 +54,13 @@ def handle(body: int) -> None:
 
 
 class Workers:
-    """`elsa worker` in a process of its own, with two worker processes that can be killed."""
+    """`elsa worker` in a process of its own, with worker processes that can be killed."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, processes: int) -> None:
         self._folder = folder
         with (folder / "stderr").open("w") as errors:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "elsa", "worker", "delayed_app:app", "--processes", "2"],
+                [sys.executable, "-m", "elsa", "worker", "delayed_app:app", "--processes", str(processes)],
                 cwd=folder,
                 env={**os.environ, "PYTHONPATH": os.pathsep.join([str(folder), *sys.path])},
                 stdout=subprocess.DEVNULL,
@@ -70,6 +75,15 @@ class Workers:
 
     def kill_one(self, choose: random.Random) -> None:
         os.kill(choose.choice(until(self.pids, "a worker process is there")), signal.SIGKILL)
+
+    def kill_all(self) -> None:
+        """As if the host were gone."""
+        # nobody may be replaced meanwhile
+        self._process.send_signal(signal.SIGSTOP)
+        for pid in self.pids():
+            os.kill(pid, signal.SIGKILL)
+        self._process.kill()
+        self._process.wait()
 
     def stop(self) -> None:
         self._process.terminate()
@@ -95,9 +109,9 @@ def is_child(pid: int, parent: int) -> bool:
 def workers(tmp_path: Path) -> Iterator[Callable[..., Workers]]:
     made: list[Workers] = []
 
-    def start(**facts: str) -> Workers:
+    def start(processes: int = 2, **facts: str) -> Workers:
         (tmp_path / "delayed_app.py").write_text(APP.format(runtime=str(tmp_path), **facts))
-        made.append(Workers(tmp_path))
+        made.append(Workers(tmp_path, processes))
         return made[-1]
 
     yield start
@@ -105,7 +119,6 @@ def workers(tmp_path: Path) -> Iterator[Callable[..., Workers]]:
         one.stop()
 
 
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="finds the worker processes by /proc")
 def test_each_message_arrives_once_whenever_movers_are_killed(
     make_app: Callable[..., elsa.App], workers: Callable[..., Workers], topic: Topics, brokers: str, log: Log
 ) -> None:
@@ -149,3 +162,30 @@ def test_each_message_arrives_once_whenever_movers_are_killed(
             assert message.timestamp >= due[body] - 0.002
     # nothing is left in transactions that were open
     assert log.read(f"{app.name}.delay.dlq") == []
+
+
+def test_what_a_host_that_is_gone_was_moving_is_moved_by_others(
+    make_app: Callable[..., elsa.App], workers: Callable[..., Workers], topic: Topics, brokers: str, log: Log
+) -> None:
+    """Nobody takes its id over: its transaction is ended by the broker, its partitions go to others after 10 s."""
+    name = topic(3)
+    app = make_app()
+    stays = workers(1, name=app.name, brokers=brokers, topic=name)
+    until(stays.pids, "the first is there", 40)
+    app.send(name, -1, delay=0.1).result(60)
+    until(lambda: log.read(name), "a mover is at work", 60)
+    goes = workers(1, name=app.name, brokers=brokers, topic=name)
+    until(goes.pids, "the second is there", 40)
+
+    sent = [app.send(name, number, key=f"k{number % 17}", delay=0.5 + number / 100) for number in range(800)]
+    for delivery in sent:
+        delivery.result(30)
+    until(lambda: len(log.read(name)) > 200, "messages are let go", 60)
+    goes.kill_all()
+
+    def is_there() -> bool:
+        return len({message.value for message in log.read(name)}) == 801
+
+    until(is_there, "800 messages have arrived", 120)
+    stays.stop()
+    assert Counter(int(message.value or b"") for message in log.read(name)) == Counter(range(-1, 800))
