@@ -33,6 +33,7 @@ Two roots, so that `except ElsaError` never swallows a handler's own signal:
     ├── HandlerError
     │   ├── HandlerResultError      a result that makes no sense here
     │   ├── HandlerTimeout
+    │   ├── PoisonMessage           worker processes have died while they handled the message
     │   ├── ChildEnded              the child process that ran the handler has died
     │   ├── RemoteError             raised in a child process, by something that cannot be pickled
     │   └── NotAssigned             an ack for a partition this process does not own (any more)
@@ -259,6 +260,10 @@ class HandlerResultError(HandlerError):
 
 class HandlerTimeout(HandlerError, TimeoutError):
     """The handler ran longer than its timeout."""
+
+
+class PoisonMessage(HandlerError):
+    """Worker processes have died while they handled the message, again and again."""
 
 
 class ChildEnded(HandlerError):

@@ -50,6 +50,11 @@ def retry_topic(topic: str, group: str) -> str:
     return legal(f"{topic}.{group}.retry")
 
 
+def seen_topic(topic: str, group: str) -> str:
+    """Which messages of `topic` a group has handled, by id."""
+    return legal(f"{topic}.{group}.seen")
+
+
 def delay_topic(app: str, seconds: int) -> str:
     """Where messages of an app wait for so many seconds."""
     return legal(f"{app}.delay.{seconds}")

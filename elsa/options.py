@@ -19,7 +19,6 @@ Start = Literal["earliest", "latest"] | int | datetime | dict[int, Any]
 #: options of the public API whose machinery does not exist yet, with the only value that is accepted
 _LATER: dict[str, tuple[Any, str]] = {
     "transactional": (False, "transactional handlers are not available yet"),
-    "idempotent_by": (None, "idempotent_by is not available yet"),
 }
 
 
@@ -53,6 +52,7 @@ class Options:
     dead_letter: str | None = None
     on_exhausted: str = "dead_letter"
     delivery: str = "at_least_once"
+    idempotent_by: Any = None
     timeout: float | None = None
     expires: float | None = None
     on_expired: str = "skip"
@@ -80,6 +80,7 @@ def check(where: str, group: str | None, given: Mapping[str, Any]) -> Options:
     if group is None:
         _check_standalone(where, values)
     _check_at_most_once(where, group, values)
+    _check_idempotent(where, group, values)
     _check_start(where, values)
     values["codec"] = resolve(values.get("codec", "json"))
     for name, read in (("rate", units.rate), ("max_memory_per_child", units.size), ("expires", _lifetime)):
@@ -131,6 +132,19 @@ def _check_standalone(where: str, values: Mapping[str, Any]) -> None:
             f'{where}: Retry(where="topic") needs a group, a standalone handler has no retry topic',
             hint='use where="memory", or give it a group',
         )
+
+
+def _check_idempotent(where: str, group: str | None, values: Mapping[str, Any]) -> None:
+    by = values.get("idempotent_by")
+    if by is None:
+        return
+    if by != "id" and not callable(by):
+        raise DeclarationError(
+            f"{where}: idempotent_by={by!r} is unknown",
+            hint='"id" for the header elsa-id, or a function that makes an id of an elsa.Message',
+        )
+    if group is None:
+        raise DeclarationError(f"{where}: idempotent_by= needs a group, whose ids are kept", hint="add group=...")
 
 
 def _check_at_most_once(where: str, group: str | None, values: Mapping[str, Any]) -> None:

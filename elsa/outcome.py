@@ -88,6 +88,7 @@ class Outcome:
 
 
 DONE = Outcome(Kind.DONE)
+REPEATED = Outcome(Kind.SKIPPED, reason="handled before")
 DEFERRED = Outcome(Kind.DEFERRED)
 CONTINUED = Outcome(Kind.CONTINUED)
 ABANDONED = Outcome(Kind.ABANDONED)

@@ -53,7 +53,16 @@ class Binding:
 
 
 #: options that hold for a topic, so tasks that share one have to agree on them
-_SHARED = ("ordering", "delivery", "start", "on_out_of_range", "max_in_flight", "partitions_count", "topic_config")
+_SHARED = (
+    "ordering",
+    "delivery",
+    "idempotent_by",
+    "start",
+    "on_out_of_range",
+    "max_in_flight",
+    "partitions_count",
+    "topic_config",
+)
 
 
 class Registry:

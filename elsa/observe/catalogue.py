@@ -36,8 +36,8 @@ OUTCOMES = (
     "moved",
     "halted",
 )
-DEAD_REASONS = ("exhausted", "decode", "unknown", "rejected", "timeout", "expired")
-PAUSE_REASONS = ("backpressure", "retry", "operator", "halted", "rejected", "restarting", "stopping")
+DEAD_REASONS = ("exhausted", "decode", "unknown", "rejected", "timeout", "expired", "poison")
+PAUSE_REASONS = ("backpressure", "retry", "operator", "halted", "rejected", "restarting", "stopping", "loading")
 REBALANCE_EVENTS = ("assigned", "revoked", "lost")
 RESTARTED = ("partition", "group", "executor")
 CONFIRMED = ("ok", "error")

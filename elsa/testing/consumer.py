@@ -29,7 +29,7 @@ class MemoryConsumer:
         group: str | None,
         on_commit: Callable[[ElsaError | None, bool, list[TopicPartition]], None],
     ) -> None:
-        self._log = log
+        self.log = log
         self._group = group
         self._on_commit = on_commit
         self._positions: dict[TopicPartition, int] = {}
@@ -44,7 +44,7 @@ class MemoryConsumer:
         return [
             messages[position]
             for where, position in self._positions.items()
-            if where not in self._paused and position < len(messages := self._log.read(where))
+            if where not in self._paused and position < len(messages := self.log.read(where))
         ]
 
     def next_sequence(self) -> int | None:
@@ -55,7 +55,7 @@ class MemoryConsumer:
         """The oldest message that is waiting, with up to `most(partition)` of its partition."""
         first = min(self._heads(), key=lambda one: one.sequence)
         where = TopicPartition(first.topic(), first.partition())
-        found = self._log.read(where)[first.offset() : first.offset() + most(where)]
+        found = self.log.read(where)[first.offset() : first.offset() + most(where)]
         self._positions[where] += len(found)
         return found
 
@@ -98,7 +98,7 @@ class MemoryConsumer:
     def commit_now(self, commits: Mapping[TopicPartition, Commit]) -> tuple[None, bool]:
         assert self._group is not None
         for partition, commit in commits.items():
-            self._log.committed[self._group, partition] = Committed(commit.offset, commit.metadata)
+            self.log.committed[self._group, partition] = Committed(commit.offset, commit.metadata)
         return None, False
 
     def committed(
@@ -107,13 +107,13 @@ class MemoryConsumer:
         timeout: float,  # noqa: ARG002 - the engine's signature
     ) -> dict[TopicPartition, Committed | None]:
         assert self._group is not None
-        return {one: self._log.committed.get((self._group, one)) for one in partitions}
+        return {one: self.log.committed.get((self._group, one)) for one in partitions}
 
     def watermarks(self, partition: TopicPartition, timeout: float) -> tuple[int, int]:  # noqa: ARG002 - as above
-        return 0, len(self._log.read(partition)) if partition.topic in self._known else 0
+        return 0, len(self.log.read(partition)) if partition.topic in self._known else 0
 
     def cached_watermarks(self, partition: TopicPartition) -> tuple[int, int]:
-        return 0, len(self._log.read(partition))
+        return 0, len(self.log.read(partition))
 
     def offsets_at(
         self,
@@ -122,7 +122,7 @@ class MemoryConsumer:
         timeout: float,  # noqa: ARG002 - as above
     ) -> dict[TopicPartition, int]:
         def first(where: TopicPartition) -> int:
-            found = (one.offset() for one in self._log.read(where) if one.timestamp()[1] >= milliseconds)
+            found = (one.offset() for one in self.log.read(where) if one.timestamp()[1] >= milliseconds)
             return next(found, -1)
 
         return {one: first(one) for one in partitions}

@@ -21,6 +21,7 @@ from elsa.worker.executors.loop import EventLoop, LoopExecutor, _new_loop
 from elsa.worker.executors.ring import Ring
 from elsa.worker.executors.threads import InThread, begin, run_turn
 from elsa.worker.group import GroupManager
+from elsa.worker.mailbox import Loaded
 from elsa.worker.settlement import Settlement
 
 if TYPE_CHECKING:
@@ -35,9 +36,11 @@ if TYPE_CHECKING:
     from elsa.registry import Binding
     from elsa.testing.log import MemoryLog
     from elsa.testing.recording import Journal
+    from elsa.worker.assigned import Assigned
     from elsa.worker.group import Surroundings
     from elsa.worker.membership import GroupMembership
     from elsa.worker.partition import PartitionWorker
+    from elsa.worker.seen import Seen
 
 #: how often the private loop turns for tasks that handlers left behind, before they are left alone
 _TURNS = 20
@@ -221,6 +224,7 @@ class SteppedManager(GroupManager):
             clock=around.clock,
             observer=self.observer,
             paces=around.paces,
+            caution=around.caution,
         )
         self.assignment.journal = journal
         # every finished message is committed at once: a test need not wait for that
@@ -234,6 +238,14 @@ class SteppedManager(GroupManager):
     def next_due(self) -> float | None:
         """When the next retry, batch or restart is due (monotonic)."""
         return self.timers.next
+
+    def load_seen(self, assigned: Assigned, found: Seen) -> None:
+        """What lies on the topic in memory."""
+        for one in self.memory.log.messages(found.topic):
+            key = one.key()
+            if one.partition() == found.partition and key is not None:
+                found.add(key, one.timestamp()[1] / 1000)
+        self.mailbox.put(Loaded(assigned, found))
 
     def step(self) -> bool:
         """Read the mailbox, fire timers, commit, admit what waits; whether anything was to be done."""

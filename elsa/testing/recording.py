@@ -245,7 +245,8 @@ class RecordingWorker(PartitionWorker):
             self.journal.results.append(value)
 
     def conclude(self, turn: Turn, raw: Any, context: Context, outcome: Outcome) -> None:
-        if context.sends is not None and outcome.kind in CONFIRMED:
+        is_tracked = context.sends is not None or (self.seen is not None and outcome.kind is Kind.DONE)
+        if is_tracked and outcome.kind in CONFIRMED:
             value = self._values.pop(raw.offset(), None)
             if self.batch is None and outcome.kind is Kind.DONE:
                 self.journal.results.append(value)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from elsa.registry import Binding
     from elsa.worker.partition import PartitionWorker
     from elsa.worker.progress import Progress
+    from elsa.worker.seen import Seen
 
 #: What may wait here beyond `max_in_flight` before the partition is paused. Larger than what one fetch
 #: brings (256 KiB): a pause throws the fetched rest away, so it has to be rare compared with what was used.
@@ -45,6 +46,7 @@ class Assigned:
         "bytes",
         "commits_first",
         "committed",
+        "deaths",
         "end",
         "failures",
         "finished_at_commit",
@@ -60,6 +62,7 @@ class Assigned:
         "paused_at",
         "progress",
         "restored",
+        "seen",
         "source",
         "taken",
         "tracker",
@@ -86,6 +89,8 @@ class Assigned:
         self.limit = limit
         #: its handler runs at most once: a slice is committed before it runs, and the next one taken when it is over
         self.commits_first = binding.first.declared.delivery == "at_most_once"
+        #: which messages were handled before, by id, where its handler asks for that
+        self.seen: Seen | None = None
         #: what is to be committed before it runs
         self.taken: list[Any] = []
         self.worker: PartitionWorker | None = None
@@ -115,6 +120,8 @@ class Assigned:
         self.held: str | None = None
         #: halted until an operator says otherwise, whoever owns it until then: commits say so
         self.is_halted = restored is not None and restored.is_halted
+        #: how often a process has died while it handled these offsets
+        self.deaths: dict[int, int] = dict(restored.deaths) if restored is not None else {}
         #: offset of the log's end, when it was reached and nothing came since
         self.end: int | None = None
         #: at which offsets that are not done the worker has crashed, and how often
@@ -247,13 +254,16 @@ class Assigned:
         highest, missing = self._above()
         # when a former owner has finished everything that is left below, the offset itself says so: metadata could not
         offset = tracker.base if missing else max(tracker.base, highest + 1)
-        metadata = progress.encode(offset, highest, missing, self._attempts(), is_halted=self.is_halted)
+        if self.deaths:
+            self.deaths = {one: count for one, count in self.deaths.items() if one >= offset}
+        states: dict[str, Any] = {"is_halted": self.is_halted, "deaths": self.deaths}
+        metadata = progress.encode(offset, highest, missing, self._attempts(), **states)
         is_cut = metadata is None
         if metadata is None:
             if offset == self.committed and not self.is_halted:
                 # the base alone is there already
                 return None
-            metadata = progress.encode(offset, offset, [], {}, is_halted=self.is_halted)
+            metadata = progress.encode(offset, offset, [], {}, **states)
             assert metadata is not None
         return Commit(offset, metadata, tracker, tracker.version, tracker.finished, is_cut=is_cut)
 
@@ -309,6 +319,18 @@ class Assigned:
         self._crashes = {at: backoff for at, backoff in self._crashes.items() if at >= base}
         at = base if offset is None else offset
         return at, self._crashes.setdefault(at, Backoff(first=0.2, most=30.0))
+
+    def died(self, first: int, last: int) -> None:
+        """A process has died while it handled these."""
+        restored = self.restored
+        for offset in range(max(first, self.tracker.base), last + 1):
+            if restored is None or not restored.is_done(offset):
+                self.deaths[offset] = self.deaths.get(offset, 0) + 1
+                self.tracker.version += 1
+
+    def suspects(self, least: int, most: int) -> list[int]:
+        """The offsets with so many deaths."""
+        return [offset for offset, count in self.deaths.items() if least <= count <= most]
 
     def halt(self) -> None:
         """Take nothing more, also after a rebalance or a restart, until `go_on`."""

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import itertools
 import logging
+import sys
 from typing import TYPE_CHECKING, Any
 
 from elsa.worker.assigned import Assigned
+from elsa.worker.caution import MOST_DEATHS, Caution
 from elsa.worker.partition import PartitionWorker
 
 if TYPE_CHECKING:
@@ -50,6 +52,7 @@ class Assignment:
         clock: Clock,
         observer: GroupObserver,
         paces: Paces,
+        caution: Caution | None = None,
     ) -> None:
         self.owned: dict[TopicPartition, Assigned] = {}
         #: those of them that have to be looked after: something is in hand, paused or not committed
@@ -63,6 +66,7 @@ class Assignment:
         self._clock = clock
         self._observer = observer
         self._paces = paces
+        self.caution = caution or Caution()
         #: False while nothing more is to be taken
         self.admits = True
         #: False while nothing new is to run, because too much is finished and not committed
@@ -123,10 +127,19 @@ class Assignment:
             clock=self._clock,
             paces=self._paces,
             attempts=restored.attempts if restored is not None else None,
+            poison=assigned.suspects(MOST_DEATHS, sys.maxsize) if assigned.deaths else (),
+            caution=self.caution,
+            seen=assigned.seen,
         )
         assigned.worker.kept.progress.update(assigned.progress)
         if not self.flows:
             assigned.worker.hold()
+
+    def pass_suspects(self) -> None:
+        """Suspects that are over, or that the log does not have any more, keep nobody waiting."""
+        for assigned in self.owned.values():
+            if assigned.worker is not None:
+                self.caution.passed(assigned.worker, assigned.tracker.base)
 
     def share_rates(self, bindings: Sequence[Binding], routes: Routes, topics: Mapping[str, int]) -> None:
         """Tell every pace which part of its topics' partitions is here; `topics` has all the counts."""

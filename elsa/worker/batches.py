@@ -32,9 +32,9 @@ class Batch:
         self.bodies: list[Any] = []
         self._worker = worker
         self._turn = turn
-        self.raws = list(turn.raws)
+        self.raws = [raw for raw in turn.raws if worker.seen is None or not worker.is_repeated(turn, raw)]
         # all members have failed equally often, or only the first one counts
-        self.attempt = worker.kept.made(self.raws[0]) + 1
+        self.attempt = worker.kept.made((self.raws or turn.raws)[0]) + 1
         self.context = Context(worker, tuple(self.raws), worker.to_message, self.attempt)
         self.begin = _counter()
 

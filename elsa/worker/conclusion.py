@@ -49,7 +49,16 @@ class Conclusion:
             worker.halt(raw, outcome, turn)
         elif kind is Kind.ABANDONED:
             turn.is_over = True
+        elif kind is Kind.DONE and worker.seen is not None:
+            worker.remember(raw, context)
+            self._confirm(raw, context, outcome)
         elif context.sends is not None and kind in CONFIRMED:
+            self.await_sends(raw, context, outcome)
+        else:
+            self._finish(raw, outcome)
+
+    def _confirm(self, raw: Any, context: Context, outcome: Outcome) -> None:
+        if context.sends is not None:
             self.await_sends(raw, context, outcome)
         else:
             self._finish(raw, outcome)
@@ -71,6 +80,13 @@ class Conclusion:
             self._over(raw)
             self._worker.post(Finished(self._worker, [raw.offset()]))
 
+    def give_up(self, raw: Any, outcome: Outcome) -> None:
+        """Carry out the outcome of a message that is not run at all; on the group manager's thread."""
+        if outcome.kind is Kind.HALTED:
+            self._worker.halt(raw, outcome)
+        else:
+            self._finish(raw, outcome)
+
     def _over(self, raw: Any) -> None:
         with self._worker.lock:
             self._worker.forget([raw.offset()])
@@ -89,6 +105,9 @@ class Conclusion:
             self.unsettled += 1
 
     def _settled(self, raw: Any) -> None:
+        if self._worker.seen is not None:
+            with self._worker.lock:
+                self._worker.seen.settle(raw.offset())
         self._end_settling(raw, Finished(self._worker, [raw.offset()]))
 
     def _given_up(self, raw: Any) -> None:

@@ -59,6 +59,9 @@ class Deferrals:
     def _finish(self, found: Sequence[tuple[Any, Context]]) -> None:
         """Those that have sent something still wait for its confirmation."""
         worker = self._worker
+        if worker.seen is not None:
+            for raw, context in found:
+                worker.remember(raw, context)
         offsets = [raw.offset() for raw, context in found if context.sends is None]
         if offsets:
             with worker.lock:

@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Any
 from elsa import headers as header_names
 from elsa import middleware as onion
 from elsa.context import _ACTIVE, Context
-from elsa.errors import DecodeError, HandlerResultError, HandlerTimeout, Reject, Signal
+from elsa.errors import DecodeError, HandlerResultError, HandlerTimeout, PoisonMessage, Reject, Signal
 from elsa.outcome import ABANDONED, CONTINUED, DEFERRED, DONE, AckThrough, Kind, Outcome, Result
 from elsa.policies import expiry, retried
+from elsa.worker.caution import MOST_DEATHS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
@@ -240,6 +241,28 @@ def unknown(raw: Any, binding: Binding) -> Outcome:
     return Outcome(Kind.DEAD, reason="unknown", error=DecodeError(f"{text}; here are {sorted(binding.tasks)}"))
 
 
+def poison(raw: Any, handler: Handler[Any, Any]) -> Outcome:
+    """The outcome of a message that is not run any more, because its worker process has died of it."""
+    error = PoisonMessage(
+        f"the worker process has died {MOST_DEATHS} times while {handler.name} handled this message",
+        topic=raw.topic(),
+        partition=raw.partition(),
+        offset=raw.offset(),
+        hint="look for os._exit, faults in C code and the memory that it takes",
+    )
+    log.error(
+        "a message has killed its worker process too often and is given up",
+        extra={
+            "event": "poison_message",
+            "handler": handler.name,
+            "topic": raw.topic(),
+            "partition": raw.partition(),
+            "offset": raw.offset(),
+        },
+    )
+    return Outcome(_EXHAUSTED[handler.declared.on_exhausted], reason="poison", error=error, attempt=MOST_DEATHS)
+
+
 def drive(main: Coroutine[Any, Any, None]) -> None:
     """Run a coroutine in this thread that never suspends; raises RuntimeError when it does."""
     try:
@@ -261,7 +284,7 @@ async def run(worker: PartitionWorker, turn: Turn) -> None:
     """Run the messages of a turn, one after the other."""
     done, durations = turn.done.append, turn.durations.append
     only, kept, to_message = worker.router.only, worker.kept, worker.to_message
-    attempts, comes_back = kept.attempts, kept.before is not None
+    attempts, comes_back, forgets = kept.attempts, kept.before is not None, worker.seen is None
     activate = _ACTIVE.set
     turn.since = previous = _counter()
     for raw in turn.messages():
@@ -281,7 +304,7 @@ async def run(worker: PartitionWorker, turn: Turn) -> None:
                 value = invoker.call(raw, context)
                 if invoker.is_async:
                     value = await value
-                if value is None and context.sends is None:
+                if value is None and context.sends is None and forgets:
                     done(raw.offset())
                     turn.since = now = _counter()
                     durations(now - previous)

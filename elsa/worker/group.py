@@ -18,6 +18,7 @@ from elsa.errors import FatalClientError
 from elsa.kafka.consumer import SLICE, is_fatal
 from elsa.policies.backoff import Backoff
 from elsa.worker.assignment import Assignment
+from elsa.worker.caution import Caution
 from elsa.worker.commits import Commits
 from elsa.worker.handover import Handover
 from elsa.worker.intake import Intake
@@ -28,6 +29,7 @@ from elsa.worker.mailbox import (
     Finished,
     Halted,
     Held,
+    Loaded,
     Mailbox,
     Park,
     Quiet,
@@ -38,6 +40,7 @@ from elsa.worker.mailbox import (
 )
 from elsa.worker.membership import GroupMembership, StandaloneMembership
 from elsa.worker.routes import Routes
+from elsa.worker.seen import Loading
 from elsa.worker.timers import Timers
 
 if TYPE_CHECKING:
@@ -54,6 +57,7 @@ if TYPE_CHECKING:
     from elsa.worker.executors import Executors
     from elsa.worker.pace import Paces
     from elsa.worker.partition import PartitionWorker
+    from elsa.worker.seen import Seen
     from elsa.worker.settlement import Settlement
     from elsa.worker.slots import Slot
 
@@ -78,6 +82,7 @@ class Surroundings:
     clock: Clock
     fail: Callable[[str], None]
     paces: Paces
+    caution: Caution = field(default_factory=Caution)
     slot: Slot | None = None
     instance: str | None = None
     index: int = 0
@@ -115,6 +120,7 @@ class GroupManager:
             clock=around.clock,
             observer=self.observer,
             paces=around.paces,
+            caution=around.caution,
         )
         self.commits = Commits(self, interval=self._settings.commit_interval, every=self._settings.commit_every)
         self.handover = Handover(self)
@@ -261,6 +267,8 @@ class GroupManager:
         """What is looked at ten times a second, not with every slice; partitions at rest are not looked at."""
         self.harvest(list(self.assignment.busy))
         self.note_changes()
+        if self.assignment.caution.is_on:
+            self.assignment.pass_suspects()
         self.intake.steer(now)
         self.timers.prune(len(self.assignment.owned))
         self.assignment.let_rest()
@@ -314,28 +322,41 @@ class GroupManager:
                 self.handover.crashed(item.worker, item.error, item.offset)
             elif kind is Halted:
                 self.handover.halted(item.worker, item.error, item.offset)
-            elif kind is Resume:
-                self.handover.go_on(item.wanted)
-            elif kind is Topology:
-                self._topology = item
-                self.share_rates()
-                if self._has_client:
-                    self.membership.topology(item.topics, item.created)
-            elif kind is Unowned:
-                self.membership.unowned(item.partitions)
-            elif kind is Ask:
-                item.answer.put(self._snapshots())
-            elif kind is Quiet:
-                self.be_quiet()
-            elif kind is Stop:
-                self.stopping = item
+            else:
+                self._read_rare(item)
         if self._touched:
             self._refill()
+
+    def _read_rare(self, item: Any) -> None:
+        """The same for what comes now and then."""
+        kind = type(item)
+        if kind is Loaded:
+            self.handover.loaded(item.assigned, item.seen)
+        elif kind is Resume:
+            self.handover.go_on(item.wanted)
+        elif kind is Topology:
+            self._topology = item
+            self.share_rates()
+            if self._has_client:
+                self.membership.topology(item.topics, item.created)
+        elif kind is Unowned:
+            self.membership.unowned(item.partitions)
+        elif kind is Ask:
+            item.answer.put(self._snapshots())
+        elif kind is Quiet:
+            self.be_quiet()
+        elif kind is Stop:
+            self.stopping = item
 
     def share_rates(self) -> None:
         """The partitions here, or those of the topics, are others than before."""
         if self._topology is not None:
             self.assignment.share_rates(self.bindings, self.routes, self._topology.topics)
+
+    def load_seen(self, assigned: Assigned, found: Seen) -> None:
+        """Have it read which messages of a partition were handled before; `Loaded` says when."""
+        settlement = self._around.settlement
+        Loading(self.app, assigned, found, settlement.later, self.mailbox.put).start()
 
     def _refill(self) -> None:
         """Results have made room: what waits of the same partitions is handed over at once."""

@@ -9,8 +9,10 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from elsa.kafka.consumer import BEGINNING
-from elsa.worker import hooks, reports
+from elsa.worker import hooks, reports, seen
 from elsa.worker.acknowledger import Commit
+from elsa.worker.caution import MOST_DEATHS, SUSPECT_DEATHS
+from elsa.worker.starts import QUESTION_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -55,7 +57,8 @@ class Handover:
         manager = self._manager
         consumer, assignment = manager.consumer, manager.assignment
         generation = self._generation()
-        hold = []
+        hold: list[TopicPartition] = []
+        dead: list[Assigned] = []
         for partition, begin in begins.items():
             binding = manager.routes.binding(partition.topic)
             assert binding is not None
@@ -64,10 +67,17 @@ class Handover:
                 assigned.held = "rejected"
             elif assigned.is_halted:
                 self._take_halted(assigned)
+            elif (found := seen.of(assigned, self._clock)) is not None:
+                assigned.held = "loading"
+                manager.load_seen(assigned, found)
             if assigned.held is not None or manager.is_quiet:
                 hold.append(partition)
-            if assigned.held != "halted":
-                assignment.start(assigned, generation)
+            if self._count_deaths(assigned):
+                dead.append(assigned)
+        if dead:
+            self._commit_deaths(dead)
+        for partition in begins:
+            self._start(assignment.owned[partition], generation)
         consumer.assign({partition: begin.offset for partition, begin in begins.items()})
         # A pause outlives its assignment in librdkafka: a partition that went while it was paused would never start.
         consumer.resume([partition for partition in begins if partition not in hold])
@@ -84,6 +94,65 @@ class Handover:
             manager.observer.metadata_ignored(ignored)
         manager.share_rates()
         manager.observer.assigned(list(begins))
+
+    def _start(self, assigned: Assigned, generation: int | None) -> None:
+        assignment = self._manager.assignment
+        if assigned.held in ("halted", "loading"):
+            return
+        assignment.start(assigned, generation)
+        if assigned.deaths and assigned.worker is not None:
+            assignment.caution.expect(assigned.worker, assigned.suspects(SUSPECT_DEATHS, MOST_DEATHS - 1))
+
+    def loaded(self, assigned: Assigned, found: seen.Seen) -> None:
+        """It is known what was handled of a partition before."""
+        assigned.seen = found
+        if assigned.held == "loading":
+            self._revive(assigned)
+
+    def _count_deaths(self, assigned: Assigned) -> bool:
+        """Whether a former process of our slot has died while it worked on this partition."""
+        group, journal = self._manager.group, self._manager.assignment.caution.journal
+        if group is None or journal is None:
+            return False
+        traces = journal.traces(group, assigned.partition)
+        for trace in traces:
+            assigned.died(trace.first, trace.last)
+        if traces and not assigned.deaths:
+            # what ran then was over and committed after all
+            journal.forget(group, assigned.partition)
+        return bool(traces and assigned.deaths)
+
+    def _commit_deaths(self, dead: Sequence[Assigned]) -> None:
+        """Before anything runs again: the next death would otherwise count as the first one."""
+        manager = self._manager
+        journal = manager.assignment.caution.journal
+        assert journal is not None
+        assert manager.group is not None
+        commits = {}
+        for assigned in dead:
+            if assigned.tracker.base < 0:
+                # nothing was ever committed: it begins where the log does
+                low, _ = manager.consumer.watermarks(assigned.partition, QUESTION_SECONDS)
+                assigned.tracker.base = low
+            commit = assigned.commit()
+            if commit is not None:
+                commits[assigned.partition] = commit
+            log.warning(
+                "a worker process has died while it handled messages of this partition",
+                extra={
+                    "event": "process_died",
+                    "topic": assigned.partition.topic,
+                    "partition": assigned.partition.partition,
+                    "deaths": {str(offset): count for offset, count in sorted(assigned.deaths.items())[:10]},
+                },
+            )
+        error, _ = manager.consumer.commit_now(commits) if commits else (None, False)
+        if error is not None:
+            raise error
+        for assigned in dead:
+            if assigned.partition in commits:
+                assigned.confirm(commits[assigned.partition])
+            journal.forget(manager.group, assigned.partition)
 
     def _take_halted(self, assigned: Assigned) -> None:
         assigned.held = "halted"
@@ -323,7 +392,7 @@ class Handover:
         base = assigned.tracker.base
         assigned.held = None
         assigned.paused_at = None
-        manager.assignment.start(assigned, self._generation())
+        self._start(assigned, self._generation())
         # in this order: a seek in a paused partition does not wake up librdkafka
         if not manager.is_quiet:
             manager.consumer.resume([assigned.partition])

@@ -11,7 +11,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from elsa.message import TopicPartition
+    from elsa.worker.assigned import Assigned
     from elsa.worker.partition import PartitionWorker
+    from elsa.worker.seen import Seen
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +76,14 @@ class Resume:
     """Let halted partitions go on; `wanted` says which."""
 
     wanted: Callable[[TopicPartition], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """It is known what was handled of a partition before: its worker may begin."""
+
+    assigned: Assigned
+    seen: Seen
 
 
 @dataclass(frozen=True, slots=True)

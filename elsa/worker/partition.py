@@ -15,10 +15,12 @@ import math
 import threading
 from typing import TYPE_CHECKING, Any
 
+from elsa.context import Context
 from elsa.kafka.consumer import to_message
-from elsa.outcome import Kind, Outcome
+from elsa.outcome import REPEATED, Kind, Outcome
 from elsa.policies import retried
 from elsa.worker import batches, delivery
+from elsa.worker.caution import Caution
 from elsa.worker.conclusion import Conclusion
 from elsa.worker.deferrals import Deferrals
 from elsa.worker.filling import Filling
@@ -27,20 +29,21 @@ from elsa.worker.lanes import KeyedLanes, SingleLane
 from elsa.worker.lifecycle import Lifecycle
 from elsa.worker.mailbox import Crashed, Ended, Finished, Halted, Park
 from elsa.worker.pace import Gate, Gates
+from elsa.worker.seen import BUSY_SECONDS, Refused
 from elsa.worker.turns import BatchTurn, LaneTurn, LifecycleTurn, SliceSize, SliceTurn, Turn
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from elsa.app import App
     from elsa.clock import Clock
-    from elsa.context import Context
     from elsa.handlers import Handler
     from elsa.message import Message, TopicPartition
     from elsa.observer import HandlerObserver
     from elsa.registry import Binding
     from elsa.worker.executors import Executor, Executors
     from elsa.worker.pace import Paces
+    from elsa.worker.seen import Seen
     from elsa.worker.settlement import Settlement
 
 log = logging.getLogger("elsa.worker")
@@ -70,6 +73,9 @@ class PartitionWorker:
         paces: Paces,
         attempts: Mapping[int, int] | None = None,
         source: str | None = None,
+        poison: Iterable[int] = (),
+        caution: Caution | None = None,
+        seen: Seen | None = None,
     ) -> None:
         self.partition = partition
         self.binding = binding
@@ -109,6 +115,16 @@ class PartitionWorker:
         else:
             self._lanes = KeyedLanes(executor_of, by_key=self.ordering == "key")
         self._turns: set[Turn] = set()
+        self._poison = set(poison)
+        #: which messages were handled before, where the handler asks for that
+        self.seen = seen
+        if seen is not None:
+            seen.restart()
+        self._caution = caution or Caution()
+        self._caution.join(self)
+        journal = self._caution.journal if binding.group is not None else None
+        self._place = 0 if journal is None else journal.place(str(binding.group), partition)
+        self._journal = journal if self._place else None
         self._size = SliceSize()
         self._filling = Filling(self.batch, declared.batch_wait, clock) if self.batch is not None else None
         self._gates = Gates(
@@ -175,11 +191,24 @@ class PartitionWorker:
 
     def put(self, raws: Sequence[Any]) -> None:
         """Append a slice to the lanes."""
+        if self._poison:
+            raws = self._without_poison(raws)
         with self.lock:
             if self.is_stopping:
                 return
             self._lanes.put(raws)
             self._schedule()
+
+    def _without_poison(self, raws: Sequence[Any]) -> list[Any]:
+        """What has killed its process too often is given up unseen."""
+        fine = [raw for raw in raws if raw.offset() not in self._poison]
+        for raw in raws:
+            if raw.offset() in self._poison:
+                self._poison.discard(raw.offset())
+                outcome = delivery.poison(raw, self.binding.task_of(raw) or self.binding.first)
+                self.observer.finished([], {outcome.kind.value: 1})
+                self._conclusion.give_up(raw, outcome)
+        return fine
 
     def hold(self) -> None:
         """Run nothing new until `let_go`; what is queued stays."""
@@ -246,6 +275,7 @@ class PartitionWorker:
     def _close(self) -> None:
         """Start nothing new, and drop what is queued (lock held)."""
         self.closed = True
+        self._caution.forget(self)
         self._lanes.clear()
         self.deferrals.clear()
         if self._lifecycle.needs_teardown and not self._turns:
@@ -317,6 +347,11 @@ class PartitionWorker:
     def _may_run(self, executor: Executor) -> bool:
         return self._lanes.is_ready(executor) and not self._gates.is_shut(executor)
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether a turn is under way; may be asked by any thread."""
+        return bool(self._turns)
+
     def _begin(self, executor: Executor) -> Turn | None:
         step = self._lifecycle.next(closed=self.closed, busy=bool(self._turns))
         if step is not None:
@@ -325,7 +360,10 @@ class PartitionWorker:
             return None
         if self._filling is not None and self._waits_for_batch(self._filling):
             return None
-        allowed = self.allow(executor, self.batch or self._size.messages)
+        is_alone = self._caution.is_on
+        if is_alone and not self._caution.enter(self, executor):
+            return None
+        allowed = self.allow(executor, 1 if is_alone else self.batch or self._size.messages)
         if not allowed:
             return None
         if self.batch is not None:
@@ -338,6 +376,13 @@ class PartitionWorker:
             raws = [self._lanes.next(executor)]
             turn = LaneTurn(self, executor, self._lanes, raws[0])
         self._gates.give_back(executor, allowed - len(raws))
+        if is_alone:
+            turn.suspects = tuple(raw.offset() for raw in raws)
+        if self._journal is not None:
+            is_batch = self.batch is not None
+            first, last = (raws[0].offset(), raws[-1].offset()) if is_batch else (-1, -1)
+            turn.cell = self._journal.enter(self._place, first, last)
+            turn.words = self._journal.words if turn.cell and not is_batch else None
         return turn
 
     def _take_batch(self, executor: Executor, most: int) -> list[Any]:
@@ -388,7 +433,7 @@ class PartitionWorker:
 
     def conclude(self, turn: Turn, raw: Any, context: Context, outcome: Outcome) -> None:
         """Take over what one message came to, when it is more than being done; on the runner's thread."""
-        if outcome.kind is Kind.DONE and context.sends is None:
+        if outcome.kind is Kind.DONE and context.sends is None and self.seen is None:
             turn.done.append(raw.offset())
             return
         turn.counts[outcome.kind.value] = turn.counts.get(outcome.kind.value, 0) + 1
@@ -429,6 +474,46 @@ class PartitionWorker:
     def forget(self, offsets: Sequence[int]) -> None:
         """Messages are over: nothing is kept of them (lock held, or nobody else knows them any more)."""
         self.kept.forget(offsets)
+        if self.seen is not None:
+            self.seen.release(offsets)
+
+    def is_repeated(self, turn: Turn, raw: Any) -> bool:
+        """Whether a message is not to run (now): it was handled before, or another one with its id is under way."""
+        assert self.seen is not None
+        attempts = self.kept.made(raw)
+        context = Context(self, (raw,), self.to_message, attempts + 1)
+        try:
+            id_ = self.seen.identify(context.message)
+        except Exception as error:  # border: the user's function has failed, so its message has
+            invoker = self.router.invoker(raw)
+            if invoker is None:
+                return False
+            self.conclude(turn, raw, context, invoker.failed(error, attempts + 1, raw))
+            return True
+        if id_ is None:
+            return False
+        with self.lock:
+            is_done = self.seen.is_done(id_)
+            if not is_done and self.seen.claim(id_, raw.offset()):
+                return False
+        outcome = REPEATED if is_done else Outcome(Kind.RETRY, delay=BUSY_SECONDS, attempt=attempts)
+        self.conclude(turn, raw, context, outcome)
+        return True
+
+    def remember(self, raw: Any, context: Context) -> None:
+        """A message was handled: it is over when Kafka has its id."""
+        assert self.seen is not None
+        id_ = self.seen.claimed(raw.offset())
+        if id_ is None:
+            return
+        before = len(context.sends or ())
+        try:
+            send: Any = self.app.producer.send(self.seen.topic, b"", key=id_, partition=self.seen.partition)
+        except Exception as error:  # border: whatever refuses the id, the call counts as failed
+            send = Refused(error)
+        # inside the call the producer has done that
+        if len(context.sends or ()) == before:
+            context.track(send)
 
     def _arm(self, due: float) -> None:
         """Have `unpark` called then, unless that happens earlier anyway (lock held)."""
@@ -468,6 +553,7 @@ class PartitionWorker:
     def _break_off(self, turn: Turn | None) -> list[int]:
         """Run nothing more, for nothing may pass what has just run; what this turn has finished (lock held)."""
         self.closed = True
+        self._caution.forget(self)
         self._lanes.clear()
         self.deferrals.clear()
         return self._reap(turn) if turn is not None else []
@@ -495,6 +581,10 @@ class PartitionWorker:
             done = self._reap(turn)
             self._turns.discard(turn)
             turn.current = None
+            if turn.cell and self._journal is not None:
+                self._journal.leave(turn.cell)
+            if self._caution.is_on:
+                self._caution.ran(self, turn.suspects if turn.has_run else ())
             if isinstance(turn, LifecycleTurn) and not self.closed:
                 self._lifecycle.settled()
             elif not self.closed:

@@ -12,8 +12,9 @@ Format 1, all of it ASCII: `E1`, then base64 of
 | span | varint, highest finished offset - base, 0 when nothing above it is finished |
 | count | varint, how many offsets are listed |
 | flags | 1 byte: bit 0 the listed are finished (else: not finished), bit 1 states follow, bits 3-7 the code's k |
-| states | 1 byte, if flagged: bit 0 the partition is halted |
+| states | 1 byte, if flagged: bit 0 the partition is halted, bit 1 deaths are listed |
 | attempts | varint n, then n times varint offset - base, varint attempts |
+| deaths | if listed: varint n, then n times varint gap to the offset before (to base - 1), varint deaths |
 | offsets | bits: the gaps between the listed offsets, Rice-coded with k (quotient in ones, a zero, k bits) |
 
 Whichever are fewer are listed, those that are finished or those that are not; offsets that the log does not have
@@ -43,7 +44,9 @@ _MOST_ATTEMPTS = 32
 #: of the flags
 _IS_FINISHED, _HAS_STATES = 1, 2
 #: of the states
-_IS_HALTED = 1
+_IS_HALTED, _HAS_DEATHS = 1, 2
+#: deaths of so many messages are kept, the most of each first
+_MOST_DEATHS = 400
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +60,8 @@ class Progress:
     attempts: Mapping[int, int] = field(default_factory=dict)
     #: nothing of the partition is to run before an operator says so
     is_halted: bool = False
+    #: how often a process has died while it handled these offsets
+    deaths: Mapping[int, int] = field(default_factory=dict)
 
     def is_done(self, offset: int) -> bool:
         """Whether a message has been finished before.
@@ -68,7 +73,13 @@ class Progress:
 
 
 def encode(
-    base: int, highest: int, missing: Sequence[int], attempts: Mapping[int, int], *, is_halted: bool = False
+    base: int,
+    highest: int,
+    missing: Sequence[int],
+    attempts: Mapping[int, int],
+    *,
+    is_halted: bool = False,
+    deaths: Mapping[int, int] | None = None,
 ) -> str | None:
     """The metadata of a commit at `base`; empty when there is nothing to say, None when it does not fit.
 
@@ -77,7 +88,9 @@ def encode(
     """
     has_map = highest > base and bool(missing)
     tries = [(offset - base, count) for offset, count in sorted(attempts.items()) if offset >= base]
-    if not has_map and not tries and not is_halted:
+    dead = _deaths(base, deaths or {})
+    states = (_IS_HALTED if is_halted else 0) | (_HAS_DEATHS if dead else 0)
+    if not has_map and not tries and not states:
         return ""
     span, listed, flags = 0, list[int](), 0
     if has_map:
@@ -93,12 +106,13 @@ def encode(
         body = bytearray()
         for number in (base, span, len(listed)):
             body += _varint(number)
-        body.append(flags | k << 3 | (_HAS_STATES if is_halted else 0))
-        if is_halted:
-            body.append(_IS_HALTED)
+        body.append(flags | k << 3 | (_HAS_STATES if states else 0))
+        if states:
+            body.append(states)
         body += _varint(len(tries[:limit]))
         for ahead, count in tries[:limit]:
             body += _varint(ahead) + _varint(count)
+        body += dead
         body += bits
         text = _MARK + base64.b64encode(zlib.crc32(body).to_bytes(4) + body).decode()
         if len(text) <= MOST_BYTES:
@@ -150,6 +164,14 @@ def _read(body: bytes) -> Progress:
     for _ in range(number):
         ahead, at = _read_varint(body, at)
         attempts[base + ahead], at = _read_varint(body, at)
+    deaths = {}
+    if states & _HAS_DEATHS:
+        number, at = _read_varint(body, at)
+        offset = base - 1
+        for _ in range(number):
+            gap, at = _read_varint(body, at)
+            offset += gap
+            deaths[offset], at = _read_varint(body, at)
     listed = frozenset(base + one for one in _unrice(body[at:], count, flags >> 3))
     if any(offset > base + span for offset in listed):
         raise ValueError("offsets beyond the span")
@@ -157,7 +179,19 @@ def _read(body: bytes) -> Progress:
         listed = frozenset(range(base, base + span + 1)) - listed
     # nothing is finished above a base without a span
     highest = base + span if span else base - 1
-    return Progress(base, highest, listed, attempts, is_halted=bool(states & _IS_HALTED))
+    return Progress(base, highest, listed, attempts, is_halted=bool(states & _IS_HALTED), deaths=deaths)
+
+
+def _deaths(base: int, deaths: Mapping[int, int]) -> bytes:
+    """The list of deaths, empty when there are none above `base`."""
+    kept = sorted(((count, offset) for offset, count in deaths.items() if offset >= base), reverse=True)[:_MOST_DEATHS]
+    if not kept:
+        return b""
+    body, previous = bytearray(_varint(len(kept))), base - 1
+    for offset, count in sorted((offset, count) for count, offset in kept):
+        body += _varint(offset - previous) + _varint(count)
+        previous = offset
+    return bytes(body)
 
 
 def _others(listed: Sequence[int], span: int) -> list[int]:

@@ -21,6 +21,7 @@ from elsa.worker import hooks, propagation, reports
 from elsa.worker.budget import Budget
 from elsa.worker.executors import Executors
 from elsa.worker.group import GroupManager, Surroundings
+from elsa.worker.journal import Journal
 from elsa.worker.pace import Paces
 from elsa.worker.settlement import Settlement
 from elsa.worker.slots import acquire
@@ -150,6 +151,7 @@ class Runtime:
         self.slot = acquire(self.app.name, runtime_dir=settings.runtime_dir, preferred=self._preferred_slot)
         host = settings.instance or socket.gethostname()
         self._around.slot = self.slot
+        self._around.caution.journal = Journal.open(self.slot.path.with_suffix(".journal"))
         self._around.instance = f"{self.app.name}-{host}-{self.slot.number}"
 
     # -- state -----------------------------------------------------------------------------------------
@@ -250,6 +252,8 @@ class Runtime:
         if leave is None:
             leave = self.app.settings.leave_on_stop
         deadline = SYSTEM.monotonic() + timeout
+        if self._around.caution.journal is not None:
+            self._around.caution.journal.disarm()
         if self._watcher is not None:
             self._watcher.stop(0)
         if self._mover is not None:

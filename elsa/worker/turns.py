@@ -30,6 +30,7 @@ class Turn:
 
     __slots__ = (
         "cancel",
+        "cell",
         "coroutine",
         "counts",
         "current",
@@ -40,7 +41,9 @@ class Turn:
         "is_over",
         "on_close",
         "since",
+        "suspects",
         "thread",
+        "words",
         "worker",
     )
 
@@ -66,6 +69,16 @@ class Turn:
         self.counts: dict[str, int] = {}
         #: nothing more is to be run: the worker crashed, or this call was interrupted
         self.is_over = False
+        #: where the journal is told what runs (`words[cell + 1] = offset`), 0 without one
+        self.cell = 0
+        self.words: Any = None
+        #: the offset of a message that runs alone in the whole process
+        self.suspects: tuple[int, ...] = ()
+
+    @property
+    def has_run(self) -> bool:
+        """Whether a call has come to an end."""
+        return bool(self.durations or self.counts or self.done or self.harvested)
 
     @property
     def size(self) -> int:
@@ -117,13 +130,16 @@ class SliceTurn(Turn):
         self._back: list[Any] = []
 
     def messages(self) -> Iterator[Any]:
-        worker, begin = self.worker, self.since
+        worker, begin, words, told = self.worker, self.since, self.words, self.cell + 1
         for index, raw in enumerate(self._raws):
             if worker.closed or worker.held or self._is_stopped or self.is_over or self.since - begin > TURN_SECONDS:
                 self._back += self._raws[index:]
                 break
             self.current = raw
-            yield raw
+            if words is not None:
+                words[told] = raw.offset()
+            if worker.seen is None or not worker.is_repeated(self, raw):
+                yield raw
         self.current = None
 
     def stop_lane(self) -> None:
@@ -148,14 +164,18 @@ class LaneTurn(Turn):
 
     def messages(self) -> Iterator[Any]:
         worker, lanes, begin, left = self.worker, self._lanes, self.since, TURN_MESSAGES
+        words, told = self.words, self.cell + 1
         raw = None if worker.closed else self._first
         while raw is not None:
             self.current = raw
-            yield raw
+            if words is not None:
+                words[told] = raw.offset()
+            if worker.seen is None or not worker.is_repeated(self, raw):
+                yield raw
             left -= 1
             # while nobody else waits for this place it need not be given back: results are harvested meanwhile
             is_long = self.since - begin > TURN_SECONDS and self.executor.is_wanted
-            is_over = left == 0 or self.is_over or is_long
+            is_over = left == 0 or self.is_over or is_long or bool(self.suspects)
             with worker.lock:
                 self.current = None
                 if worker.closed:

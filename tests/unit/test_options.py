@@ -16,7 +16,6 @@ from elsa.policies.retry import NEVER, Retry
     "given",
     [
         {"transactional": True},
-        {"idempotent_by": "id"},
     ],
 )
 def test_options_of_later_versions_are_refused_with_a_hint(given: dict[str, Any]) -> None:

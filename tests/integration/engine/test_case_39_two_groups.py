@@ -134,7 +134,6 @@ def test_a_second_handler_on_a_topic_of_a_group_is_refused(app: elsa.App) -> Non
     "options",
     [
         {"transactional": True},
-        {"idempotent_by": "id"},
         {"expires": 60},
     ],
 )

@@ -190,6 +190,10 @@ class ScriptedConsumer:
     def generation(self) -> int:
         return 1
 
+    def watermarks(self, where: TopicPartition, _: float) -> tuple[int, int]:
+        log = self._broker.logs[where]
+        return (log[0].offset() if log else 0), len(log)
+
     def cached_watermarks(self, where: TopicPartition) -> tuple[int, int]:
         return 0, len(self._broker.logs[where])
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from elsa.message import TopicPartition
 from elsa.observer import HandlerObserver
+from elsa.options import Options
 from elsa.worker import assigned as module
 from elsa.worker.assigned import Assigned
 from elsa.worker.kept import Kept
@@ -30,7 +32,8 @@ class Worker:
 
 @pytest.fixture
 def assigned() -> Assigned:
-    binding: Any = type("Binding", (), {"name": "h"})()
+    first = SimpleNamespace(declared=Options())
+    binding: Any = SimpleNamespace(name="h", first=first, group="g")
     made = Assigned(TopicPartition("t", 0), binding, HandlerObserver(), base=0, limit=4)
     made.worker = Worker()  # type: ignore[assignment]  # a stand-in
     return made

@@ -21,6 +21,7 @@ class Worker:
         self.lock = threading.Lock()
         self.closed = False
         self.held = False
+        self.seen = None
         #: how many more may start, None when nobody counts
         self.allowed: int | None = None
 

@@ -1,0 +1,96 @@
+"""One message at a time in the whole process while some are suspected of killing it: the next death has one cause.
+
+Shared by all partition workers of a process. Workers call `enter` and `leave` with their own lock held, so nothing here
+takes another one of theirs, and `submit` of an executor is the only call out.
+"""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from collections import deque
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from elsa.worker.executors import Executor
+    from elsa.worker.journal import Journal
+    from elsa.worker.partition import PartitionWorker
+
+#: so often may a process die while a message is handled before the message is given up
+MOST_DEATHS = 3
+#: from so many deaths on a message is a suspect, and runs alone
+SUSPECT_DEATHS = MOST_DEATHS - 1
+
+
+class Caution:
+    """Off while there are no suspects: then `is_on` is all that anybody looks at."""
+
+    def __init__(self) -> None:
+        self.is_on = False
+        #: where turns are noted, if anywhere
+        self.journal: Journal | None = None
+        self._lock = threading.Lock()
+        self._workers: weakref.WeakSet[PartitionWorker] = weakref.WeakSet()
+        self._suspects: dict[PartitionWorker, set[int]] = {}
+        self._waiting: deque[tuple[PartitionWorker, Executor]] = deque()
+
+    def expect(self, worker: PartitionWorker, offsets: Iterable[int]) -> None:
+        """These messages of a worker that is about to begin are suspects."""
+        found = set(offsets)
+        if found:
+            with self._lock:
+                self._suspects[worker] = found
+                self.is_on = True
+
+    def join(self, worker: PartitionWorker) -> None:
+        """One more worker in this process."""
+        with self._lock:
+            self._workers.add(worker)
+
+    def enter(self, worker: PartitionWorker, executor: Executor) -> bool:
+        """Whether a turn of one message may begin now; if not, the executor is told again when it may.
+
+        Those that have no suspects wait until there are none.
+        """
+        with self._lock:
+            if not self.is_on:
+                return True
+            if worker in self._suspects and not any(other.is_busy for other in self._workers):
+                return True
+            if (worker, executor) not in self._waiting:
+                self._waiting.append((worker, executor))
+            return False
+
+    def ran(self, worker: PartitionWorker, offsets: Iterable[int]) -> None:
+        """A turn is over and the process still there: these messages are suspects no more."""
+        with self._lock:
+            suspects = self._suspects.get(worker)
+            if suspects is not None:
+                suspects.difference_update(offsets)
+                if not suspects:
+                    del self._suspects[worker]
+            self._go_on()
+
+    def passed(self, worker: PartitionWorker, base: int) -> None:
+        """Everything below `base` is over, whether or not it was ever in the log."""
+        with self._lock:
+            if any(offset < base for offset in self._suspects.get(worker, ())):
+                self._suspects[worker] = {offset for offset in self._suspects[worker] if offset >= base}
+                if not self._suspects[worker]:
+                    del self._suspects[worker]
+                self._go_on()
+
+    def forget(self, worker: PartitionWorker) -> None:
+        """A worker has ended."""
+        with self._lock:
+            self._suspects.pop(worker, None)
+            self._go_on()
+
+    def _go_on(self) -> None:
+        """Whoever waits looks again (lock held)."""
+        self.is_on = bool(self._suspects)
+        waiting, self._waiting = self._waiting, deque()
+        for worker, executor in waiting:
+            executor.submit(worker)
