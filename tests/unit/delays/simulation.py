@@ -246,6 +246,7 @@ class World:
             if left > 8.0:
                 self.skip(left - 7.0)
             self.round(0.05 if left < 1.0 else 0.3)
+            assert self.observer.outcomes["delivered"] <= len(self.sent), "messages come more than once"
             got_on = self.observer.outcomes.total() - self.observer.outcomes["postponed"]
             if got_on != done or left > 0:
                 done, since = got_on, self.clock.now()
