@@ -18,10 +18,13 @@ from elsa.errors import AppNotFound, DeclarationError, NotStarted, UnknownTopic
 from elsa.handlers import Handler, Task
 from elsa.names import dead_letter_topic, task_topic
 from elsa.observer import Observer
+from elsa.policies.schedule import Cron, Every
 from elsa.registry import Registry
+from elsa.schedules.declared import MISFIRE_SECONDS, Schedules
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from datetime import timedelta
     from types import FrameType
 
     from elsa.clock import Clock
@@ -30,6 +33,7 @@ if TYPE_CHECKING:
     from elsa.groups import Groups
     from elsa.message import Message, RecordMetadata
     from elsa.options import Options
+    from elsa.policies.schedule import Rule
     from elsa.producer import Delivery, Producer
     from elsa.topics import Topics
 
@@ -71,6 +75,7 @@ class App:
         self.settings = self.loaded.settings
         self.name = self.settings.name
         self.registry = Registry()
+        self.schedules = Schedules()
         self.observer = observer or Observer()
         self.hooks: dict[str, list[Callable[..., Any]]] = {
             name: [] for name in ("assigned", "revoked", "lost", "startup", "shutdown")
@@ -146,12 +151,67 @@ class App:
 
         return declare if target is None else declare(target)
 
+    def cron(
+        self,
+        expression: str,
+        *,
+        timezone: str = "UTC",
+        name: str | None = None,
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+        misfire_limit: float | timedelta | str = MISFIRE_SECONDS,
+    ) -> Callable[[Any], Task[Any, Any]]:
+        """Call a task (or a function, which becomes one) at the times of a cron expression.
+
+        Each fire time is one message, whoever sends it: any number of workers may run. Its `elsa-id` is the schedule's
+        name (the task's, unless `name` says otherwise) and the fire time. When no worker runs, the calls are sent
+        later, up to `misfire_limit` seconds. Nothing fires for the time before a worker has first seen the schedule,
+        or its new times. Raises DeclarationError for an expression, time zone or call that is wrong.
+
+        ```python
+        @app.cron("30 2 * * MON-FRI", timezone="Europe/Copenhagen")
+        @app.task
+        def report() -> None: ...
+        ```
+        """
+        given = {"name": name, "args": args, "kwargs": kwargs, "misfire_limit": misfire_limit}
+        return self._scheduled(lambda: Cron.of(expression, timezone), **given)
+
+    def every(
+        self,
+        seconds: float | timedelta | str,
+        *,
+        name: str | None = None,
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+        misfire_limit: float | timedelta | str = MISFIRE_SECONDS,
+    ) -> Callable[[Any], Task[Any, Any]]:
+        """Call a task every so many seconds (or "5m"), counted from 1970: `every(3600)` is the full hour;
+        else as `cron`.
+
+        ```python
+        @app.every(30, args=("eu",))
+        @app.task
+        def refresh(region: str) -> None: ...
+        ```
+        """
+        given = {"name": name, "args": args, "kwargs": kwargs, "misfire_limit": misfire_limit}
+        return self._scheduled(lambda: Every.of(seconds), **given)
+
+    def _scheduled(self, rule: Callable[[], Rule], **given: Any) -> Callable[[Any], Task[Any, Any]]:
+        def declare(target: Any) -> Task[Any, Any]:
+            task: Any = target if isinstance(target, Handler) else self.task(target)
+            return self.schedules.add(self, task, rule, **given)
+
+        return declare
+
     def _declare(
         self, kind: type[Any], target: Any, topic: Any, frame: FrameType, *, group: str | None, **options: Any
     ) -> Any:
         if isinstance(target, Handler):
             raise DeclarationError(
-                f"{target.name} is a handler already", hint="declare the plain function twice under two names"
+                f"{target.name} is a handler already",
+                hint="declare the plain function twice under two names; @app.cron and @app.every stand above @app.task",
             )
         handler = kind(
             self,

@@ -7,6 +7,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from elsa import contradictions
+from elsa.names import schedules_topic
+from elsa.policies.schedule import iso, moment
+from elsa.schedules import topic as schedules
+from elsa.schedules.declared import SHARDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -64,6 +68,7 @@ def of_app(app: App, partitions: Mapping[str, int]) -> Iterator[Finding]:
         yield Finding("warning", "handlers", f"the app {app.name!r} has no handlers", "declare one with @app.handler")
         return
     yield Finding("ok", "handlers", f"the app {app.name!r} has {len(app.registry)} handlers")
+    yield from _schedules(app, partitions)
     for binding in bindings:
         if binding.is_pattern:
             yield from _pattern(binding, partitions)
@@ -71,6 +76,19 @@ def of_app(app: App, partitions: Mapping[str, int]) -> Iterator[Finding]:
             yield from _size(app.settings, binding, partitions[binding.topic])
         else:
             yield _missing(app.settings, binding, partitions)
+
+
+def _schedules(app: App, partitions: Mapping[str, int]) -> Iterator[Finding]:
+    now = moment(app.clock.now())
+    for schedule in app.schedules:
+        following = iso(schedule.rule.next(now))
+        yield Finding("ok", f"schedule {schedule.name}", f"{schedule.describe()}; next at {following}")
+    name = schedules_topic(app.name)
+    count = partitions.get(name, 0)
+    is_made = not count and app.settings.creates_topics
+    if app.schedules and count < SHARDS and not is_made:
+        text, hint = schedules.obstacle(name, count)
+        yield Finding("error", "schedules", f"{text}, and periodic tasks do not fire", hint)
 
 
 def _pattern(binding: Binding, partitions: Mapping[str, int]) -> Iterator[Finding]:

@@ -21,6 +21,7 @@ REASON = "elsa-reason"
 DUE_AT = "elsa-due-at"
 EXPIRES_AT = "elsa-expires-at"
 TARGET = "elsa-target"
+SCHEDULED_AT = "elsa-scheduled-at"
 CONTENT_TYPE = "content-type"
 
 Pairs = list[tuple[str, bytes | None]]

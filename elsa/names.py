@@ -8,7 +8,7 @@ import re
 #: Kafka's limit on the length of a topic's name
 MAX_LENGTH = 249
 _ILLEGAL = re.compile(r"[^a-zA-Z0-9._-]")
-_INTERNAL = re.compile(r"(^__)|\.(dlq|dlq-handled|retry|seen|cancelled|control|status|tasks)$|\.delay\.\d+$")
+_INTERNAL = re.compile(r"(^__)|\.(dlq|dlq-handled|retry|seen|cancelled|control|status|tasks|schedules)$|\.delay\.\d+$")
 
 
 def legal(name: str) -> str:
@@ -63,6 +63,11 @@ def delay_topic(app: str, seconds: int) -> str:
 def cancelled_topic(app: str) -> str:
     """Which delayed messages of an app are not to be delivered."""
     return legal(f"{app}.cancelled")
+
+
+def schedules_topic(app: str) -> str:
+    """The topic whose partitions are shared out among those who fire an app's periodic tasks."""
+    return legal(f"{app}.schedules")
 
 
 def task_topic(app: str) -> str:

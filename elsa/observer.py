@@ -139,6 +139,19 @@ class MoverObserver:
         """A transaction was aborted, or not begun, by Kafka's name of the error: it is made again."""
 
 
+class ScheduleObserver:
+    """What is told about one periodic task, by the process that fires it."""
+
+    def fired(self, delays: Sequence[float]) -> None:
+        """Calls were sent and confirmed, so many seconds after their fire times."""
+
+    def missed(self, fires: int) -> None:
+        """So many fire times were left out, because they were later than the misfire limit."""
+
+    def held(self, fires: int) -> None:
+        """So many calls are due and cannot be sent: their topic is missing, or refuses them; 0 when that is over."""
+
+
 class Observer:
     """Everything that can be told; subclass it and override what you need."""
 
@@ -160,6 +173,10 @@ class Observer:
     #: a new list of pairs; the producer calls
     #: `end(metadata_or_None, error_or_None)` from the delivery report
     trace_send: Callable[..., Any] | None = None
+
+    def schedule(self, name: str) -> ScheduleObserver:
+        """The observer of one periodic task; asked for once, where there are any."""
+        return ScheduleObserver()
 
     def watch(self, snapshot: Callable[[], Sequence[PartitionSnapshot]]) -> None:
         """`snapshot()` gives a `PartitionSnapshot` of every assigned partition; called when scraped.

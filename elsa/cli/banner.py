@@ -9,6 +9,8 @@ import click
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+#: schedules that are named one by one
+MOST_SCHEDULES = 10
 _COLUMNS = ("handler", "topics", "group", "runs on", "ordering", "retry")
 
 
@@ -21,6 +23,7 @@ def show(banner: Mapping[str, Any], *, pid: int, processes: int, metrics: str | 
         ("metrics", metrics or "off, --metrics-port 9464 serves them"),
         ("stop", f"ctrl-C or kill {pid}, twice for at once; kill -HUP {pid} restarts one by one"),
     ]
+    facts += [("schedule", f"{one.get('name')}: {one.get('text')}") for one in _shown(banner.get("schedules", ()))]
     rows = [_row(handler) for handler in banner.get("handlers", ())]
     notes = [str(note) for note in banner.get("notes", ())]
     if is_terminal:
@@ -35,6 +38,13 @@ def show(banner: Mapping[str, Any], *, pid: int, processes: int, metrics: str | 
         click.echo("  handler    none: the app declares no handler that was asked for", err=True)
     for note in notes:
         click.echo(f"  note       {note}", err=True)
+
+
+def _shown(schedules: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Not more than fit on a screen."""
+    more = len(schedules) - MOST_SCHEDULES
+    rest = [{"name": f"{more} more", "text": "elsa check names all"}] if more > 0 else []
+    return [*schedules[:MOST_SCHEDULES], *rest]
 
 
 def _row(handler: Mapping[str, Any]) -> tuple[str, ...]:

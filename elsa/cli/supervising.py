@@ -108,7 +108,7 @@ class Listener:
         self._supervisor: Supervisor | None = None
         self._early: list[Event] = []
         self._endpoint: Any = None
-        #: the handlers of the banner that was shown
+        #: the handlers and schedules of the banner that was shown
         self._shown: Any = None
         self._error: ConfigError | None = None
 
@@ -169,10 +169,11 @@ class Listener:
             self._supervisor.stop()
 
     def _show_banner(self, banner: Mapping[str, Any]) -> None:
-        """From the first process that has loaded the app, and again from one whose code has other handlers."""
+        """From the first process that has loaded the app, and again from one whose code has others to show."""
         assert self._supervisor is not None
         # how many partitions there are is not always known
         handlers = [{**handler, "partitions": None} for handler in banner.get("handlers", ())]
+        handlers += banner.get("schedules", ())
         if handlers == self._shown or self._supervisor.is_stopping:
             return
         self._shown = handlers

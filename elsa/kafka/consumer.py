@@ -37,7 +37,6 @@ log = logging.getLogger("elsa.kafka")
 
 #: most messages that one slice takes from librdkafka
 SLICE = 500
-#: librdkafka's private layout of a member's metadata: this, a little-endian int32, group and member id as C strings
 _METADATA = b"CGMDv2:"
 _TIMESTAMP_TYPES = {TIMESTAMP_CREATE_TIME: "create", TIMESTAMP_LOG_APPEND_TIME: "append"}
 
@@ -219,12 +218,7 @@ class GroupConsumer:
         Between two memberships it has neither generation nor member id, and a broker takes a transaction's offsets
         with such metadata from anybody.
         """
-        data = bytes(self._consumer.consumer_group_metadata())
-        if not data.startswith(_METADATA):
-            return True  # written another way than by librdkafka 2.16
-        generation = int.from_bytes(data[7:11], "little", signed=True)
-        _, _, rest = data[11:].partition(b"\0")
-        return generation >= 0 and not rest.startswith(b"\0")
+        return proves_membership(self._consumer.consumer_group_metadata())
 
     def generation(self) -> int | None:
         """The group's generation; None when this version of librdkafka writes its metadata another way."""
@@ -391,6 +385,20 @@ def classify(raw: Any) -> str:
     if error.fatal() or code == Code._FATAL:
         return Event.FATAL
     return Event.WAITING if code in _WAITING else Event.OTHER
+
+
+def proves_membership(metadata: Any) -> bool:
+    """Whether a member's metadata proves anything to a transaction.
+
+    Between two memberships it has neither generation nor member id, and a broker takes offsets with such metadata from
+    anybody.
+    """
+    data = bytes(metadata)
+    if not data.startswith(_METADATA):
+        return True  # written another way than by librdkafka 2.16
+    # private layout: the prefix, a little-endian int32, then the ids of group and member, each with a zero behind it
+    _, _, rest = data[11:].partition(b"\0")
+    return int.from_bytes(data[7:11], "little", signed=True) >= 0 and not rest.startswith(b"\0")
 
 
 def is_fatal(error: Exception) -> bool:

@@ -41,8 +41,7 @@ PAUSE_REASONS = ("backpressure", "retry", "operator", "halted", "rejected", "res
 REBALANCE_EVENTS = ("assigned", "revoked", "lost")
 RESTARTED = ("partition", "group", "executor")
 CONFIRMED = ("ok", "error")
-SCHEDULES = ("delay",)
-SCHEDULED = ("delivered", "passed_on", "postponed", "cancelled", "undeliverable")
+DELAYED_OUTCOMES = ("delivered", "passed_on", "postponed", "cancelled", "undeliverable")
 PROCESS_STATES = ("starting", "running", "stopping")
 PROCESS_ENDS = ("exit", "signal", "hung", "recycle")
 
@@ -247,30 +246,48 @@ CLIENT_ERRORS = _counter(
 OBSERVER_ERRORS = _counter("elsa_observer_errors_total", "observer", "Exceptions raised by observers.")
 
 # delayed messages
-SCHEDULE_MESSAGES = _counter(
-    "elsa_schedule_messages_total",
-    "schedule outcome",
+DELAYED = _counter(
+    "elsa_delayed_messages_total",
+    "outcome",
     "Delayed messages that this process has moved, by where they went.",
     "passed_on: to a shorter delay topic; postponed: its target did not take it, it is tried again; undeliverable: kept"
     " in {app}.delay.dlq.",
-    schedule=SCHEDULES,
-    outcome=SCHEDULED,
+    outcome=DELAYED_OUTCOMES,
+)
+DELAYED_DUE = _gauge(
+    "elsa_delayed_due_messages",
+    "",
+    "Delayed messages that are due and not let go yet.",
+    "Of those that are in memory, at most 2,000 of each partition; above 0 for long: the mover does not keep up.",
+)
+DELAYED_LATENESS = _histogram(
+    "elsa_delayed_lateness_seconds", "", WAIT, "Time from the due moment of a delayed message to its delivery."
+)
+DELAYED_ABORTS = _counter(
+    "elsa_delayed_aborts_total",
+    "error_type",
+    "Transactions of the mover that were aborted and made again, by Kafka's error name.",
+    "At most 50 names, the rest is _OTHER.",
+)
+
+# periodic tasks, by whoever fires them
+SCHEDULE_FIRES = _counter(
+    "elsa_schedule_fires_total", "schedule", "Calls of a periodic task that were sent and confirmed."
+)
+SCHEDULE_MISSED = _counter(
+    "elsa_schedule_missed_total",
+    "schedule",
+    "Fire times of a periodic task that were left out, later than its misfire limit.",
+    "Of one outage at most 1,000 are counted.",
+)
+SCHEDULE_DELAY = _histogram(
+    "elsa_schedule_delay_seconds", "schedule", WAIT, "Time from a fire time to the confirmation of its call."
 )
 SCHEDULE_DUE = _gauge(
     "elsa_schedule_due_messages",
     "schedule",
-    "Messages that are due and not let go yet.",
-    "Of those that are in memory, at most 2,000 of each partition; above 0 for long: the mover does not keep up.",
-    schedule=SCHEDULES,
-)
-SCHEDULE_DELAY = _histogram(
-    "elsa_schedule_delay_seconds", "schedule", WAIT, "Time from the due moment of a message to its delivery."
-)
-SCHEDULE_ABORTS = _counter(
-    "elsa_schedule_aborts_total",
-    "schedule error_type",
-    "Transactions of the mover that were aborted and made again, by Kafka's error name.",
-    "At most 50 names, the rest is _OTHER.",
+    "Calls of a periodic task that are due and cannot be sent.",
+    "Its topic is missing, or refuses them.",
 )
 
 # the supervisor

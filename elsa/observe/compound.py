@@ -13,7 +13,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any, Self
 
 from elsa.errors import DeclarationError
-from elsa.observer import GroupObserver, HandlerObserver, MoverObserver, Observer
+from elsa.observer import GroupObserver, HandlerObserver, MoverObserver, Observer, ScheduleObserver
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -27,7 +27,7 @@ _log = logging.getLogger(__name__)
 
 
 def events(seam: type) -> frozenset[str]:
-    """The names of everything that `seam` (Observer or one of those that it makes) can be told.
+    """The names of everything that `seam` (Observer or one of those it makes) can be told.
 
     >>> "sent" in events(Observer)
     True
@@ -81,6 +81,11 @@ class Compound(Observer):
         """The mover observers of all, as one."""
         return _CompoundMover(self._make(MoverObserver, "mover"), self._faults)
 
+    def schedule(self, name: str) -> ScheduleObserver:
+        """The schedule observers of all, as one."""
+        made = self._make(ScheduleObserver, "schedule", name)
+        return _CompoundSchedule(made, self._faults)
+
     def sent(self, topic: str, outcome: str, seconds: float, error: str | None) -> None:
         """Replaced by the observers' own in `__init__`; this one is left when none of them listens."""
 
@@ -116,6 +121,12 @@ class _CompoundMover(MoverObserver):
     def __init__(self, observers: Sequence[MoverObserver], faults: _Faults) -> None:
         for event in events(MoverObserver):
             _bind(self, event, MoverObserver, observers, faults)
+
+
+class _CompoundSchedule(ScheduleObserver):
+    def __init__(self, observers: Sequence[ScheduleObserver], faults: _Faults) -> None:
+        for event in events(ScheduleObserver):
+            _bind(self, event, ScheduleObserver, observers, faults)
 
 
 class _Faults:

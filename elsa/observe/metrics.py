@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any
 from elsa import __version__
 from elsa.clock import SYSTEM
 from elsa.observe import catalogue
+from elsa.observe.delayed import MoverMetrics
 from elsa.observe.exposition import Page
 from elsa.observe.instruments import Counts, Histogram, spread
 from elsa.observe.partitions import PartitionGauges
-from elsa.observer import GroupObserver, HandlerObserver, MoverObserver, Observer
+from elsa.observer import GroupObserver, HandlerObserver, MoverObserver, Observer, ScheduleObserver
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -54,8 +55,9 @@ class PrometheusObserver(Observer):
         self._scraping = Lock()  # lets one scrape at a time through
         self._handlers: dict[HandlerKey, _HandlerMetrics] = {}
         self._groups: dict[str, _GroupMetrics] = {}
+        self._schedules: dict[str, _ScheduleMetrics] = {}
         self._topics: dict[str, _SendMetrics] = {}
-        self._mover: _MoverMetrics | None = None
+        self._mover: MoverMetrics | None = None
         self._partitions = PartitionGauges(clock)
         self._observer_errors = Counts()
         if registry is not None:
@@ -75,8 +77,13 @@ class PrometheusObserver(Observer):
     def mover(self) -> MoverObserver:
         """The counters of the mover, which are shown from then on."""
         with self._lock:
-            self._mover = self._mover or _MoverMetrics()
+            self._mover = self._mover or MoverMetrics()
             return self._mover
+
+    def schedule(self, name: str) -> ScheduleObserver:
+        """The counters of one periodic task; the same ones for the same name."""
+        with self._lock:
+            return self._schedules.setdefault(name, _ScheduleMetrics())
 
     def sent(self, topic: str, outcome: str, seconds: float, error: str | None) -> None:
         cell = self._topics.get(topic)
@@ -99,7 +106,7 @@ class PrometheusObserver(Observer):
         page = Page()
         with self._lock:
             topics, handlers, groups = dict(self._topics), dict(self._handlers), dict(self._groups)
-            observer_errors = dict(self._observer_errors.values)
+            schedules, observer_errors = dict(self._schedules), dict(self._observer_errors.values)
         for topic, sends in topics.items():
             sends.collect(page, topic)
         running = _collect_handlers(page, handlers)
@@ -107,6 +114,8 @@ class PrometheusObserver(Observer):
             group.collect(page, name)
         if self._mover is not None:
             self._mover.collect(page)
+        for name, schedule in schedules.items():
+            schedule.collect(page, name)
         for name, count in observer_errors.items():
             page.add(catalogue.OBSERVER_ERRORS, (name,), count)
         page.add(catalogue.BUILD_INFO, _versions(), 1)
@@ -314,40 +323,35 @@ class _GroupMetrics(GroupObserver):
                 page.add(catalogue.LAST_COMMIT, (group,), self._last_commit)
 
 
-class _MoverMetrics(MoverObserver):
-    """The mover of delayed messages; its thread calls it, scrapes read it."""
+class _ScheduleMetrics(ScheduleObserver):
+    """One periodic task; the scheduler's thread calls it, scrapes read it."""
 
     def __init__(self) -> None:
         self._lock = Lock()
-        self._outcomes = Counts(catalogue.SCHEDULED)
+        self._fires = 0
+        self._missed = 0
+        self._held = 0
         self._delays = Histogram(catalogue.SCHEDULE_DELAY.buckets)
-        self._aborts = Counts()
-        self._due = 0
 
-    def moved(self, outcomes: Mapping[str, int], delays: Sequence[float]) -> None:
-        hit = spread(catalogue.SCHEDULE_DELAY.buckets, delays) if delays else ()
+    def fired(self, delays: Sequence[float]) -> None:
         with self._lock:
-            for outcome, count in outcomes.items():
-                self._outcomes.add(outcome, count)
-            self._delays.add(hit, sum(delays))
+            self._fires += len(delays)
+            for delay in delays:
+                self._delays.observe(delay)
 
-    def due(self, messages: int) -> None:
-        self._due = messages
-
-    def aborted(self, code: str) -> None:
+    def missed(self, fires: int) -> None:
         with self._lock:
-            self._aborts.add(code)
+            self._missed += fires
 
-    def collect(self, page: Page) -> None:
-        """Add everything."""
-        schedule = catalogue.SCHEDULES[0]
+    def held(self, fires: int) -> None:
+        self._held = fires
+
+    def collect(self, page: Page, schedule: str) -> None:
         with self._lock:
-            for name, count in self._outcomes.values.items():
-                page.add(catalogue.SCHEDULE_MESSAGES, (schedule, name), count)
-            for name, count in self._aborts.values.items():
-                page.add(catalogue.SCHEDULE_ABORTS, (schedule, name), count)
+            page.add(catalogue.SCHEDULE_FIRES, (schedule,), self._fires)
+            page.add(catalogue.SCHEDULE_MISSED, (schedule,), self._missed)
+            page.add(catalogue.SCHEDULE_DUE, (schedule,), self._held)
             page.histogram(catalogue.SCHEDULE_DELAY, (schedule,), self._delays)
-            page.add(catalogue.SCHEDULE_DUE, (schedule,), self._due)
 
 
 class _SendMetrics:

@@ -199,18 +199,18 @@ class Harness:
     # -- time --------------------------------------------------------------------------------------
 
     def advance(self, seconds: float) -> None:
-        """Move the clock; retries, batches and restarts that become due run in their order, at their time."""
+        """Move the clock; retries, batches, restarts and periodic tasks that become due run in order, at their time."""
         self._check_open()
         if seconds < 0:
             raise ValueError(f"time does not go back: advance({seconds:g})")
-        end = self.clock.monotonic() + seconds
-        while (due := self._runner.next_due) is not None and due <= end:
-            self._runner.move_to(due)
-        self._runner.move_to(end)
+        self._runner.move_to(self.clock.monotonic() + seconds)
         self._raise()
 
     def advance_to_next(self) -> float:
-        """Move the clock to the next retry, batch or restart and run it; the seconds moved, 0.0 if nothing waits."""
+        """Move the clock to the next retry, batch or restart and run it; the seconds moved, 0.0 if nothing waits.
+
+        Periodic tasks that are due on the way run, too; what only they would bring is not waited for.
+        """
         self._check_open()
         due = self._runner.next_due
         if due is None:

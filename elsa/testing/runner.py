@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from elsa.errors import WorkerError
 from elsa.testing.engine import InlineExecutors, SteppedManager, SteppedSettlement
 from elsa.testing.mover import MemoryMover
+from elsa.testing.schedules import MemoryScheduler
 from elsa.worker.budget import Budget
 from elsa.worker.group import Surroundings
 from elsa.worker.mailbox import Topology
@@ -41,6 +42,7 @@ class Runner:
         self._executors = InlineExecutors(app)
         self._settlement = SteppedSettlement(app, clock)
         self._mover = MemoryMover(app, clock, log)
+        self._schedules = MemoryScheduler(app, clock, log)
         self._depth = 0
 
     # -- begin and end -----------------------------------------------------------------------------
@@ -118,7 +120,7 @@ class Runner:
         with self.busy():
             while True:
                 self._settle()
-                if self._settlement.fire(self._clock.monotonic()) or self._mover.fire():
+                if self._settlement.fire(self._clock.monotonic()) or self._mover.fire() or self._schedules.fire():
                     continue
                 waiting = [(at, m) for m in self._managers if (at := m.memory.next_sequence()) is not None]
                 if not waiting:
@@ -146,13 +148,18 @@ class Runner:
 
     @property
     def next_due(self) -> float | None:
-        """When the next retry, batch or restart is due (monotonic), None when nothing waits."""
+        """When the next retry, batch or restart is due (monotonic), None when nothing waits; periodic tasks aside."""
         found = [manager.next_due for manager in self._managers]
         found += [self._settlement.next_due, self._mover.next_due]
-        return min((due for due in found if due is not None), default=None)
+        return _first(*found)
 
     def move_to(self, monotonic: float) -> None:
-        """Move the clock (never back) and run what is due then."""
+        """Move the clock (never back) and run what is due on the way and then, each at its time."""
+        while (due := _first(self.next_due, self._schedules.next_due)) is not None and due <= monotonic:
+            self._step_to(due)
+        self._step_to(monotonic)
+
+    def _step_to(self, monotonic: float) -> None:
         self._clock.advance(max(0.0, monotonic - self._clock.monotonic()))
         self.run()
 
@@ -165,3 +172,7 @@ class Runner:
             if assigned.worker is not None
             for offset in assigned.worker.deferrals.offsets()
         ]
+
+
+def _first(*dues: float | None) -> float | None:
+    return min((due for due in dues if due is not None), default=None)

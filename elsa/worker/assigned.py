@@ -79,6 +79,7 @@ class Assigned:
         base: int,
         limit: int,
         source: str | None = None,
+        commits_first: bool = False,
         restored: Progress | None = None,
     ) -> None:
         self.partition = partition
@@ -88,7 +89,7 @@ class Assigned:
         self.observer = observer
         self.limit = limit
         #: its handler runs at most once: a slice is committed before it runs, and the next one taken when it is over
-        self.commits_first = binding.first.declared.delivery == "at_most_once"
+        self.commits_first = commits_first
         #: which messages were handled before, by id, where its handler asks for that
         self.seen: Seen | None = None
         #: what is to be committed before it runs

@@ -93,6 +93,7 @@ class Assignment:
             base=max(begin.offset, -1),
             limit=limit,
             restored=begin.restored,
+            commits_first=binding.first.declared.delivery == "at_most_once",
         )
         assigned.committed = begin.committed
         self.owned[partition] = assigned

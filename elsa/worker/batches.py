@@ -11,6 +11,7 @@ from elsa.context import _ACTIVE, Context
 from elsa.errors import BatchError, DecodeError
 from elsa.outcome import ABANDONED, DONE, Kind, Outcome
 from elsa.worker.conclusion import CONFIRMED
+from elsa.worker.repeats import is_repeated
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -32,7 +33,7 @@ class Batch:
         self.bodies: list[Any] = []
         self._worker = worker
         self._turn = turn
-        self.raws = [raw for raw in turn.raws if worker.seen is None or not worker.is_repeated(turn, raw)]
+        self.raws = [raw for raw in turn.raws if worker.seen is None or not is_repeated(worker, turn, raw)]
         # all members have failed equally often, or only the first one counts
         self.attempt = worker.kept.made((self.raws or turn.raws)[0]) + 1
         self.context = Context(worker, tuple(self.raws), worker.to_message, self.attempt)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from elsa.outcome import Kind
 from elsa.worker.mailbox import Finished, Held
+from elsa.worker.repeats import remember
 
 if TYPE_CHECKING:
     from elsa.context import Context
@@ -50,7 +51,7 @@ class Conclusion:
         elif kind is Kind.ABANDONED:
             turn.is_over = True
         elif kind is Kind.DONE and worker.seen is not None:
-            worker.remember(raw, context)
+            remember(worker, raw, context)
             self._confirm(raw, context, outcome)
         elif context.sends is not None and kind in CONFIRMED:
             self.await_sends(raw, context, outcome)

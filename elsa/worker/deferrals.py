@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from elsa.errors import NotAssigned
 from elsa.outcome import DONE
 from elsa.worker.mailbox import Finished
+from elsa.worker.repeats import remember
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -61,7 +62,7 @@ class Deferrals:
         worker = self._worker
         if worker.seen is not None:
             for raw, context in found:
-                worker.remember(raw, context)
+                remember(worker, raw, context)
         offsets = [raw.offset() for raw, context in found if context.sends is None]
         if offsets:
             with worker.lock:

@@ -9,10 +9,9 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from elsa.kafka.consumer import BEGINNING
-from elsa.worker import hooks, reports, seen
+from elsa.worker import deaths, hooks, reports, seen
 from elsa.worker.acknowledger import Commit
 from elsa.worker.caution import MOST_DEATHS, SUSPECT_DEATHS
-from elsa.worker.starts import QUESTION_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -58,7 +57,6 @@ class Handover:
         consumer, assignment = manager.consumer, manager.assignment
         generation = self._generation()
         hold: list[TopicPartition] = []
-        dead: list[Assigned] = []
         for partition, begin in begins.items():
             binding = manager.routes.binding(partition.topic)
             assert binding is not None
@@ -72,10 +70,7 @@ class Handover:
                 manager.load_seen(assigned, found)
             if assigned.held is not None or manager.is_quiet:
                 hold.append(partition)
-            if self._count_deaths(assigned):
-                dead.append(assigned)
-        if dead:
-            self._commit_deaths(dead)
+        deaths.count(manager, [assignment.owned[partition] for partition in begins])
         for partition in begins:
             self._start(assignment.owned[partition], generation)
         consumer.assign({partition: begin.offset for partition, begin in begins.items()})
@@ -108,51 +103,6 @@ class Handover:
         assigned.seen = found
         if assigned.held == "loading":
             self._revive(assigned)
-
-    def _count_deaths(self, assigned: Assigned) -> bool:
-        """Whether a former process of our slot has died while it worked on this partition."""
-        group, journal = self._manager.group, self._manager.assignment.caution.journal
-        if group is None or journal is None:
-            return False
-        traces = journal.traces(group, assigned.partition)
-        for trace in traces:
-            assigned.died(trace.first, trace.last)
-        if traces and not assigned.deaths:
-            # what ran then was over and committed after all
-            journal.forget(group, assigned.partition)
-        return bool(traces and assigned.deaths)
-
-    def _commit_deaths(self, dead: Sequence[Assigned]) -> None:
-        """Before anything runs again: the next death would otherwise count as the first one."""
-        manager = self._manager
-        journal = manager.assignment.caution.journal
-        assert journal is not None
-        assert manager.group is not None
-        commits = {}
-        for assigned in dead:
-            if assigned.tracker.base < 0:
-                # nothing was ever committed: it begins where the log does
-                low, _ = manager.consumer.watermarks(assigned.partition, QUESTION_SECONDS)
-                assigned.tracker.base = low
-            commit = assigned.commit()
-            if commit is not None:
-                commits[assigned.partition] = commit
-            log.warning(
-                "a worker process has died while it handled messages of this partition",
-                extra={
-                    "event": "process_died",
-                    "topic": assigned.partition.topic,
-                    "partition": assigned.partition.partition,
-                    "deaths": {str(offset): count for offset, count in sorted(assigned.deaths.items())[:10]},
-                },
-            )
-        error, _ = manager.consumer.commit_now(commits) if commits else (None, False)
-        if error is not None:
-            raise error
-        for assigned in dead:
-            if assigned.partition in commits:
-                assigned.confirm(commits[assigned.partition])
-            journal.forget(manager.group, assigned.partition)
 
     def _take_halted(self, assigned: Assigned) -> None:
         assigned.held = "halted"

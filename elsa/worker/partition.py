@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from elsa.context import Context
 from elsa.kafka.consumer import to_message
-from elsa.outcome import REPEATED, Kind, Outcome
+from elsa.outcome import Kind, Outcome
 from elsa.policies import retried
 from elsa.worker import batches, delivery
 from elsa.worker.caution import Caution
@@ -29,14 +29,15 @@ from elsa.worker.lanes import KeyedLanes, SingleLane
 from elsa.worker.lifecycle import Lifecycle
 from elsa.worker.mailbox import Crashed, Ended, Finished, Halted, Park
 from elsa.worker.pace import Gate, Gates
-from elsa.worker.seen import BUSY_SECONDS, Refused
 from elsa.worker.turns import BatchTurn, LaneTurn, LifecycleTurn, SliceSize, SliceTurn, Turn
+from elsa.worker.vigil import Vigil
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from elsa.app import App
     from elsa.clock import Clock
+    from elsa.context import Context
     from elsa.handlers import Handler
     from elsa.message import Message, TopicPartition
     from elsa.observer import HandlerObserver
@@ -120,11 +121,7 @@ class PartitionWorker:
         self.seen = seen
         if seen is not None:
             seen.restart()
-        self._caution = caution or Caution()
-        self._caution.join(self)
-        journal = self._caution.journal if binding.group is not None else None
-        self._place = 0 if journal is None else journal.place(str(binding.group), partition)
-        self._journal = journal if self._place else None
+        self._vigil = Vigil(self, caution or Caution())
         self._size = SliceSize()
         self._filling = Filling(self.batch, declared.batch_wait, clock) if self.batch is not None else None
         self._gates = Gates(
@@ -275,7 +272,7 @@ class PartitionWorker:
     def _close(self) -> None:
         """Start nothing new, and drop what is queued (lock held)."""
         self.closed = True
-        self._caution.forget(self)
+        self._vigil.end()
         self._lanes.clear()
         self.deferrals.clear()
         if self._lifecycle.needs_teardown and not self._turns:
@@ -360,8 +357,8 @@ class PartitionWorker:
             return None
         if self._filling is not None and self._waits_for_batch(self._filling):
             return None
-        is_alone = self._caution.is_on
-        if is_alone and not self._caution.enter(self, executor):
+        is_alone = self._vigil.is_on
+        if is_alone and not self._vigil.enter(executor):
             return None
         allowed = self.allow(executor, 1 if is_alone else self.batch or self._size.messages)
         if not allowed:
@@ -376,13 +373,7 @@ class PartitionWorker:
             raws = [self._lanes.next(executor)]
             turn = LaneTurn(self, executor, self._lanes, raws[0])
         self._gates.give_back(executor, allowed - len(raws))
-        if is_alone:
-            turn.suspects = tuple(raw.offset() for raw in raws)
-        if self._journal is not None:
-            is_batch = self.batch is not None
-            first, last = (raws[0].offset(), raws[-1].offset()) if is_batch else (-1, -1)
-            turn.cell = self._journal.enter(self._place, first, last)
-            turn.words = self._journal.words if turn.cell and not is_batch else None
+        self._vigil.begun(turn, raws, is_alone=is_alone, is_batch=self.batch is not None)
         return turn
 
     def _take_batch(self, executor: Executor, most: int) -> list[Any]:
@@ -477,44 +468,6 @@ class PartitionWorker:
         if self.seen is not None:
             self.seen.release(offsets)
 
-    def is_repeated(self, turn: Turn, raw: Any) -> bool:
-        """Whether a message is not to run (now): it was handled before, or another one with its id is under way."""
-        assert self.seen is not None
-        attempts = self.kept.made(raw)
-        context = Context(self, (raw,), self.to_message, attempts + 1)
-        try:
-            id_ = self.seen.identify(context.message)
-        except Exception as error:  # border: the user's function has failed, so its message has
-            invoker = self.router.invoker(raw)
-            if invoker is None:
-                return False
-            self.conclude(turn, raw, context, invoker.failed(error, attempts + 1, raw))
-            return True
-        if id_ is None:
-            return False
-        with self.lock:
-            is_done = self.seen.is_done(id_)
-            if not is_done and self.seen.claim(id_, raw.offset()):
-                return False
-        outcome = REPEATED if is_done else Outcome(Kind.RETRY, delay=BUSY_SECONDS, attempt=attempts)
-        self.conclude(turn, raw, context, outcome)
-        return True
-
-    def remember(self, raw: Any, context: Context) -> None:
-        """A message was handled: it is over when Kafka has its id."""
-        assert self.seen is not None
-        id_ = self.seen.claimed(raw.offset())
-        if id_ is None:
-            return
-        before = len(context.sends or ())
-        try:
-            send: Any = self.app.producer.send(self.seen.topic, b"", key=id_, partition=self.seen.partition)
-        except Exception as error:  # border: whatever refuses the id, the call counts as failed
-            send = Refused(error)
-        # inside the call the producer has done that
-        if len(context.sends or ()) == before:
-            context.track(send)
-
     def _arm(self, due: float) -> None:
         """Have `unpark` called then, unless that happens earlier anyway (lock held)."""
         if self._armed is None or due < self._armed:
@@ -553,7 +506,7 @@ class PartitionWorker:
     def _break_off(self, turn: Turn | None) -> list[int]:
         """Run nothing more, for nothing may pass what has just run; what this turn has finished (lock held)."""
         self.closed = True
-        self._caution.forget(self)
+        self._vigil.end()
         self._lanes.clear()
         self.deferrals.clear()
         return self._reap(turn) if turn is not None else []
@@ -581,10 +534,7 @@ class PartitionWorker:
             done = self._reap(turn)
             self._turns.discard(turn)
             turn.current = None
-            if turn.cell and self._journal is not None:
-                self._journal.leave(turn.cell)
-            if self._caution.is_on:
-                self._caution.ran(self, turn.suspects if turn.has_run else ())
+            self._vigil.over(turn)
             if isinstance(turn, LifecycleTurn) and not self.closed:
                 self._lifecycle.settled()
             elif not self.closed:

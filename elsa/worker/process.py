@@ -310,6 +310,7 @@ def banner(app: App, runtime: Runtime, topics: Mapping[str, int]) -> dict[str, A
         "version": __version__,
         "group_protocol": app.settings.group_protocol,
         "handlers": rows,
+        "schedules": [{"name": one.name, "text": one.describe()} for one in app.schedules],
         "notes": [note for handler in handlers.values() for note in notes(handler)],
     }
 

@@ -17,6 +17,7 @@ from elsa.errors import ConfigError, ElsaError
 from elsa.kafka.config import validate_kafka
 from elsa.message import TopicPartition
 from elsa.registry import select
+from elsa.schedules.scheduler import Scheduler
 from elsa.worker import hooks, propagation, reports
 from elsa.worker.budget import Budget
 from elsa.worker.executors import Executors
@@ -105,6 +106,7 @@ class Runtime:
         self.managers: list[GroupManager] = []
         self._watcher: Watcher | None = None
         self._mover: Mover | None = None
+        self._scheduler: Scheduler | None = None
         self._ender: threading.Thread | None = None
 
     # -- start -----------------------------------------------------------------------------------------
@@ -134,6 +136,10 @@ class Runtime:
         self._watcher.start()
         self._mover = Mover(self.app, instance=self._identity(), is_static=self.slot is not None)
         self._mover.start()
+        if self.app.schedules and not self._burst:
+            # a burst is there for what is there
+            self._scheduler = Scheduler(self.app, instance=self._identity(), is_static=self.slot is not None)
+            self._scheduler.start()
         if self._burst or self._limit is not None:
             self._ender = threading.Thread(target=self._look_for_end, name="elsa-ender", daemon=True)
             self._ender.start()
@@ -258,6 +264,8 @@ class Runtime:
             self._watcher.stop(0)
         if self._mover is not None:
             self._mover.stop(leave=leave)
+        if self._scheduler is not None:
+            self._scheduler.stop(leave=leave)
         for manager in self.managers:
             manager.stop(deadline, leave=leave)
         # a group manager needs a moment beyond the drain: commit, leave, close
@@ -269,6 +277,8 @@ class Runtime:
         if self._mover is not None:
             # what it has not moved stays where it is: nothing depends on its end
             self._mover.join(max(0.0, deadline - SYSTEM.monotonic()) + 1.0)
+        if self._scheduler is not None:
+            self._scheduler.join(max(0.0, deadline - SYSTEM.monotonic()) + 1.0)
         hooks.call(self.app, "shutdown")
         clean = self._executors.stop(1.0 if clean else 0.0) and clean
         self.ended.set()

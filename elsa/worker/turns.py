@@ -11,6 +11,8 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
+from elsa.worker.repeats import is_repeated
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
@@ -138,7 +140,7 @@ class SliceTurn(Turn):
             self.current = raw
             if words is not None:
                 words[told] = raw.offset()
-            if worker.seen is None or not worker.is_repeated(self, raw):
+            if worker.seen is None or not is_repeated(worker, self, raw):
                 yield raw
         self.current = None
 
@@ -170,7 +172,7 @@ class LaneTurn(Turn):
             self.current = raw
             if words is not None:
                 words[told] = raw.offset()
-            if worker.seen is None or not worker.is_repeated(self, raw):
+            if worker.seen is None or not is_repeated(worker, self, raw):
                 yield raw
             left -= 1
             # while nobody else waits for this place it need not be given back: results are harvested meanwhile

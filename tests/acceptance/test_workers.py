@@ -152,3 +152,21 @@ def test_views_become_visits(client: App, run: Callable[[str], None]) -> None:
     assert seen == {("ann", 1): (2, 600.0), ("ann", 2): (1, 2_700.0), ("bo", 1): (1, 0.0)}
     newest = {message.key: body["number"] for message, body in zip(still_open, bodies(still_open), strict=True)}
     assert newest == {b"ann": 3, b"bo": 2}
+
+
+def test_sales_are_reported_once_on_time(client: App, run: Callable[[str], None]) -> None:
+    run("reports")
+    wait_for(client, "reports.tasks", len)
+    sales = [{"product": ("tea", "milk")[number % 2], "amount": 1.5} for number in range(20)]
+    client.produce("sales", [(one["product"], json.dumps(one)) for one in sales])
+
+    def all_reported(messages: list[Message]) -> bool:
+        return sum(sum(body["sold"].values()) for body in bodies(messages)) >= 30
+
+    reports = bodies(wait_for(client, "reports", all_reported))
+    calls = [message.header("elsa-id") for message in client.stream("reports.tasks")]
+
+    assert sum(body["sold"]["tea"] for body in reports if "tea" in body["sold"]) == 15
+    assert sum(sum(body["sold"].values()) for body in reports) == 30
+    assert all(body["ends"].endswith("0Z") for body in reports)
+    assert len(calls) == len(set(calls))

@@ -122,3 +122,24 @@ def test_partitions_that_do_not_exist_are_an_error() -> None:
 def test_a_pattern_counts_what_matches() -> None:
     assert levels(app_with("^orders-"), {"orders-eu": 1, "orders-us": 1}) == [("ok", "topics ^orders-")]
     assert levels(app_with("^orders-"), {"invoices": 1}) == [("warning", "topics ^orders-")]
+
+
+def test_schedules_are_named_with_their_next_time_and_their_topic_is_looked_at() -> None:
+    def found(partitions: Mapping[str, int], **settings: Any) -> list[tuple[str, str, str, str]]:
+        app = App(f"checked-{next(_NUMBERS)}", **settings)
+        app.cron("0 9 1 1 *", name="yearly")(app.task(name="t", topic="calls")(lambda: None))
+        known = {name.format(app=app.name): count for name, count in partitions.items()} | {"calls": 1}
+        return [(f.level, f.what, f.text, f.hint) for f in checks.of_app(app, known) if "schedule" in f.what]
+
+    (named,) = found({"{app}.schedules": 8}, create_topics=False)
+    *_, missing = found({}, create_topics=False)
+    *_, small = found({"{app}.schedules": 3})
+
+    assert named[:2] == ("ok", "schedule yearly")
+    assert named[2].startswith("0 9 1 1 * UTC, calls t, to calls; next at 2")
+    assert named[2].endswith("-01-01T09:00:00Z")
+    assert [one[1] for one in found({})] == ["schedule yearly"]
+    assert missing[0] == small[0] == "error"
+    assert "does not exist, and periodic tasks do not fire" in missing[2]
+    assert "has 3 partitions, not 8" in small[2]
+    assert missing[3].endswith(".schedules --partitions 8")

@@ -39,6 +39,7 @@ def test_a_standalone_handlers_dead_letters_go_to_the_apps_topic() -> None:
         "orders.billing.dlq-handled",
         "orders.billing.retry",
         "shop.tasks",
+        "shop.schedules",
         "shop.control",
         "a.delay.64",
     ],

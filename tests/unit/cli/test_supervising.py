@@ -124,5 +124,7 @@ def test_the_banner_comes_again_when_the_new_code_has_other_handlers(
     assert capsys.readouterr().err == ""
     listener.take(fewer)
     listener.take(fewer)
+    more = {**BANNER, "handlers": [], "schedules": [{"name": "s", "text": "every 5 s"}]}
+    listener.take(Event("hello", logging.DEBUG, "", {"banner": more, "settings": {}}))
 
-    assert capsys.readouterr().err.count("elsa 0.1.0 worker shop") == 1
+    assert capsys.readouterr().err.count("elsa 0.1.0 worker shop") == 2

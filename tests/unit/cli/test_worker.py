@@ -214,3 +214,17 @@ def test_an_app_without_handlers_is_told_so(*, is_terminal: bool, capsys: pytest
 
     assert "the app declares no handler that was asked for" in shown
     assert "--metrics-port 9464 serves them" in shown
+
+
+@pytest.mark.parametrize("is_terminal", [False, True])
+def test_schedules_are_named_up_to_ten(
+    *, is_terminal: bool, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    schedules = [{"name": f"s{number}", "text": "every 5 s"} for number in range(12)]
+    show({**BANNER, "schedules": schedules}, pid=42, processes=1, metrics=None, is_terminal=is_terminal)
+    shown = capsys.readouterr().err
+
+    assert "schedule   s9: every 5 s" in shown
+    assert "s10" not in shown
+    assert "2 more: elsa check names all" in shown

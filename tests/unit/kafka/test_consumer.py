@@ -9,7 +9,7 @@ from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka import TopicPartition as Line
 
 from elsa.config import Settings
-from elsa.kafka.consumer import GroupConsumer
+from elsa.kafka.consumer import GroupConsumer, proves_membership
 from elsa.message import TopicPartition
 
 if TYPE_CHECKING:
@@ -111,3 +111,25 @@ def test_partitions_that_go_on_are_sought_after_they_were_resumed(consumer: Grou
     consumer.resume_at({ZERO: 5, ONE: 7, TopicPartition("t", 2): -1})
 
     assert client.calls == [("resume", [0, 1, 2]), ("seek", 0, 5), ("seek", 1, 7)]
+
+
+@pytest.mark.parametrize(
+    ("metadata", "proves"),
+    [
+        (b"CGMDv2:\x05\0\0\0group\0member-1\0\0", True),
+        (b"CGMDv2:\x05\0\0\0group\0\0\0", False),
+        (b"CGMDv2:\xff\xff\xff\xffgroup\0member-1\0\0", False),
+        (b"CGMDv3:whatever", True),
+    ],
+)
+def test_metadata_without_generation_or_member_proves_nothing(metadata: bytes, *, proves: bool) -> None:
+    assert proves_membership(metadata) == proves
+
+
+def test_a_client_that_is_in_no_group_yet_proves_nothing() -> None:
+    consumer = GroupConsumer(Settings(brokers="127.0.0.1:1"), "g")
+    metadata = consumer.group_metadata()
+    consumer.close()
+
+    assert bytes(metadata).startswith(b"CGMDv2:")
+    assert not proves_membership(metadata)

@@ -10,9 +10,9 @@ import pytest
 from elsa.errors import DeclarationError
 from elsa.message import Message
 from elsa.observe.compound import Compound, events, unknown_events
-from elsa.observe.metrics import PrometheusObserver, _GroupMetrics, _HandlerMetrics
+from elsa.observe.metrics import PrometheusObserver, _GroupMetrics, _HandlerMetrics, _ScheduleMetrics
 from elsa.observe.spans import TracingObserver
-from elsa.observer import GroupObserver, HandlerObserver, MoverObserver, Observer
+from elsa.observer import GroupObserver, HandlerObserver, MoverObserver, Observer, ScheduleObserver
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -49,6 +49,7 @@ FACTS: dict[type, dict[str, tuple[Any, ...]]] = {
         "error": ("_TRANSPORT", "away"),
         "statistics": ({},),
     },
+    ScheduleObserver: {"fired": ([0.1],), "missed": (2,), "held": (1,)},
     Observer: {"sent": ("orders", "ok", 0.1, None), "watch": (list,)},
 }
 
@@ -89,7 +90,15 @@ def test_the_facts_of_this_test_are_all_events() -> None:
     assert FACTS[HandlerObserver].keys() == events(HandlerObserver) - {"span"}
     assert FACTS[GroupObserver].keys() == events(GroupObserver)
     assert FACTS[MoverObserver].keys() == events(MoverObserver)
-    assert FACTS[Observer].keys() == events(Observer) - {"handler", "group", "mover", "trace_send", "observer_failed"}
+    assert FACTS[Observer].keys() == events(Observer) - {
+        "handler",
+        "group",
+        "mover",
+        "schedule",
+        "trace_send",
+        "observer_failed",
+    }
+    assert FACTS[ScheduleObserver].keys() == events(ScheduleObserver)
 
 
 def parts(heard: list[Any], error: Exception | None = None) -> Observer:
@@ -97,6 +106,7 @@ def parts(heard: list[Any], error: Exception | None = None) -> Observer:
     whole.handler = lambda *_: recorder(HandlerObserver, heard, error)
     whole.group = lambda *_: recorder(GroupObserver, heard, error)
     whole.mover = lambda: recorder(MoverObserver, heard, error)
+    whole.schedule = lambda *_: recorder(ScheduleObserver, heard, error)
     return whole  # type: ignore[no-any-return]  # made by type()
 
 
@@ -106,6 +116,7 @@ def tell_everything(compound: Observer) -> list[Any]:
         HandlerObserver: compound.handler("g", "t", "h"),
         GroupObserver: compound.group("g"),
         MoverObserver: compound.mover(),
+        ScheduleObserver: compound.schedule("s"),
         Observer: compound,
     }
     for seam, target in seams.items():
@@ -255,6 +266,7 @@ def test_send_traces_pass_headers_on_and_all_are_ended() -> None:
         (Compound, Observer, set()),
         (_HandlerMetrics, HandlerObserver, {"collect"}),
         (_GroupMetrics, GroupObserver, {"collect"}),
+        (_ScheduleMetrics, ScheduleObserver, {"collect"}),
     ],
 )
 def test_what_ships_listens_to_events_that_exist(observer: type, seam: type, own: set[str]) -> None:

@@ -52,6 +52,10 @@ def tell_everything(observer: PrometheusObserver, partition: Callable[..., Any])
     mover.moved({"cancelled": 1}, [])
     mover.due(6)
     mover.aborted("_MSG_TIMED_OUT")
+    schedule = observer.schedule("nightly")
+    schedule.fired([0.2, 0.4])
+    schedule.missed(3)
+    schedule.held(2)
     observer.sent("orders", "ok", 0.002, None)
     observer.sent("orders", "error", 120.0, "_MSG_TIMED_OUT")
     observer.observer_failed("Mine", "sent", ValueError())
@@ -84,12 +88,12 @@ def test_every_sample_has_the_labels_of_its_metric(observer: PrometheusObserver,
         ("elsa_messages_received_total", {"group": "billing", "topic": "orders"}, 5),
         ("elsa_received_bytes_total", {}, 500),
         ("elsa_messages_expired_total", {"handler": "shop.bill"}, 4),
-        ("elsa_schedule_messages_total", {"schedule": "delay", "outcome": "delivered"}, 3),
-        ("elsa_schedule_messages_total", {"outcome": "cancelled"}, 1),
-        ("elsa_schedule_messages_total", {"outcome": "undeliverable"}, 0),
-        ("elsa_schedule_due_messages", {"schedule": "delay"}, 6),
-        ("elsa_schedule_delay_seconds_count", {"schedule": "delay"}, 3),
-        ("elsa_schedule_aborts_total", {"error_type": "_MSG_TIMED_OUT"}, 1),
+        ("elsa_delayed_messages_total", {"outcome": "delivered"}, 3),
+        ("elsa_delayed_messages_total", {"outcome": "cancelled"}, 1),
+        ("elsa_delayed_messages_total", {"outcome": "undeliverable"}, 0),
+        ("elsa_delayed_due_messages", {}, 6),
+        ("elsa_delayed_lateness_seconds_count", {}, 3),
+        ("elsa_delayed_aborts_total", {"error_type": "_MSG_TIMED_OUT"}, 1),
         ("elsa_messages_processed_total", {"handler": "shop.bill", "outcome": "ok"}, 2),
         ("elsa_messages_processed_total", {"outcome": "dead"}, 1),
         ("elsa_messages_processed_total", {"outcome": "abandoned"}, 0),
@@ -123,6 +127,11 @@ def test_every_sample_has_the_labels_of_its_metric(observer: PrometheusObserver,
         ("elsa_send_errors_total", {"error_type": "_MSG_TIMED_OUT"}, 1),
         ("elsa_send_duration_seconds_count", {}, 2),
         ("elsa_observer_errors_total", {"observer": "Mine"}, 1),
+        ("elsa_schedule_fires_total", {"schedule": "nightly"}, 2),
+        ("elsa_schedule_missed_total", {"schedule": "nightly"}, 3),
+        ("elsa_schedule_due_messages", {"schedule": "nightly"}, 2),
+        ("elsa_schedule_delay_seconds_sum", {"schedule": "nightly"}, 0.6),
+        ("elsa_schedule_delay_seconds_count", {"schedule": "nightly"}, 2),
         ("elsa_consumer_lag_messages", {"partition": "0"}, 10),
         ("elsa_build_info", {"version": "0.1.0"}, 1),
     ],

@@ -9,7 +9,6 @@ import pytest
 
 from elsa.message import TopicPartition
 from elsa.observer import HandlerObserver
-from elsa.options import Options
 from elsa.worker import assigned as module
 from elsa.worker.assigned import Assigned
 from elsa.worker.kept import Kept
@@ -32,8 +31,7 @@ class Worker:
 
 @pytest.fixture
 def assigned() -> Assigned:
-    first = SimpleNamespace(declared=Options())
-    binding: Any = SimpleNamespace(name="h", first=first, group="g")
+    binding: Any = SimpleNamespace(name="h")
     made = Assigned(TopicPartition("t", 0), binding, HandlerObserver(), base=0, limit=4)
     made.worker = Worker()  # type: ignore[assignment]  # a stand-in
     return made

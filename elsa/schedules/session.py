@@ -1,0 +1,350 @@
+"""One membership of a scheduler: a consumer that has some shards, and a producer that fires them.
+
+What is sent and what is remembered of it go in one transaction. The offsets of that transaction are the shards' own, so
+the broker takes it only from who owns them: a scheduler that was away for a while, and does not know yet that others
+have taken over, is refused. What an open transaction would change cannot be read by its successor, who waits for its
+end.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from elsa.errors import ElsaError, FatalClientError, KafkaError, TransactionAborted, TransactionFenced
+from elsa.kafka.consumer import Committed, Event, classify, proves_membership
+from elsa.message import TopicPartition
+from elsa.names import schedules_topic
+from elsa.policies.schedule import moment
+from elsa.schedules import state
+from elsa.schedules.shard import Shard
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from elsa.app import App
+    from elsa.clock import Clock
+    from elsa.kafka.consumer import GroupConsumer
+    from elsa.kafka.transactions import TransactionalProducer
+    from elsa.observer import GroupObserver, ScheduleObserver
+    from elsa.schedules.declared import Schedule
+    from elsa.schedules.shard import Plan
+
+log = logging.getLogger("elsa.schedules")
+
+POLL_SECONDS = 0.1
+#: a transaction costs about that much, so they are not begun faster
+PACE_SECONDS = 0.1
+#: how long the broker may take for one step of a transaction
+STEP_SECONDS = 10.0
+#: what a killed scheduler's transaction may hold up, if nobody takes its id over
+TRANSACTION_SECONDS = 10.0
+#: how often it is looked whether a predecessor's transaction is over
+ARRIVAL_SECONDS = 0.5
+#: what could not be sent is tried again after that time
+HOLD_SECONDS = 2.0
+#: a topic that is there is not asked for again before that time
+KNOWN_SECONDS = 30.0
+LEAVE_SECONDS = 1.0
+LEAVE_GRACE_SECONDS = 0.1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surroundings:
+    """What all sessions of one scheduler share."""
+
+    app: App
+    schedules: tuple[Schedule, ...]
+    group: str
+    clock: Clock
+    group_observer: GroupObserver
+    observers: Mapping[str, ScheduleObserver]
+    make_consumer: Callable[..., GroupConsumer]
+    make_producer: Callable[..., TransactionalProducer]
+
+
+class Proof:
+    """A membership as it was when the shards were looked at; in place of a consumer, whose membership may change."""
+
+    def __init__(self, metadata: Any) -> None:
+        self._metadata = metadata
+
+    def group_metadata(self) -> Any:
+        return self._metadata
+
+
+class Session:
+    """`open`, then `turn` again and again, then `close`; all of it in the scheduler's thread."""
+
+    def __init__(self, around: Surroundings, identity: str, *, is_static: bool) -> None:
+        self._around = around
+        self._clock = around.clock
+        self._topic = schedules_topic(around.app.name)
+        self.shards: dict[int, Shard] = {}
+        self._arriving: set[int] = set()
+        self._arrives_at = 0.0
+        self._fires_at = 0.0
+        #: schedules that are not tried before a time (monotonic)
+        self._held: dict[str, float] = {}
+        #: topics that exist, and until when that is believed
+        self._topics: dict[str, float] = {}
+        self._trouble: BaseException | None = None
+        self.is_ready = False
+        self._producer = around.make_producer(around.app.settings, identity, timeout=TRANSACTION_SECONDS)
+        self._consumer = around.make_consumer(
+            around.app.settings,
+            around.group,
+            instance=identity if is_static else None,
+            on_assign=self._guarded(self._assigned),
+            on_revoke=self._guarded(self._revoked),
+            on_lost=self._guarded(self._lost),
+            on_error=self._error,
+        )
+
+    def open(self) -> None:
+        # first of all: what a predecessor of the same id has begun must not come after what we read
+        self._producer.init(STEP_SECONDS * 3)
+        self._consumer.subscribe([self._topic])
+
+    def turn(self) -> None:
+        """Hear of partitions that come and go, and fire what is due in those that are here."""
+        for raw in self._consumer.poll(self._patience()):
+            if raw.error() is not None and classify(raw) == Event.FATAL:
+                raise FatalClientError(f"the Kafka client of the scheduler is beyond repair: {raw.error().str()}")
+        if self._trouble is not None:
+            trouble, self._trouble = self._trouble, None
+            raise trouble
+        self._arrive()
+        now = moment(self._clock.now())
+        if self._clock.monotonic() < self._fires_at or all(shard.next > now for shard in self.shards.values()):
+            return
+        # from before the look at what is due: what changes afterwards makes the broker refuse
+        proof = self._consumer.group_metadata()
+        plans = self._plans(now) if proves_membership(proof) else {}
+        if plans:
+            self._fires_at = self._clock.monotonic() + PACE_SECONDS
+            self._fire(plans, Proof(proof))
+
+    def close(self, *, leave: bool) -> None:
+        self.is_ready = False
+        try:
+            if leave:
+                self._leave()
+            self._release(list(self.shards))
+            self._consumer.close()
+        finally:
+            self._producer.close()
+
+    def _patience(self) -> float:
+        waiting = min((shard.next for shard in self.shards.values()), default=None)
+        if waiting is None or self._held:
+            return POLL_SECONDS
+        pause = max(waiting / 1000 - self._clock.now(), self._fires_at - self._clock.monotonic())
+        return max(0.0, min(POLL_SECONDS, pause))
+
+    # -- firing --------------------------------------------------------------------------------------
+
+    def _plans(self, now: int) -> dict[int, Plan]:
+        until = self._clock.monotonic()
+        self._held = {name: at for name, at in self._held.items() if at > until}
+        found = {}
+        for number, shard in self.shards.items():
+            if shard.next <= now and (plan := self._sendable(shard, now)) is not None:
+                found[number] = plan
+        return found
+
+    def _sendable(self, shard: Shard, now: int) -> Plan | None:
+        """A plan without those whose topic is missing: a transaction would hang on it."""
+        plan = shard.plan(now, self._held)
+        obstacles = {one: why for one, _ in plan.fires if (why := self._obstacle(one))} if plan is not None else {}
+        if plan is None or not obstacles:
+            return plan
+        for schedule, why in obstacles.items():
+            self._hold(schedule, plan, why)
+        return shard.plan(now, self._held)
+
+    def _obstacle(self, schedule: Schedule) -> str | None:
+        """Why the schedule's topic takes nothing, None when it does; made where the settings say so."""
+        topic, app = schedule.task.topic, self._around.app
+        if self._topics.get(topic, 0.0) > self._clock.monotonic():
+            return None
+        try:
+            if not app.topics.exists(topic):
+                if not app.settings.creates_topics:
+                    return f"topic {topic!r} does not exist"
+                app.create_declared(topic, schedule.task.declared)
+        except KafkaError as error:
+            if error.retryable:
+                raise
+            return str(error).splitlines()[0]
+        self._topics[topic] = self._clock.monotonic() + KNOWN_SECONDS
+        return None
+
+    def _hold(self, schedule: Schedule, plan: Plan, why: str) -> None:
+        self._held[schedule.name] = self._clock.monotonic() + HOLD_SECONDS
+        self._topics.pop(schedule.task.topic, None)
+        self._around.observers[schedule.name].held(sum(one is schedule for one, _ in plan.fires))
+        log.warning(
+            "the calls of schedule %s are not sent, they wait up to its misfire limit: %s",
+            schedule.name,
+            why,
+            extra={
+                "event": "schedule_held",
+                "schedule": schedule.name,
+                "topic": schedule.task.topic,
+                "limit": ("held", schedule.name),
+            },
+        )
+
+    def _fire(self, plans: Mapping[int, Plan], proof: Proof) -> None:
+        """Send and remember all of it in one transaction, or nothing."""
+        try:
+            refused = self._transact(plans, proof)
+        except TransactionAborted as error:
+            refused = {mark: failure for failure, mark in self._producer.failures()}
+            self._abort(plans, refused, error)
+        else:
+            if refused:
+                self._abort(plans, refused, next(iter(refused.values())))
+                return
+            self._settle(plans)
+
+    def _transact(self, plans: Mapping[int, Plan], proof: Proof) -> dict[Schedule, ElsaError]:
+        """Commit it; returns what the client itself has refused, then nothing is committed."""
+        producer = self._producer
+        refused: dict[Schedule, ElsaError] = {}
+        producer.begin()
+        for plan in plans.values():
+            for schedule, at in plan.fires:
+                try:
+                    producer.produce(
+                        schedule.task.topic, schedule.body, key=None, headers=schedule.message(at), mark=schedule
+                    )
+                except (TransactionAborted, TransactionFenced, FatalClientError):
+                    raise
+                except ElsaError as error:
+                    refused[schedule] = error
+        if not refused:
+            # the offset says nothing: the topic is empty
+            commits = {TopicPartition(self._topic, number): Committed(0, p.metadata) for number, p in plans.items()}
+            producer.send_offsets(commits, proof, STEP_SECONDS)  # type: ignore[arg-type]  # only its group_metadata is asked for
+            producer.commit(STEP_SECONDS)
+        return refused
+
+    def _abort(self, plans: Mapping[int, Plan], refused: Mapping[Schedule, ElsaError], error: ElsaError) -> None:
+        self._producer.abort(STEP_SECONDS)
+        log.info("a transaction of the scheduler was aborted and is made again: %s", error, extra={"limit": "aborted"})
+        for number, plan in plans.items():
+            for schedule, failure in refused.items():
+                if schedule.shard == number:
+                    self._hold(schedule, plan, str(failure).splitlines()[0])
+            # what was decided is what the broker has: it is asked again
+            self.shards.pop(number, None)
+            self._arriving.add(number)
+
+    def _settle(self, plans: Mapping[int, Plan]) -> None:
+        now = self._clock.now()
+        for number, plan in plans.items():
+            self.shards[number].settle(plan)
+            late: dict[str, list[float]] = {}
+            for schedule, at in plan.fires:
+                late.setdefault(schedule.name, []).append(max(0.0, now - at / 1000))
+            for schedule, count in plan.missed:
+                self._miss(schedule, count)
+            for name, delays in late.items():
+                self._around.observers[name].fired(delays)
+                self._around.observers[name].held(0)
+
+    def _miss(self, schedule: Schedule, count: int) -> None:
+        self._around.observers[schedule.name].missed(count)
+        self._around.observers[schedule.name].held(0)
+        log.warning(
+            "fire times of schedule %s are left out: they are later than its misfire limit of %g s",
+            schedule.name,
+            schedule.misfire_limit / 1000,
+            extra={"event": "schedule_missed", "schedule": schedule.name, "fires": count},
+        )
+
+    # -- partitions come and go ----------------------------------------------------------------------
+
+    def _guarded(self, callback: Callable[[list[TopicPartition]], None]) -> Callable[[list[TopicPartition]], None]:
+        def run(partitions: list[TopicPartition]) -> None:
+            try:
+                callback(partitions)
+            except BaseException as error:
+                self._trouble = error
+
+        return run
+
+    def _error(self, error: ElsaError) -> None:
+        self._around.group_observer.error(getattr(error, "code", "") or type(error).__name__, str(error))
+
+    def _assigned(self, partitions: list[TopicPartition]) -> None:
+        self._consumer.assign(dict.fromkeys(partitions, 0))
+        if partitions:
+            # there is nothing to fetch
+            self._consumer.pause(partitions)
+        # further partitions of the topic mean nothing
+        self._arriving |= {where.partition for where in partitions}
+        self._arrives_at = 0.0
+        self.is_ready = True
+        self._around.group_observer.assigned(partitions)
+
+    def _arrive(self) -> None:
+        """Read what the predecessors have left, where no transaction may still change it."""
+        if not self._arriving or self._clock.monotonic() < self._arrives_at:
+            return
+        for number in sorted(self._arriving):
+            where = TopicPartition(self._topic, number)
+            try:
+                line = self._consumer.committed([where], ARRIVAL_SECONDS)[where]
+            except KafkaError as error:
+                if not error.retryable and error.code != "UNSTABLE_OFFSET_COMMIT":
+                    raise
+                self._arrives_at = self._clock.monotonic() + ARRIVAL_SECONDS
+                return
+            self._arriving.discard(number)
+            self._take(number, "" if line is None else line.metadata)
+
+    def _take(self, number: int, metadata: str) -> None:
+        known = state.decode(metadata) if metadata else {}
+        if known is None:
+            log.warning(
+                "what the commit of %s says of schedules cannot be read, they begin anew",
+                self._topic,
+                extra={"event": "schedules_unreadable", "topic": self._topic, "partition": number},
+            )
+        schedules = [one for one in self._around.schedules if one.shard == number]
+        self.shards[number] = Shard(schedules, known or {}, moment(self._clock.now()))
+
+    def _revoked(self, partitions: list[TopicPartition]) -> None:
+        """No transaction is open here: they begin and end within one turn."""
+        self._give_up(partitions)
+        self._around.group_observer.revoked(partitions, 0.0)
+
+    def _lost(self, partitions: list[TopicPartition]) -> None:
+        self._give_up(partitions)
+        self._around.group_observer.lost(partitions)
+
+    def _give_up(self, partitions: list[TopicPartition]) -> None:
+        numbers = [where.partition for where in partitions]
+        self._release(numbers)
+        self._arriving.difference_update(numbers)
+        self._consumer.unassign(partitions)
+
+    def _release(self, numbers: Iterable[int]) -> None:
+        for number in numbers:
+            shard = self.shards.pop(number, None)
+            for schedule in shard.schedules if shard is not None else ():
+                self._around.observers[schedule.name].held(0)
+
+    def _leave(self) -> None:
+        """Leave the group, so that the others take over at once."""
+        end = self._clock.monotonic() + LEAVE_SECONDS
+        self._consumer.unsubscribe()
+        while self._consumer.assigned() and self._clock.monotonic() < end:
+            self._consumer.poll(0.02)
+        grace = self._clock.monotonic() + LEAVE_GRACE_SECONDS
+        while self._clock.monotonic() < grace:
+            self._consumer.poll(0.02)
