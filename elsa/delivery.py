@@ -43,8 +43,8 @@ class Owner(Protocol):
         """The observer's `sent`; None when nobody listens."""
         ...
 
-    def refused(self, topic: str, error: ClientError) -> None:
-        """Kafka refused a message for that topic."""
+    def refused(self, topic: str, error: ClientError) -> ClientError:
+        """Kafka refused a message for that topic; the error that says why."""
         ...
 
 
@@ -92,8 +92,7 @@ class Delivery(msgspec.Struct, gc=False, eq=False):
             message.set_value(None)  # who keeps the Delivery need not keep the payload
             self._outcome = message
         else:
-            self._owner.refused(self.topic, error)
-            self._outcome = error
+            self._outcome = self._owner.refused(self.topic, error)
         if self._callbacks is not None:
             self._call_back()
 
@@ -132,7 +131,7 @@ class Delivery(msgspec.Struct, gc=False, eq=False):
             raise TimeoutError(f"Kafka did not confirm the message for topic {self.topic!r} within {timeout or 0:g} s")
         outcome = self._outcome
         if isinstance(outcome, ClientError):
-            outcome = self._outcome = translate(outcome, topic=self.topic, operation="WRITE")
+            outcome = self._outcome = translate(outcome, topic=self.topic, operation="Write")
         return outcome if isinstance(outcome, BaseException) else None
 
     def wait(self, timeout: float | None = None) -> bool:

@@ -16,7 +16,7 @@ FAILED = 1
 USAGE = 2
 #: `app:module` could not be imported or holds no App
 APP_NOT_FOUND = 3
-#: no broker answered, or it refused the credentials
+#: no broker answered, or it refused the credentials, or an ACL is missing
 BROKER = 4
 #: a topic, partition, group or offset that was named does not exist
 NOT_FOUND = 5
@@ -37,7 +37,7 @@ MEANINGS: Mapping[int, str] = {
     FAILED: "failed, also in part",
     USAGE: "wrong arguments, settings or declarations",
     APP_NOT_FOUND: "the app could not be imported",
-    BROKER: "no broker answered, or it refused the credentials",
+    BROKER: "no broker answered, it refused the credentials, or an ACL is missing",
     NOT_FOUND: "no such topic, partition, offset or group",
     FORCED: "stopped by force while handlers were running",
     WORKER_FAILED: "a worker process could not start or be replaced",
@@ -53,6 +53,7 @@ _CODES: tuple[tuple[type[BaseException], int], ...] = (
     (errors.DeclarationError, USAGE),
     (errors.BrokerUnavailable, BROKER),
     (errors.AuthenticationFailed, BROKER),
+    (errors.AuthorizationFailed, BROKER),
     (errors.UnknownTopic, NOT_FOUND),
     (errors.UnknownPartition, NOT_FOUND),
     (errors.OffsetOutOfRange, NOT_FOUND),

@@ -169,6 +169,9 @@ class Observer:
     def sent(self, topic: str, outcome: str, seconds: float, error: str | None) -> None:
         """A delivery report came: outcome ok or error (then `error` is Kafka's error name)."""
 
+    def throttled(self, client: str, broker: str, seconds: float) -> None:
+        """A quota of the brokers: broker (its id) holds this client (consumer, producer) back, 0 when that is over."""
+
     #: None unless a tracer provider is set: `headers, end = trace_send(topic, headers)` takes pairs and returns
     #: a new list of pairs; the producer calls
     #: `end(metadata_or_None, error_or_None)` from the delivery report

@@ -22,7 +22,7 @@ from elsa.errors import (
     UnknownPartition,
     UnknownTopic,
 )
-from elsa.kafka.errors import ClientException, is_fatal, is_unknown_topic, translate
+from elsa.kafka.errors import ClientException, is_fatal, is_forbidden, is_given_up, is_unknown_topic, translate
 from elsa.kafka.producer import ProducerClient, in_poll_thread
 from elsa.observer import Observer
 from elsa.partitioners import choose, murmur2, resolve
@@ -70,14 +70,14 @@ class Producer:
         settings: Settings,
         observer: Observer | None = None,
         *,
-        connect: Callable[[Settings], ProducerClient] = ProducerClient,
+        connect: Callable[[Settings], ProducerClient] | None = None,
     ) -> None:
         self._settings = settings
         self._observer = observer or Observer()
         # a plain Observer hears nothing: then nothing is told per message
         listens = type(self._observer).sent is not Observer.sent
         self.sent: Callable[[str, str, float, str | None], None] | None = self._observer.sent if listens else None
-        self._connect = connect
+        self._connect = connect or partial(ProducerClient, on_throttled=self._observer.throttled)
         self._rule = _python_rule(settings.partitioner)
         self._closed = False
         self._reset()
@@ -90,6 +90,8 @@ class Producer:
         self._closing = threading.Lock()
         self._client: ProducerClient | None = None
         self._last: ProducerClient | None = None
+        #: the one that failed for good last
+        self._failed: ProducerClient | None = None
         self._produce: Callable[..., None] = self._first
         #: topic -> (partitions, when they were counted); topics without an entry are looked up first
         self._topics: dict[str, tuple[int, float]] = {}
@@ -236,10 +238,18 @@ class Producer:
         """Wait until a broker answers; raises BrokerUnavailable after `timeout` seconds."""
         self._open().wait_ready(timeout)
 
-    def refused(self, topic: str, error: ClientError) -> None:
-        """Hear of a refused message (from its Delivery): a topic that is gone is looked up again."""
-        if is_unknown_topic(error):
+    def refused(self, topic: str, error: ClientError) -> ClientError:
+        """Hear of a refused message (from its Delivery) and say why: of a client that failed, it is its failure.
+
+        A topic that is gone, or may not be written, is looked up again: the client holds what it knew against it
+        until somebody asks (librdkafka 2.16).
+        """
+        if is_unknown_topic(error) or is_forbidden(error):
             self._topics.pop(topic, None)
+        if is_given_up(error):
+            failures = (client.failure for client in (self._client, self._failed) if client is not None)
+            return next((failure for failure in failures if failure is not None), error)
+        return error
 
     def _open(self) -> ProducerClient:
         """The client, made when there is none."""
@@ -354,7 +364,9 @@ class Producer:
                     ) from error
             except ClientException as error:
                 if replaced or not is_fatal(error):
-                    raise translate(error, topic=message[0], partition=message[3], operation="WRITE") from error
+                    reason = self.refused(message[0], error.args[0])
+                    where = {"topic": message[0], "partition": message[3], "brokers": self._settings.brokers}
+                    raise translate(reason, **where, operation="Write") from error
                 self._replace(client)
                 replaced = True
             else:
@@ -365,6 +377,7 @@ class Producer:
             if self._client is not failed:
                 return
             self._client, self._produce = None, self._first
+            self._failed = failed
         log.error("the producer failed for good and is made again", extra={"event": "producer_replaced"})
         failed.purge()
         failed.stop()

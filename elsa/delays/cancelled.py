@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from elsa import headers as names
-from elsa.kafka.consumer import BEGINNING, Event, GroupConsumer, classify
+from elsa.errors import FatalClientError
+from elsa.kafka.consumer import BEGINNING, GroupConsumer
+from elsa.kafka.events import Event, classify, event_error
 from elsa.message import TopicPartition
 from elsa.names import cancelled_topic
 
@@ -55,22 +57,31 @@ class Cancelled:
         consumer.assign(dict.fromkeys(self._open_ends, BEGINNING))
 
     def read(self, timeout: float = 0.0) -> None:
-        """Take what has come since; waits at most so long for the first of it."""
+        """Take what has come since; waits at most so long for the first of it. Raises when it may not be read."""
         assert self._consumer is not None
         while raws := self._consumer.poll(timeout):
             timeout = 0.0
             for raw in raws:
                 if raw.error() is None:
                     self._take(raw)
-                elif classify(raw) == Event.END_OF_PARTITION:
-                    self._open_ends.discard(TopicPartition(raw.topic(), raw.partition()))
-                elif classify(raw) == Event.OUT_OF_RANGE:
-                    where = TopicPartition(raw.topic(), raw.partition())
-                    self._consumer.reassign(where, BEGINNING)
+                else:
+                    self._event(raw, self._consumer)
         now = self._clock.now()
         if now >= self._forgets_at:
             self._forgets_at = now + _FORGET_SECONDS
             self._until = {key: until for key, until in self._until.items() if until > now}
+
+    def _event(self, raw: Any, consumer: GroupConsumer) -> None:
+        kind = classify(raw, has_group=False)
+        if kind == Event.END_OF_PARTITION:
+            self._open_ends.discard(TopicPartition(raw.topic(), raw.partition()))
+        elif kind == Event.OUT_OF_RANGE:
+            consumer.reassign(TopicPartition(raw.topic(), raw.partition()), BEGINNING)
+        elif kind == Event.REBUILD:
+            raise FatalClientError(f"the Kafka client that reads {self.topic} is beyond repair: {raw.error().str()}")
+        elif kind == Event.REFUSED:
+            # without them nothing may be let go
+            raise event_error(raw, self._settings, None)
 
     def _take(self, raw: Any) -> None:
         key = (raw.key() or b"").decode(errors="replace")

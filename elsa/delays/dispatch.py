@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 from elsa.delays.cancelled import CLOCK_KEY
 from elsa.delays.plan import DELIVERED, Planner, Refusals, outcomes
 from elsa.delays.targets import Targets
-from elsa.errors import ElsaError, KafkaError, TransactionAborted
+from elsa.errors import ElsaError, FatalClientError, KafkaError, TransactionAborted
+from elsa.kafka import codes
 from elsa.kafka.consumer import Committed
 from elsa.policies.backoff import Backoff
 
@@ -42,19 +43,9 @@ STEP_SECONDS = 10.0
 MOST_PAUSE_SECONDS = 5.0
 
 #: errors of a message that would be refused again
-_FINAL = {
-    "INVALID_MSG",
-    "INVALID_RECORD",
-    "INVALID_TIMESTAMP",
-    "MSG_SIZE_TOO_LARGE",
-    "POLICY_VIOLATION",
-    "RECORD_LIST_TOO_LARGE",
-    "TOPIC_AUTHORIZATION_FAILED",
-    "TOPIC_EXCEPTION",
-    "UNKNOWN_TOPIC_OR_PART",
-    "_UNKNOWN_PARTITION",
-    "_UNKNOWN_TOPIC",
-}
+_FINAL = frozenset(
+    f"{codes.MESSAGE} {codes.UNKNOWN_TOPIC} _UNKNOWN_PARTITION TOPIC_AUTHORIZATION_FAILED TOPIC_EXCEPTION".split()
+)
 
 
 class Dispatch:
@@ -142,7 +133,11 @@ class Dispatch:
         except TransactionAborted as error:
             # asked before the abort, which fails everything that is still in the buffer
             failures = self.producer.failures()
-            self.producer.abort(STEP_SECONDS)
+            try:
+                self.producer.abort(STEP_SECONDS)
+            except FatalClientError as fatal:
+                # of what was refused before anything else the broker knows no transaction: the first error says why
+                raise FatalClientError(str(error), code=error.code) from fatal
             self._give_back(due)
             self._blame(moves, failures)
             self._pause("a transaction of the mover was aborted and is made again", error)

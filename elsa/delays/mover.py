@@ -67,6 +67,7 @@ class Mover:
             is_stopping=self._stopping.is_set,
             group_observer=app.observer.group(self.group),
             observer=app.observer.mover(),
+            on_throttled=app.observer.throttled,
             make_consumer=make_consumer,
             make_producer=make_producer,
         )

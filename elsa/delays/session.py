@@ -17,7 +17,8 @@ from elsa.delays.dispatch import STEP_SECONDS, Dispatch
 from elsa.delays.shelf import MOST_BYTES, Shelf
 from elsa.delays.trimming import Trimming
 from elsa.errors import BrokerUnavailable, ElsaError, FatalClientError, KafkaError
-from elsa.kafka.consumer import BEGINNING, Event, GroupConsumer, classify
+from elsa.kafka.consumer import BEGINNING, GroupConsumer
+from elsa.kafka.events import Event, classify, event_error
 from elsa.kafka.transactions import TransactionalProducer
 from elsa.message import TopicPartition
 
@@ -70,6 +71,7 @@ class Surroundings:
     is_stopping: Callable[[], bool]
     group_observer: GroupObserver
     observer: MoverObserver
+    on_throttled: Callable[[str, str, float], None]
     make_consumer: Callable[..., GroupConsumer] = GroupConsumer
     make_producer: Callable[..., TransactionalProducer] = TransactionalProducer
 
@@ -115,7 +117,9 @@ class Session:
     def open(self) -> None:
         """Take the transactional id over, read the cancellations, join the group; a stop cuts it short."""
         around = self._around
-        self._producer = producer = around.make_producer(around.settings, self._identity, timeout=TRANSACTION_SECONDS)
+        self._producer = producer = around.make_producer(
+            around.settings, self._identity, timeout=TRANSACTION_SECONDS, on_throttled=around.on_throttled
+        )
         self._dispatch.open(producer)
         # before anything is fetched: a predecessor's transaction must not come after ours
         self._wait_for(lambda: producer.init(PATIENCE_SECONDS))
@@ -134,6 +138,7 @@ class Session:
             on_lost=self._guarded(self._lost),
             on_error=self._error,
             on_statistics=around.group_observer.statistics,
+            on_throttled=around.on_throttled,
         )
         self._consumer.subscribe(list(around.seconds))
         self._trims_at = self._clock.monotonic() + TRIM_SECONDS
@@ -232,19 +237,27 @@ class Session:
     def _event(self, raw: Any) -> None:
         kind = classify(raw)
         where = TopicPartition(raw.topic(), raw.partition())
-        if kind == Event.FATAL:
+        if kind == Event.REBUILD:
             raise FatalClientError(f"the Kafka client of the mover is beyond repair: {raw.error().str()}")
         if kind == Event.OUT_OF_RANGE and where in self.shelves:
             self._tell_deleted(where)
             self.shelves[where] = Shelf(self._around.seconds[where.topic], None)
             self.consumer.reassign(where, BEGINNING)
             self.consumer.resume([where])
-        elif kind != Event.END_OF_PARTITION:
-            log.warning(
-                "a delay topic cannot be read: %s",
-                raw.error().str(),
-                extra={"event": "delay_unreadable", "topic": where.topic, "limit": (where.topic, raw.error().name())},
-            )
+        elif kind in (Event.WAITING, Event.REFUSED, Event.PASSING):
+            # what is refused is waited for as well: the worker has other work to do
+            self._report(raw)
+
+    def _report(self, raw: Any) -> None:
+        """Say the same trouble once a minute, count it always."""
+        code, topic = raw.error().name(), raw.topic()
+        text = str(event_error(raw, self._around.settings, self._around.group))
+        self._around.group_observer.error(code, text)
+        log.warning(
+            "delayed messages cannot be read: %s",
+            text,
+            extra={"event": "delay_unreadable", "topic": topic, "code": code, "limit": (topic, code)},
+        )
 
     def _steer(self) -> None:
         """Fetch where something may be due soon, and only as much as there is room for."""

@@ -9,6 +9,7 @@ import threading
 import warnings
 import weakref
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, TopicCollection
@@ -190,7 +191,7 @@ class Admin:
         found = {}
         for topic, future in futures.items():
             try:
-                described = self._wait(future, timeout, topic=topic, operation="DESCRIBE")
+                described = self._wait(future, timeout, topic=topic, operation="Describe")
             except KafkaError as error:
                 if error.code not in _OF_TOPICS:
                     raise
@@ -199,7 +200,8 @@ class Admin:
             allowed = described.authorized_operations
             refusal = None
             if allowed and AclOperation.WRITE not in allowed:
-                missing = translate(ClientError(ClientError.TOPIC_AUTHORIZATION_FAILED), topic=topic, operation="WRITE")
+                refused = ClientError(ClientError.TOPIC_AUTHORIZATION_FAILED)
+                missing = translate(refused, brokers=self._settings.brokers, topic=topic, operation="Write")
                 assert isinstance(missing, KafkaError)
                 refusal = missing
             leaderless = frozenset(p.id for p in described.partitions if p.leader is None or p.leader.id < 0)
@@ -212,14 +214,14 @@ class Admin:
 
     def _describe_topic(self, topic: str, timeout: float) -> Any:
         futures = self._client().describe_topics(TopicCollection([topic]), request_timeout=timeout)
-        return self._wait(futures[topic], timeout, topic=topic, operation="DESCRIBE")
+        return self._wait(futures[topic], timeout, topic=topic, operation="Describe")
 
     def _metadata(self, timeout: float) -> Any:
         """The cluster's brokers and all topics; asking for one topic could create it."""
         try:
             found = self._client().list_topics(timeout=timeout)
         except KafkaException as error:
-            raise self._translated(error, operation="DESCRIBE") from error
+            raise self._translated(error, operation="Describe") from error
         self._reports.forget()
         return found
 
@@ -231,26 +233,26 @@ class Admin:
             new = NewTopic(topic, num_partitions=partitions, replication_factor=replicas, config=dict(config))
             futures = self._client().create_topics([new], operation_timeout=timeout, request_timeout=timeout)
         except KafkaException as error:
-            raise self._translated(error, topic=topic) from error
-        self._wait(futures[topic], timeout, topic=topic, operation="CREATE")
+            raise self._translated(error, topic=topic, operation="Create") from error
+        self._wait(futures[topic], timeout, topic=topic, operation="Create")
 
     def delete_topic(self, topic: str, timeout: float) -> None:
         """Delete a topic; raises UnknownTopic."""
         futures = self._client().delete_topics([topic], operation_timeout=timeout, request_timeout=timeout)
-        self._wait(futures[topic], timeout, topic=topic, operation="DELETE")
+        self._wait(futures[topic], timeout, topic=topic, operation="Delete")
 
     def add_partitions(self, topic: str, total: int, timeout: float) -> None:
         """Raise the topic's number of partitions to `total`; raises TopicError when it has as many."""
         futures = self._client().create_partitions(
             [NewPartitions(topic, total)], operation_timeout=timeout, request_timeout=timeout
         )
-        self._wait(futures[topic], timeout, topic=topic, operation="ALTER")
+        self._wait(futures[topic], timeout, topic=topic, operation="Alter")
 
     def topic_config(self, topic: str, timeout: float = TIMEOUT_SECONDS) -> dict[str, str]:
         """Every setting of a topic, defaults included; secret ones are empty."""
         resource = ConfigResource(ConfigResource.Type.TOPIC, topic)
         futures = self._client().describe_configs([resource], request_timeout=timeout)
-        entries = self._wait(futures[resource], timeout, topic=topic, operation="DESCRIBE_CONFIGS")
+        entries = self._wait(futures[resource], timeout, topic=topic, operation="DescribeConfigs")
         return {name: "" if entry.value is None else str(entry.value) for name, entry in sorted(entries.items())}
 
     def alter_topic_config(
@@ -267,13 +269,13 @@ class Admin:
         ]
         resource = ConfigResource(ConfigResource.Type.TOPIC, topic, incremental_configs=entries)
         futures = self._client().incremental_alter_configs([resource], request_timeout=timeout)
-        self._wait(futures[resource], timeout, topic=topic, operation="ALTER_CONFIGS")
+        self._wait(futures[resource], timeout, topic=topic, operation="AlterConfigs")
 
     def delete_records(self, topic: str, before: Mapping[int, int], timeout: float) -> dict[int, int]:
         """Delete what lies below the offsets; returns each partition's first remaining offset."""
         wanted = [RawPartition(topic, partition, offset) for partition, offset in before.items()]
         futures = self._client().delete_records(wanted, operation_timeout=timeout, request_timeout=timeout)
-        facts = {"topic": topic, "operation": "DELETE"}
+        facts = {"topic": topic, "operation": "Delete"}
         return {
             raw.partition: self._wait(
                 future, timeout, partition=raw.partition, offset=raw.offset, **facts
@@ -316,7 +318,7 @@ class Admin:
         )
         return {
             TopicPartition(raw.topic, raw.partition): self._wait(
-                future, timeout, topic=raw.topic, partition=raw.partition, operation="DESCRIBE"
+                future, timeout, topic=raw.topic, partition=raw.partition, operation="Describe"
             ).offset
             for raw, future in futures.items()
         }
@@ -325,9 +327,9 @@ class Admin:
 
     def list_groups(self, timeout: float = TIMEOUT_SECONDS) -> list[tuple[str, str, str]]:
         """(name, state, protocol) of every consumer group."""
-        found = self._wait(self._client().list_consumer_groups(request_timeout=timeout), timeout, operation="DESCRIBE")
+        found = self._wait(self._client().list_consumer_groups(request_timeout=timeout), timeout, operation="Describe")
         if not found.valid and found.errors:
-            raise self._translated(found.errors[0])
+            raise self._translated(found.errors[0], operation="Describe")
         return sorted((group.group_id, _word(group.state), _word(group.type)) for group in found.valid)
 
     def owned(self, group: str, timeout: float = TIMEOUT_SECONDS) -> set[TopicPartition] | None:
@@ -343,7 +345,7 @@ class Admin:
                 warnings.simplefilter("ignore", DeprecationWarning)
                 found = client.list_groups(group, timeout=timeout)
         except KafkaException as error:
-            raise self._translated(error, group=group, operation="DESCRIBE") from error
+            raise self._translated(error, group=group, operation="Describe") from error
         if not found or found[0].state != "Stable":
             return None
         return {partition for member in found[0].members for partition in _assignment(member.assignment)}
@@ -365,7 +367,7 @@ class Admin:
 
     def _describe_group(self, name: str, timeout: float) -> Any:
         futures = self._client().describe_consumer_groups([name], request_timeout=timeout)
-        return self._wait(futures[name], timeout, group=name, operation="DESCRIBE")
+        return self._wait(futures[name], timeout, group=name, operation="Describe")
 
     def committed(self, group: str, timeout: float = TIMEOUT_SECONDS) -> dict[TopicPartition, int]:
         """The group's committed offsets; empty when it has none (or does not exist).
@@ -377,7 +379,8 @@ class Admin:
         wanted = [RawPartition(topic, number) for topic, count in counts.items() for number in range(count)]
         consumer = Consumer(client_config(self._settings, "consumer", group_id=group, enable_auto_commit=False))
         try:
-            found = self._patiently(lambda left: self._committed(consumer, wanted, left), timeout) if wanted else []
+            ask = partial(self._committed, consumer, group, wanted)
+            found = self._patiently(ask, timeout) if wanted else []
         finally:
             consumer.close()
         return {
@@ -386,11 +389,17 @@ class Admin:
             if raw.error is None and raw.offset >= 0
         }
 
-    def _committed(self, consumer: Consumer, wanted: list[RawPartition], timeout: float) -> list[RawPartition]:
+    def _committed(
+        self, consumer: Consumer, group: str, wanted: list[RawPartition], timeout: float
+    ) -> list[RawPartition]:
         try:
             found: list[RawPartition] = consumer.committed(wanted, timeout=timeout)
         except KafkaException as error:
-            raise self._translated(error, operation="DESCRIBE") from error
+            # a coordinator that may not be asked looks like one that does not answer: the client tells it apart
+            event = consumer.poll(0)
+            told = event.error() if event is not None else None
+            better = error if told is None else KafkaException(told)
+            raise self._translated(better, group=group, operation="Describe") from error
         return found
 
     def alter_committed(
@@ -401,15 +410,15 @@ class Admin:
         futures = self._client().alter_consumer_group_offsets(
             [ConsumerGroupTopicPartitions(group, wanted)], request_timeout=timeout
         )
-        done = self._wait(futures[group], timeout, group=group, operation="READ")
+        done = self._wait(futures[group], timeout, group=group, operation="Read")
         for raw in done.topic_partitions:
             if raw.error is not None:
-                raise translate(raw.error, group=group, topic=raw.topic, partition=raw.partition, operation="READ")
+                raise translate(raw.error, group=group, topic=raw.topic, partition=raw.partition, operation="Read")
 
     def delete_group(self, name: str, timeout: float = TIMEOUT_SECONDS) -> None:
         """Delete a group with its offsets; raises UnknownGroup, GroupNotEmpty."""
         futures = self._client().delete_consumer_groups([name], request_timeout=timeout)
-        self._wait(futures[name], timeout, group=name, operation="DELETE")
+        self._wait(futures[name], timeout, group=name, operation="Delete")
 
 
 def _listed(metadata: Any, topic: str) -> list[PartitionInfo]:

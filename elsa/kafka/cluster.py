@@ -28,5 +28,5 @@ def broker_config(settings: Settings, *, timeout: float = 5.0) -> dict[str, str]
         resource = ConfigResource(ConfigResource.Type.BROKER, str(broker))
         entries = admin.describe_configs([resource], request_timeout=timeout)[resource].result(timeout + 1.0)
     except KafkaException as error:
-        raise translate(error, operation="DESCRIBE_CONFIGS") from error
+        raise translate(error, brokers=settings.brokers, operation="DescribeConfigs") from error
     return {name: str(entry.value) for name, entry in entries.items() if entry.value is not None}

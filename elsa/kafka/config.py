@@ -14,6 +14,7 @@ from confluent_kafka import Consumer, KafkaException, Producer
 from elsa.clock import SYSTEM
 from elsa.errors import ConfigError
 from elsa.kafka.properties import COMMON, CONSUMER_ONLY, OWNED, PRODUCER_ONLY
+from elsa.kafka.throttle import Throttle
 from elsa.redaction import is_secret
 
 if TYPE_CHECKING:
@@ -77,6 +78,7 @@ def client_config(settings: Settings, kind: Kind, **owned: Any) -> dict[str, Any
         # a broker that comes back is found within a second or two, not after librdkafka's ten
         "reconnect.backoff.max.ms": 2_000,
         "logger": logger,
+        "throttle_cb": Throttle(kind),
     }
     config |= {name.replace("_", ".") if name not in OWNED else name: value for name, value in owned.items()}
     config |= {name: value for name, value in settings.kafka.items() if name not in foreign}

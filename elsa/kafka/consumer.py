@@ -19,11 +19,13 @@ from confluent_kafka import (
     KafkaException,
     TopicPartition,
 )
-from confluent_kafka import KafkaError as Code
 from confluent_kafka.cimpl import Consumer
 
+from elsa.kafka import codes
+from elsa.kafka.codes import Class, meaning
 from elsa.kafka.config import client_config
 from elsa.kafka.errors import translate
+from elsa.kafka.throttle import Throttle
 from elsa.message import Message
 from elsa.message import TopicPartition as Partition
 
@@ -57,14 +59,9 @@ _TUNING: dict[str, Any] = {
 _WAKING = 32
 
 #: error codes of a commit after which this assignment's offsets are not ours to commit any more
-FENCED = {
-    Code.ILLEGAL_GENERATION,
-    Code.UNKNOWN_MEMBER_ID,
-    Code.FENCED_INSTANCE_ID,
-    Code.STALE_MEMBER_EPOCH,
-    Code.FENCED_MEMBER_EPOCH,
-    Code._STATE,  # not a member at this moment
-}
+FENCED = codes.numbers(codes.MEMBERSHIP, codes.FENCED_MEMBER)
+#: of an offset that a transaction may still change
+_UNSETTLED = codes.numbers("UNSTABLE_OFFSET_COMMIT")
 
 
 class Committed(NamedTuple):
@@ -116,13 +113,18 @@ class GroupConsumer:
         on_commit: Callable[[ElsaError | None, bool, list[Partition]], None] | None = None,
         on_error: Callable[[ElsaError], None] | None = None,
         on_statistics: Callable[[Mapping[str, Any]], None] | None = None,
+        on_throttled: Callable[[str, str, float], None] | None = None,
     ) -> None:
+        #: what errors say of where they happened, and which right a member needs
+        self._facts: dict[str, Any] = {"brokers": settings.brokers, "group": group, "operation": "Read"}
+        self.group = group
         self._on_assign = on_assign
         self._on_revoke = on_revoke
         self._on_lost = on_lost
         self._on_commit = on_commit
         self._on_error = on_error
         self._on_statistics = on_statistics
+        self._throttle = Throttle("consumer", on_throttled)
         self._consumer = Consumer(self._config(settings, group, instance))
 
     def _config(self, settings: Settings, group: str | None, instance: str | None) -> dict[str, Any]:
@@ -139,6 +141,7 @@ class GroupConsumer:
             "topic.metadata.refresh.interval.ms": int(settings.metadata_refresh * 1000),
             "error_cb": self._error,
             "stats_cb": self._stats,
+            "throttle_cb": self._throttle,
             "statistics.interval.ms": 15_000,
             "on_commit": self._committed,
         }
@@ -160,7 +163,7 @@ class GroupConsumer:
 
     def _error(self, error: Any) -> None:
         if self._on_error is not None:
-            self._on_error(translate(error))
+            self._on_error(translate(error, **self._facts))
 
     def _stats(self, text: str) -> None:
         if self._on_statistics is not None:
@@ -170,14 +173,16 @@ class GroupConsumer:
         if self._on_commit is None:
             return
         # one partition that is refused (its topic is gone) says nothing of the others
-        refused, taken = [p for p in partitions if p.error], [p for p in partitions if not p.error]
-        if error is not None and not refused:
+        refused, taken = [p for p in partitions if _refuses(p.error)], [p for p in partitions if not _refuses(p.error)]
+        if _refuses(error) and not refused:
             refused, taken = taken, []
         if taken:
             self._on_commit(None, False, _plain(taken))
         if refused:
             failed = refused[0].error or error
-            self._on_commit(translate(failed), failed.code() in FENCED, _plain(refused))
+            places = _plain(refused)
+            told = translate(failed, **self._facts, **places[0]._asdict())
+            self._on_commit(told, failed.code() in FENCED, places)
 
     # -- membership ----------------------------------------------------------------------------------
 
@@ -283,19 +288,25 @@ class GroupConsumer:
         try:
             result = self._consumer.commit(offsets=_commit_lines(commits), asynchronous=False)
         except KafkaException as error:
-            return translate(error), error.args[0].code() in FENCED
-        failed = next((p.error for p in result or () if p.error), None)
-        return (None, False) if failed is None else (translate(failed), failed.code() in FENCED)
+            # the answer names no topic
+            topics = {partition.topic for partition in commits}
+            place = {"topic": topics.pop()} if len(topics) == 1 else {}
+            return translate(error, **self._facts, **place), error.args[0].code() in FENCED
+        for line in result or ():
+            if line.error is not None and _refuses(line.error):
+                where = {"topic": line.topic, "partition": line.partition}
+                return translate(line.error, **self._facts, **where), line.error.code() in FENCED
+        return None, False
 
     def committed(self, partitions: Iterable[Partition], timeout: float) -> dict[Partition, Committed | None]:
         """The group's commits, None where there is none; raises the translated error."""
         try:
             found = self._consumer.committed([TopicPartition(*p) for p in partitions], timeout=timeout)
         except KafkaException as error:
-            raise translate(error) from error
+            raise translate(error, **self._facts) from error
         for line in found:
             if line.error is not None:
-                raise translate(line.error, topic=line.topic, partition=line.partition)
+                raise translate(line.error, **self._facts, topic=line.topic, partition=line.partition)
         return {
             Partition(p.topic, p.partition): Committed(p.offset, p.metadata or "") if p.offset >= 0 else None
             for p in found
@@ -310,23 +321,23 @@ class GroupConsumer:
         try:
             found = self._consumer.committed(wanted, timeout=timeout)
         except KafkaException as error:
-            if error.args[0].code() == Code.UNSTABLE_OFFSET_COMMIT:
+            if error.args[0].code() in _UNSETTLED:
                 return {}
-            raise translate(error) from error
+            raise translate(error, **self._facts) from error
         lines = {}
         for line in found:
             if line.error is None:
                 committed = Committed(line.offset, line.metadata or "") if line.offset >= 0 else None
                 lines[Partition(line.topic, line.partition)] = committed
-            elif line.error.code() != Code.UNSTABLE_OFFSET_COMMIT:
-                raise translate(line.error, topic=line.topic, partition=line.partition)
+            elif line.error.code() not in _UNSETTLED:
+                raise translate(line.error, **self._facts, topic=line.topic, partition=line.partition)
         return lines
 
     def watermarks(self, partition: Partition, timeout: float) -> tuple[int, int]:
         try:
             low, high = self._consumer.get_watermark_offsets(TopicPartition(*partition), timeout=timeout)
         except KafkaException as error:
-            raise translate(error, topic=partition.topic, partition=partition.partition) from error
+            raise translate(error, **self._facts, **partition._asdict()) from error
         return low, high
 
     def cached_watermarks(self, partition: Partition) -> tuple[int, int]:
@@ -344,7 +355,7 @@ class GroupConsumer:
                 [TopicPartition(*p, milliseconds) for p in partitions], timeout=timeout
             )
         except KafkaException as error:
-            raise translate(error) from error
+            raise translate(error, **self._facts) from error
         return {Partition(p.topic, p.partition): p.offset for p in found}
 
     def refresh_metadata(self, timeout: float) -> None:
@@ -361,32 +372,6 @@ class GroupConsumer:
 BEGINNING = OFFSET_BEGINNING
 
 
-class Event:
-    """What a polled item with an error means; see `classify`."""
-
-    END_OF_PARTITION = "end"
-    OUT_OF_RANGE = "out of range"
-    WAITING = "waiting"
-    FATAL = "fatal"
-    OTHER = "other"
-
-
-_WAITING = {Code.UNKNOWN_TOPIC_OR_PART, Code._UNKNOWN_TOPIC, Code._UNKNOWN_PARTITION}
-
-
-def classify(raw: Any) -> str:
-    """What kind of event an item with an error is."""
-    error = raw.error()
-    code = error.code()
-    if code == Code._PARTITION_EOF:
-        return Event.END_OF_PARTITION
-    if code in (Code._AUTO_OFFSET_RESET, Code.OFFSET_OUT_OF_RANGE):
-        return Event.OUT_OF_RANGE
-    if error.fatal() or code == Code._FATAL:
-        return Event.FATAL
-    return Event.WAITING if code in _WAITING else Event.OTHER
-
-
 def proves_membership(metadata: Any) -> bool:
     """Whether a member's metadata proves anything to a transaction.
 
@@ -401,9 +386,9 @@ def proves_membership(metadata: Any) -> bool:
     return int.from_bytes(data[7:11], "little", signed=True) >= 0 and not rest.startswith(b"\0")
 
 
-def is_fatal(error: Exception) -> bool:
-    """Whether an exception of a consumer call means that the client must be rebuilt."""
-    return isinstance(error, KafkaException) and bool(error.args[0].fatal())
+def _refuses(error: Any) -> bool:
+    """Whether this part of a commit's answer is a refusal."""
+    return bool(error) and meaning(error).name is not Class.IGNORE
 
 
 def _lines(offsets: Mapping[Partition, int]) -> list[Any]:

@@ -8,153 +8,99 @@ from confluent_kafka import KafkaError as ClientError
 from confluent_kafka import KafkaException as ClientException
 
 from elsa import errors
+from elsa.kafka import authorization, codes
+from elsa.kafka.codes import Class, meaning
 
-__all__ = ["ClientError", "ClientException", "Reports", "is_fatal", "is_unknown_topic", "translate"]
+__all__ = [
+    "ClientError",
+    "ClientException",
+    "Reports",
+    "is_fatal",
+    "is_forbidden",
+    "is_given_up",
+    "is_unknown_topic",
+    "translate",
+]
 
-_UNREACHABLE = frozenset(
-    {
-        ClientError._TRANSPORT,
-        ClientError._ALL_BROKERS_DOWN,
-        ClientError._RESOLVE,
-        ClientError._TIMED_OUT,
-        ClientError._TIMED_OUT_QUEUE,
-        ClientError._WAIT_COORD,
-        ClientError.BROKER_NOT_AVAILABLE,
-        ClientError.NETWORK_EXCEPTION,
-        ClientError.REQUEST_TIMED_OUT,
-    }
-)
+_UNREACHABLE = codes.numbers(codes.UNREACHABLE)
+_UNKNOWN_TOPIC = codes.numbers(codes.UNKNOWN_TOPIC)
+_ACL = codes.numbers(codes.ACL)
+_GIVEN_UP = codes.numbers(codes.PURGED, "_FATAL")
 
-#: code -> (class, what happened, what to do); `{topic}` and the like come from the facts
-_TABLE: dict[int, tuple[type[errors.KafkaError], str, str | None]] = {
-    **dict.fromkeys(
-        _UNREACHABLE,
-        (errors.BrokerUnavailable, "no Kafka broker answered{at}", "check `brokers` and that Kafka is running"),
+#: (codes, class, what happened, what to do) where there is more to say than the table of `codes` does; `{topic}` and
+#: the like come from the facts, without a text of its own the table's reason is what happened
+_WORDS: tuple[tuple[str, type[errors.KafkaError], str | None, str | None], ...] = (
+    (
+        codes.UNREACHABLE,
+        errors.BrokerUnavailable,
+        "no Kafka broker answered{at}",
+        "check `brokers` and that Kafka is running",
     ),
-    **dict.fromkeys(
-        (ClientError._AUTHENTICATION, ClientError.SASL_AUTHENTICATION_FAILED, ClientError.ILLEGAL_SASL_STATE),
-        (errors.AuthenticationFailed, "the broker refused the credentials", "check the sasl.* keys of `kafka`"),
+    (codes.CREDENTIALS, errors.AuthenticationFailed, None, "check the sasl.* keys of `kafka`"),
+    (codes.TOKENS, errors.AuthenticationFailed, None, "check the sasl.* keys of `kafka`"),
+    ("_SSL", errors.AuthenticationFailed, None, "check the ssl.* keys of `kafka`"),
+    ("UNSUPPORTED_SASL_MECHANISM", errors.AuthenticationFailed, None, "check `sasl.mechanism` in `kafka`"),
+    (
+        codes.UNKNOWN_TOPIC,
+        errors.UnknownTopic,
+        "topic {topic!r} does not exist",
+        "create it: `elsa topics create {topic}`",
     ),
-    ClientError._SSL: (errors.AuthenticationFailed, "the TLS handshake failed", "check the ssl.* keys of `kafka`"),
-    ClientError.UNSUPPORTED_SASL_MECHANISM: (
-        errors.AuthenticationFailed,
-        "the broker does not offer this SASL mechanism",
-        "check `sasl.mechanism` in `kafka`",
-    ),
-    ClientError.TOPIC_AUTHORIZATION_FAILED: (
-        errors.AuthorizationFailed,
-        "an ACL on topic {topic!r} is missing",
-        "grant {operation} on topic {topic!r} to this user",
-    ),
-    ClientError.GROUP_AUTHORIZATION_FAILED: (
-        errors.AuthorizationFailed,
-        "an ACL on group {group!r} is missing",
-        "grant {operation} on group {group!r} to this user",
-    ),
-    ClientError.CLUSTER_AUTHORIZATION_FAILED: (
-        errors.AuthorizationFailed,
-        "an ACL on the cluster is missing",
-        "grant {operation} on the cluster to this user",
-    ),
-    ClientError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED: (
-        errors.AuthorizationFailed,
-        "an ACL on a transactional id is missing",
-        "grant WRITE on the transactional id to this user",
-    ),
-    **dict.fromkeys(
-        (ClientError.UNKNOWN_TOPIC_OR_PART, ClientError._UNKNOWN_TOPIC, ClientError.UNKNOWN_TOPIC_ID),
-        (errors.UnknownTopic, "topic {topic!r} does not exist", "create it: `elsa topics create {topic}`"),
-    ),
-    ClientError._MSG_TIMED_OUT: (
+    (
+        "_MSG_TIMED_OUT",
         errors.BrokerUnavailable,
         "Kafka did not confirm the message for topic {topic!r} within `send_timeout`",
         "it may have been written all the same",
     ),
-    **dict.fromkeys(
-        (ClientError._PURGE_QUEUE, ClientError._PURGE_INFLIGHT),
-        (
-            errors.KafkaError,
-            "the message for topic {topic!r} was dropped: the producer was closed before Kafka confirmed it",
-            "give `close` more time, or find out why Kafka did not answer",
-        ),
+    (
+        codes.PURGED,
+        errors.KafkaError,
+        "the message for topic {topic!r} was dropped: the producer was closed before Kafka confirmed it",
+        "give `close` more time, or find out why Kafka did not answer",
     ),
-    ClientError._UNKNOWN_PARTITION: (
+    (
+        "_UNKNOWN_PARTITION",
         errors.UnknownPartition,
         "topic {topic!r} has no partition {partition}",
         "see `elsa topics describe {topic}`",
     ),
-    ClientError.OFFSET_OUT_OF_RANGE: (
+    (
+        codes.OUT_OF_RANGE,
         errors.OffsetOutOfRange,
         "offset {offset} of {topic!r}[{partition}] lies outside the log",
         None,
     ),
-    ClientError._AUTO_OFFSET_RESET: (
-        errors.OffsetOutOfRange,
-        "offset {offset} of {topic!r}[{partition}] lies outside the log",
-        None,
-    ),
-    ClientError.TOPIC_ALREADY_EXISTS: (errors.TopicExists, "topic {topic!r} exists already", None),
-    **dict.fromkeys(
-        (
-            ClientError.TOPIC_EXCEPTION,
-            ClientError.INVALID_PARTITIONS,
-            ClientError.INVALID_REPLICATION_FACTOR,
-            ClientError.INVALID_REPLICA_ASSIGNMENT,
-            ClientError.INVALID_CONFIG,
-            ClientError.POLICY_VIOLATION,
-            ClientError.TOPIC_DELETION_DISABLED,
-        ),
-        (errors.TopicError, "the broker refused the operation on topic {topic!r}", None),
-    ),
-    ClientError.NON_EMPTY_GROUP: (
-        errors.GroupNotEmpty,
-        "group {group!r} still has members",
-        "stop its workers first",
-    ),
-    ClientError.GROUP_SUBSCRIBED_TO_TOPIC: (
+    ("TOPIC_ALREADY_EXISTS", errors.TopicExists, "topic {topic!r} exists already", None),
+    (codes.TOPIC, errors.TopicError, "the broker refused the operation on topic {topic!r}", None),
+    ("NON_EMPTY_GROUP", errors.GroupNotEmpty, "group {group!r} still has members", "stop its workers first"),
+    (
+        "GROUP_SUBSCRIBED_TO_TOPIC",
         errors.GroupNotEmpty,
         "group {group!r} is subscribed to topic {topic!r}",
         "stop its workers first",
     ),
-    ClientError.UNKNOWN_MEMBER_ID: (
+    (
+        "UNKNOWN_MEMBER_ID",
         errors.GroupNotEmpty,
         "group {group!r} has members: its offsets can't be changed from outside",
         "stop its workers first",
     ),
-    **dict.fromkeys(
-        (ClientError.GROUP_ID_NOT_FOUND, ClientError._UNKNOWN_GROUP),
-        (errors.UnknownGroup, "group {group!r} does not exist", "see `elsa groups list`"),
+    (
+        "GROUP_ID_NOT_FOUND _UNKNOWN_GROUP",
+        errors.UnknownGroup,
+        "group {group!r} does not exist",
+        "see `elsa groups list`",
     ),
-    ClientError.INVALID_GROUP_ID: (errors.GroupError, "{group!r} is no valid group name", None),
-    **dict.fromkeys(
-        (ClientError._FATAL, ClientError._FENCED, ClientError.PRODUCER_FENCED, ClientError.FENCED_INSTANCE_ID),
-        (errors.FatalClientError, "the Kafka client reported a fatal error", "it has to be rebuilt"),
+    ("INVALID_GROUP_ID", errors.GroupError, "{group!r} is no valid group name", None),
+    (
+        "THROTTLING_QUOTA_EXCEEDED",
+        errors.KafkaError,
+        None,
+        "wait, or have the quota raised (kafka-configs --entity-type users)",
     ),
-}
-
-#: what the table does not name, but a second try may cure
-_RETRYABLE = frozenset(
-    {
-        ClientError.LEADER_NOT_AVAILABLE,
-        ClientError.NOT_LEADER_FOR_PARTITION,
-        # what a leader says that was chosen a moment ago, or is about to be replaced
-        ClientError.FENCED_LEADER_EPOCH,
-        ClientError.UNKNOWN_LEADER_EPOCH,
-        ClientError.OFFSET_NOT_AVAILABLE,
-        ClientError.NOT_CONTROLLER,
-        ClientError.NOT_COORDINATOR,
-        ClientError.COORDINATOR_LOAD_IN_PROGRESS,
-        ClientError.COORDINATOR_NOT_AVAILABLE,
-        ClientError.NOT_ENOUGH_REPLICAS,
-        ClientError.NOT_ENOUGH_REPLICAS_AFTER_APPEND,
-        ClientError.REBALANCE_IN_PROGRESS,
-        ClientError.UNSTABLE_OFFSET_COMMIT,
-        ClientError.THROTTLING_QUOTA_EXCEEDED,
-        ClientError.KAFKA_STORAGE_ERROR,
-        ClientError._MSG_TIMED_OUT,
-        ClientError._QUEUE_FULL,
-    }
 )
+_BY_CODE = {code: words for words in _WORDS for code in codes.numbers(words[0])}
+_REBUILT = (errors.FatalClientError, "the Kafka client reported a fatal error", "it has to be rebuilt")
 
 
 class _Facts(dict[str, Any]):
@@ -165,10 +111,11 @@ class _Facts(dict[str, Any]):
 
 
 def translate(error: ClientError | ClientException | BaseException, **facts: Any) -> errors.ElsaError:
-    """The Elsa error for a client error, with its facts (topic, partition, offset, group, brokers, operation).
+    """The Elsa error for a client error, with its facts.
 
-    An ElsaError comes back as it is. `code` is Kafka's name of the error, the broker's own text stands in
-    the message.
+    Facts: topic, partition, offset, group, transactional_id, brokers, and `operation`, the right that the call needs
+    as kafka-acls writes it (Read). An ElsaError comes back as it is. `code` is Kafka's name of the error, the broker's
+    own text stands in the message.
 
     >>> translate(ClientError(ClientError.TOPIC_ALREADY_EXISTS), topic="orders").code
     'TOPIC_ALREADY_EXISTS'
@@ -189,20 +136,32 @@ def translate(error: ClientError | ClientException | BaseException, **facts: Any
             hint="wait, send slower, or raise `send_buffer`",
             **_standard(facts),
         )
-    kind, what, hint = _TABLE.get(code, (errors.KafkaError, "Kafka refused the operation", None))
-    if client_error.fatal():
-        kind, what, hint = _TABLE[ClientError._FATAL]
-    if "topic" not in facts and kind in (errors.UnknownTopic, errors.TopicExists):
-        what, hint = kind.__doc__ or what, None
-    brokers = facts.get("brokers")
-    said = _Facts(facts, at=f" at {brokers}" if brokers else "")
+    kind, what, hint = _words(client_error, facts)
+    is_retryable = meaning(client_error).name is Class.RETRY or client_error.retriable()
     return kind(
-        f"{what.format_map(said)}: {client_error.str()} ({client_error.name()})",
+        f"{what}: {client_error.str()} ({client_error.name()})",
         code=client_error.name(),
-        retryable=True if kind.retryable or code in _RETRYABLE or client_error.retriable() else None,
-        hint=hint.format_map(said) if hint else None,
+        retryable=True if is_retryable and kind is not errors.GroupNotEmpty else None,
+        hint=hint,
         **_standard(facts),
     )
+
+
+def _words(error: ClientError, facts: dict[str, Any]) -> tuple[type[errors.KafkaError], str, str | None]:
+    """The class of the error, what happened and what to do."""
+    code = error.code()
+    if code in _ACL:
+        # said even of a client that broke on it: made anew, it meets the same
+        return errors.AuthorizationFailed, *authorization.missing(code, facts)
+    sense = meaning(error)
+    if sense.name is Class.REBUILD:
+        return _REBUILT
+    _, kind, what, hint = _BY_CODE.get(code, ("", errors.KafkaError, None, None))
+    if "topic" not in facts and kind in (errors.UnknownTopic, errors.TopicExists):
+        return kind, kind.__doc__ or sense.reason, None
+    brokers = facts.get("brokers")
+    said = _Facts(facts, at=f" at {brokers}" if brokers else "")
+    return kind, (what or sense.reason).format_map(said), hint.format_map(said) if hint else None
 
 
 class Reports:
@@ -219,7 +178,7 @@ class Reports:
 
     def hear(self, error: ClientError) -> None:
         """Take a report (the client's `error_cb`)."""
-        if _TABLE.get(error.code(), (None,))[0] is errors.AuthenticationFailed:
+        if _words(error, {})[0] is errors.AuthenticationFailed:
             self._refusal = error
         elif error.code() in _UNREACHABLE and error.code() != ClientError._ALL_BROKERS_DOWN:
             self._reason = error
@@ -240,17 +199,22 @@ class Reports:
 def is_fatal(error: BaseException | ClientError) -> bool:
     """Whether the client that raised it is of no use any more."""
     client_error = _client_error(error)
-    return client_error is not None and (client_error.fatal() or client_error.code() == ClientError._FATAL)
+    return client_error is not None and meaning(client_error).name is Class.REBUILD
 
 
 def is_unknown_topic(error: ClientError) -> bool:
     """Whether the topic or the partition was gone when the message was due."""
-    return error.code() in (
-        ClientError.UNKNOWN_TOPIC_OR_PART,
-        ClientError._UNKNOWN_TOPIC,
-        ClientError._UNKNOWN_PARTITION,
-        ClientError.UNKNOWN_TOPIC_ID,
-    )
+    return error.code() in _UNKNOWN_TOPIC or error.code() == ClientError._UNKNOWN_PARTITION
+
+
+def is_forbidden(error: ClientError) -> bool:
+    """Whether an ACL is missing."""
+    return error.code() in _ACL
+
+
+def is_given_up(error: ClientError) -> bool:
+    """Whether the message was given up by its own client, before the broker said anything."""
+    return error.code() in _GIVEN_UP
 
 
 def _client_error(error: object) -> ClientError | None:

@@ -14,10 +14,14 @@ from confluent_kafka.cimpl import Producer as RawProducer
 
 from elsa import errors
 from elsa.clock import SYSTEM
+from elsa.kafka.codes import Class, meaning
 from elsa.kafka.config import client_config, milliseconds
-from elsa.kafka.errors import ClientError, Reports, is_unknown_topic, translate
+from elsa.kafka.errors import ClientError, Reports, is_fatal, is_unknown_topic, translate
+from elsa.kafka.throttle import Throttle
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from elsa.config import Settings
 
 log = logging.getLogger("elsa.kafka")
@@ -43,8 +47,10 @@ class ProducerClient:
     It raises BufferError when the buffer is full and `ClientException` otherwise.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, on_throttled: Callable[[str, str, float], None] | None = None) -> None:
         self._settings = settings
+        #: what this client has failed for good with
+        self.failure: ClientError | None = None
         self._reports = Reports(settings.brokers)
         self._served = 0
         self._room = threading.Condition()
@@ -64,6 +70,7 @@ class ProducerClient:
             topic_metadata_propagation_max_ms=5_000,
             compression_type=settings.compression,
             error_cb=self._on_error,
+            throttle_cb=Throttle("producer", on_throttled),
         )
         try:
             self._raw = RawProducer(config)
@@ -78,13 +85,26 @@ class ProducerClient:
         while not self._stopped.is_set():
             try:
                 served = self._raw.poll(_POLL_SECONDS)
-            except Exception:  # a callback's failure must not end the thread that all Deliveries hang on
-                log.exception("a delivery report failed")
+            except Exception as error:  # a callback's failure must not end the thread that all Deliveries hang on
                 served = 1
+                if isinstance(error, KafkaException) and is_fatal(error):
+                    self._fail(error.args[0])
+                else:
+                    log.exception("a delivery report failed")
             if served:
                 with self._room:
                     self._served += served
                     self._room.notify_all()
+
+    def _fail(self, error: ClientError) -> None:
+        """Nothing that is buffered will be sent by this client any more: its reports must not wait for their time."""
+        self.failure = error
+        log.error(
+            "the producer failed for good: %s",
+            str(translate(error, brokers=self._settings.brokers, operation="Write")),
+            extra={"event": "producer_failed", "code": error.name(), "limit": error.name()},
+        )
+        self._raw.purge()
 
     def _on_error(self, error: ClientError) -> None:
         self._reports.hear(error)
@@ -110,14 +130,24 @@ class ProducerClient:
         while True:
             left = start + timeout - SYSTEM.monotonic()
             # in short turns, because a signal is only looked at between them
-            remaining = self._raw.flush(min(max(left, 0.0), _FLUSH_SECONDS))
+            remaining = self._flush(min(max(left, 0.0), _FLUSH_SECONDS))
             if not remaining or left <= _FLUSH_SECONDS:
                 return remaining
 
     def purge(self) -> None:
         """Give up everything that is not confirmed: their reports say so."""
         self._raw.purge()
-        self._raw.flush(1.0)
+        self._flush(1.0)
+
+    def _flush(self, timeout: float) -> int:
+        try:
+            return self._raw.flush(timeout)
+        except KafkaException as error:
+            # what the client failed with for good is raised by whichever call comes next
+            if not is_fatal(error):
+                raise
+            self._fail(error.args[0])
+            return len(self._raw)
 
     def stop(self) -> None:
         """End the polling thread; what is still pending stays without a report (purge first)."""
@@ -161,6 +191,6 @@ class ProducerClient:
             waited = SYSTEM.monotonic() - start
             wrong = found.error or ClientError(ClientError.LEADER_NOT_AVAILABLE)
             over = waited > (patience if is_unknown_topic(wrong) else timeout)
-            if over or (not is_unknown_topic(wrong) and wrong.code() != ClientError.LEADER_NOT_AVAILABLE):
-                raise translate(wrong, topic=topic, operation="WRITE and DESCRIBE")
+            if over or not (is_unknown_topic(wrong) or meaning(wrong).name is Class.RETRY):
+                raise translate(wrong, topic=topic, brokers=self._settings.brokers, operation="Write")
             self._stopped.wait(_RETRY_SECONDS)

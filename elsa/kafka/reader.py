@@ -5,6 +5,7 @@ Made and closed by elsa.fetcher, one for each fetch, stream or follow.
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from elsa.errors import AuthenticationFailed, ConfigError, ElsaError
 from elsa.kafka.config import client_config
 from elsa.kafka.consumer import to_message
 from elsa.kafka.errors import ClientError, translate
+from elsa.kafka.events import Event, classify, event_error
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
 
     from elsa.config import Settings
     from elsa.message import Message
+
+log = logging.getLogger("elsa.kafka")
 
 #: most messages that one turn takes from the client
 SLICE = 500
@@ -102,18 +106,21 @@ class Reader:
             raise self._fatal
         if first is None:
             return []
-        return [self._event(raw) for raw in (first, *(self._raw.consume(limit - 1, 0) if limit > 1 else ()))]
+        raws = (first, *(self._raw.consume(limit - 1, 0) if limit > 1 else ()))
+        return [event for raw in raws if (event := self._event(raw)) is not None]
 
-    def _event(self, raw: Any) -> Message | EndOfPartition | OutOfRange:
-        error = raw.error()
-        if error is None:
+    def _event(self, raw: Any) -> Message | EndOfPartition | OutOfRange | None:
+        if raw.error() is None:
             return to_message(raw)
-        code = error.code()
-        if code == ClientError._PARTITION_EOF:
+        kind = classify(raw, has_group=False)
+        if kind == Event.END_OF_PARTITION:
             return EndOfPartition(raw.topic(), raw.partition(), raw.offset())
-        if code in (ClientError._AUTO_OFFSET_RESET, ClientError.OFFSET_OUT_OF_RANGE):
+        if kind == Event.OUT_OF_RANGE:
             return OutOfRange(raw.topic(), raw.partition(), raw.offset())
-        raise translate(error, topic=raw.topic(), partition=raw.partition(), offset=raw.offset(), operation="READ")
+        if kind in (Event.PASSING, Event.IGNORED):
+            log.debug("the reader reports: %s", raw.error().str(), extra={"event": "reader_error"})
+            return None
+        raise event_error(raw, self._settings, None)
 
     def close(self) -> None:
         """End the client; idempotent."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME, KafkaException, TopicPartition
 from confluent_kafka.cimpl import Producer as RawProducer
@@ -16,8 +16,10 @@ from confluent_kafka.cimpl import Producer as RawProducer
 from elsa import errors
 from elsa.clock import SYSTEM
 from elsa.errors import TransactionAborted, TransactionFenced
+from elsa.kafka import codes
 from elsa.kafka.config import client_config, milliseconds
 from elsa.kafka.errors import ClientError, translate
+from elsa.kafka.throttle import Throttle
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -34,8 +36,7 @@ _AGAIN_SECONDS = 0.05
 _MOST_BYTES = 10 * 1024 * 1024 + 2 * 64 * 1024
 #: A topic refuses whole batches by its limit on messages: where only small ones go together, a refusal means a message.
 _BATCH_BYTES = 64 * 1024
-_FENCED = (ClientError._FENCED, ClientError.PRODUCER_FENCED, ClientError.INVALID_PRODUCER_EPOCH)
-_FORBIDDEN = (ClientError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED, ClientError.CLUSTER_AUTHORIZATION_FAILED)
+_FENCED = codes.numbers(codes.FENCED_PRODUCER)
 
 
 class TransactionalProducer:
@@ -46,9 +47,18 @@ class TransactionalProducer:
     use any more, BrokerUnavailable when no broker answered in time.
     """
 
-    def __init__(self, settings: Settings, transactional_id: str, *, timeout: float = 10.0) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        transactional_id: str,
+        *,
+        timeout: float = 10.0,
+        on_throttled: Callable[[str, str, float], None] | None = None,
+    ) -> None:
         self.id = transactional_id
-        self._failed: list[tuple[ClientError, Any]] = []
+        self._facts = {"brokers": settings.brokers, "transactional_id": transactional_id, "operation": "Write"}
+        #: (why, the topic, the mark) of messages that were refused
+        self._failed: list[tuple[ClientError, str, Any]] = []
         #: the newest stamp that a broker has put on a message of this transaction, and when it was heard of
         self.stamped: tuple[float, float] | None = None
         config = client_config(
@@ -64,6 +74,7 @@ class TransactionalProducer:
             batch_size=_BATCH_BYTES,
             compression_type=settings.compression,
             error_cb=lambda error: log.debug("the transactional producer reports: %s", error.str()),
+            throttle_cb=Throttle("producer", on_throttled),
         )
         try:
             self._raw = RawProducer(config)
@@ -95,7 +106,7 @@ class TransactionalProducer:
 
         def report(error: ClientError | None, message: Any) -> None:
             if error is not None:
-                self._failed.append((error, mark))
+                self._failed.append((error, topic, mark))
                 return
             kind, milliseconds = message.timestamp()
             if kind == TIMESTAMP_LOG_APPEND_TIME:
@@ -114,7 +125,7 @@ class TransactionalProducer:
                     raise TransactionAborted(f"transaction {self.id}: {raw.str()}", code=raw.name()) from error
                 if raw.txn_requires_abort() or raw.fatal() or raw.code() in _FENCED:
                     self._raise(error, topic=topic)
-                self._failed.append((raw, mark))
+                self._failed.append((raw, topic, mark))
                 return
             else:
                 return
@@ -124,7 +135,8 @@ class TransactionalProducer:
         self._check_taken()
         lines = [TopicPartition(*where, one.offset, one.metadata) for where, one in commits.items()]
         group = consumer.group_metadata()
-        self._patiently(lambda left: self._raw.send_offsets_to_transaction(lines, group, left), timeout)
+        facts = {"group": consumer.group, "operation": "Read"}
+        self._patiently(lambda left: self._raw.send_offsets_to_transaction(lines, group, left), timeout, **facts)
 
     def commit(self, timeout: float) -> None:
         """End the transaction: all of it is there for readers."""
@@ -143,12 +155,13 @@ class TransactionalProducer:
 
     def failures(self) -> list[tuple[errors.ElsaError, Any]]:
         """The messages of this transaction that the broker has refused, with their marks."""
-        return [(translate(error), mark) for error, mark in self._failed]
+        return [(translate(error, **self._facts, topic=topic), mark) for error, topic, mark in self._failed]
 
     def close(self) -> None:
         """Forget it; what is open is aborted by the broker when its time is over, or by a successor's `init`."""
-        self._raw.purge()
-        with contextlib.suppress(KafkaException):  # it was fenced: nothing is left to be done
+        # what the client failed with for good is raised by whichever call comes next
+        with contextlib.suppress(KafkaException):
+            self._raw.purge()
             self._raw.flush(0.5)
 
     def _call(self, call: Callable[[], object]) -> None:
@@ -157,7 +170,7 @@ class TransactionalProducer:
         except KafkaException as error:
             self._raise(error)
 
-    def _patiently(self, call: Callable[[float], object], timeout: float) -> None:
+    def _patiently(self, call: Callable[[float], object], timeout: float, **facts: Any) -> None:
         """Make a call again as long as it fails for a moment only."""
         end = SYSTEM.monotonic() + timeout
         while True:
@@ -166,22 +179,22 @@ class TransactionalProducer:
             except KafkaException as error:
                 raw = error.args[0]
                 if not raw.retriable() or SYSTEM.monotonic() >= end:
-                    self._raise(error)
+                    self._raise(error, **facts)
                 self._raw.poll(_AGAIN_SECONDS)
             else:
                 return
 
-    def _raise(self, error: KafkaException, **facts: Any) -> None:
+    def _raise(self, error: KafkaException, **facts: Any) -> NoReturn:
         raw = error.args[0]
-        text = f"transaction {self.id}: {raw.str()}"
+        # what of the group is refused needs another right than what is written
+        operation = facts.pop("operation", "Write") if raw.code() == ClientError.GROUP_AUTHORIZATION_FAILED else "Write"
+        translated = translate(error, **{**self._facts, **facts, "operation": operation})
+        is_forbidden = isinstance(translated, errors.AuthorizationFailed)
+        text = f"transaction {self.id}: {translated if is_forbidden else raw.str()}"
         if raw.code() in _FENCED:
             raise TransactionFenced(text, code=raw.name()) from error
-        if raw.code() in _FORBIDDEN:
-            raise errors.AuthorizationFailed(
-                text, code=raw.name(), hint=f"grant WRITE on the transactional id {self.id!r} to this user"
-            ) from error
         if raw.txn_requires_abort():
             raise TransactionAborted(text, code=raw.name(), retryable=True) from error
-        if raw.fatal():
+        if raw.fatal() and not is_forbidden:
             raise errors.FatalClientError(text, code=raw.name()) from error
-        raise translate(error, **facts) from error
+        raise translated from error

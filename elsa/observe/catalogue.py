@@ -243,6 +243,13 @@ CLIENT_ERRORS = _counter(
     "Error events of the Kafka client, by Kafka's error name.",
     "At most 50 names per group, the rest is _OTHER.",
 )
+THROTTLE = _gauge(
+    "elsa_kafka_broker_throttle_seconds",
+    "client broker",
+    "How long a broker holds this client back because of a quota, by its last answer.",
+    "client: consumer or producer. 0 when it is over, or when nothing was heard for a minute.",
+    "max",
+)
 OBSERVER_ERRORS = _counter("elsa_observer_errors_total", "observer", "Exceptions raised by observers.")
 
 # delayed messages

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 #: topics that a process may send to before further ones share the label value `_OTHER`
 MAX_TOPICS = 1_000
+#: how long a broker's last word on a quota counts: a client that asks for nothing hears of no end
+THROTTLE_SECONDS = 60.0
 #: delivery reports kept before they are sorted into buckets
 PENDING_REPORTS = 512
 
@@ -59,6 +61,8 @@ class PrometheusObserver(Observer):
         self._topics: dict[str, _SendMetrics] = {}
         self._mover: MoverMetrics | None = None
         self._partitions = PartitionGauges(clock)
+        #: (client, broker) -> (seconds, when that was said)
+        self._throttles: dict[tuple[str, str], tuple[float, float]] = {}
         self._observer_errors = Counts()
         if registry is not None:
             registry.register(self)
@@ -94,6 +98,10 @@ class PrometheusObserver(Observer):
                 cell = self._topics.setdefault(topic, _SendMetrics())
         cell.report(outcome, seconds, error)
 
+    def throttled(self, client: str, broker: str, seconds: float) -> None:
+        with self._lock:
+            self._throttles[client, broker] = seconds, self._clock.monotonic()
+
     def watch(self, snapshot: Callable[[], Sequence[PartitionSnapshot]]) -> None:
         self._partitions.watch(snapshot)
 
@@ -107,6 +115,7 @@ class PrometheusObserver(Observer):
         with self._lock:
             topics, handlers, groups = dict(self._topics), dict(self._handlers), dict(self._groups)
             schedules, observer_errors = dict(self._schedules), dict(self._observer_errors.values)
+            throttles = dict(self._throttles)
         for topic, sends in topics.items():
             sends.collect(page, topic)
         running = _collect_handlers(page, handlers)
@@ -114,6 +123,9 @@ class PrometheusObserver(Observer):
             group.collect(page, name)
         if self._mover is not None:
             self._mover.collect(page)
+        now = self._clock.monotonic()
+        for labels, (seconds, said) in throttles.items():
+            page.add(catalogue.THROTTLE, labels, seconds if now - said < seconds + THROTTLE_SECONDS else 0)
         for name, schedule in schedules.items():
             schedule.collect(page, name)
         for name, count in observer_errors.items():

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from elsa.errors import ElsaError, FatalClientError, KafkaError, TransactionAborted, TransactionFenced
-from elsa.kafka.consumer import Committed, Event, classify, proves_membership
+from elsa.kafka.consumer import Committed, proves_membership
+from elsa.kafka.events import Event, classify
 from elsa.message import TopicPartition
 from elsa.names import schedules_topic
 from elsa.policies.schedule import moment
@@ -67,7 +68,8 @@ class Surroundings:
 class Proof:
     """A membership as it was when the shards were looked at; in place of a consumer, whose membership may change."""
 
-    def __init__(self, metadata: Any) -> None:
+    def __init__(self, group: str, metadata: Any) -> None:
+        self.group = group
         self._metadata = metadata
 
     def group_metadata(self) -> Any:
@@ -110,7 +112,7 @@ class Session:
     def turn(self) -> None:
         """Hear of partitions that come and go, and fire what is due in those that are here."""
         for raw in self._consumer.poll(self._patience()):
-            if raw.error() is not None and classify(raw) == Event.FATAL:
+            if raw.error() is not None and classify(raw) == Event.REBUILD:
                 raise FatalClientError(f"the Kafka client of the scheduler is beyond repair: {raw.error().str()}")
         if self._trouble is not None:
             trouble, self._trouble = self._trouble, None
@@ -124,7 +126,7 @@ class Session:
         plans = self._plans(now) if proves_membership(proof) else {}
         if plans:
             self._fires_at = self._clock.monotonic() + PACE_SECONDS
-            self._fire(plans, Proof(proof))
+            self._fire(plans, Proof(self._around.group, proof))
 
     def close(self, *, leave: bool) -> None:
         self.is_ready = False
@@ -228,7 +230,7 @@ class Session:
         if not refused:
             # the offset says nothing: the topic is empty
             commits = {TopicPartition(self._topic, number): Committed(0, p.metadata) for number, p in plans.items()}
-            producer.send_offsets(commits, proof, STEP_SECONDS)  # type: ignore[arg-type]  # only its group_metadata is asked for
+            producer.send_offsets(commits, proof, STEP_SECONDS)  # type: ignore[arg-type]  # no more of it is asked for
             producer.commit(STEP_SECONDS)
         return refused
 

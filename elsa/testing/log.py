@@ -212,6 +212,7 @@ class MemoryClient:
     """What `elsa.producer.Producer` needs of a client, over a MemoryLog; every report comes at once."""
 
     served = 0
+    failure = None
 
     def __init__(self, log: MemoryLog) -> None:
         self._log = log

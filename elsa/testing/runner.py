@@ -91,7 +91,7 @@ class Runner:
         self._settlement.close()
         self._executors.stop(0.0)
 
-    def _fail(self, text: str) -> None:
+    def _fail(self, text: str, _code: int) -> None:
         self._journal.failed(WorkerError(text))
 
     def topic_created(self, topic: str) -> None:

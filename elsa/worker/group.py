@@ -14,8 +14,11 @@ import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from elsa import exits
 from elsa.errors import FatalClientError
-from elsa.kafka.consumer import SLICE, is_fatal
+from elsa.kafka.consumer import SLICE
+from elsa.kafka.errors import is_fatal
+from elsa.kafka.events import event_error
 from elsa.policies.backoff import Backoff
 from elsa.worker.assignment import Assignment
 from elsa.worker.caution import Caution
@@ -48,6 +51,7 @@ if TYPE_CHECKING:
 
     from elsa.app import App
     from elsa.clock import Clock
+    from elsa.errors import ElsaError
     from elsa.kafka.consumer import GroupConsumer
     from elsa.message import TopicPartition
     from elsa.observer import PartitionSnapshot
@@ -80,7 +84,7 @@ class Surroundings:
     settlement: Settlement
     budget: Budget
     clock: Clock
-    fail: Callable[[str], None]
+    fail: Callable[[str, int], None]
     paces: Paces
     caution: Caution = field(default_factory=Caution)
     slot: Slot | None = None
@@ -140,6 +144,8 @@ class GroupManager:
         #: what the watcher saw last; a client that was rebuilt begins with it
         self._topology: Topology | None = None
         self._has_client = False
+        #: whether the group has ever taken it
+        self._has_begun = False
         self.consumer: GroupConsumer
         self._thread = threading.Thread(target=self._main, name=f"elsa-group-{self.name}", daemon=True)
 
@@ -194,7 +200,7 @@ class GroupManager:
         except BaseException as error:
             # a thread that ends in silence would leave a process that looks alive and works on nothing
             log.exception("group manager ended", extra={"event": "group_ended", "group": self.name})
-            self._around.fail(f"the group manager of {self.name} ended: {error!r}")
+            self.fail(f"the group manager of {self.name} ended: {error!r}")
             raise
 
     def _wait(self, seconds: float) -> None:
@@ -214,6 +220,7 @@ class GroupManager:
             while self.stopping is None:
                 self.turn()
                 if self.is_ready:
+                    self._has_begun = True
                     backoff.reset()
             self.handover.drain(self.stopping)
         finally:
@@ -389,9 +396,22 @@ class GroupManager:
             for partition, assigned in self.assignment.owned.items()
         ]
 
-    def fail(self, text: str) -> None:
-        """The work of this process cannot go on."""
-        self._around.fail(text)
+    def fail(self, text: str, code: int = exits.FAILED) -> None:
+        """The work of this process cannot go on; with the code that it ends with."""
+        self._around.fail(text, code)
+
+    def error_of(self, raw: Any) -> ElsaError:
+        """The error that a polled item brings."""
+        return event_error(raw, self._settings, self.group)
+
+    def refused(self, error: ElsaError) -> None:
+        """What the brokers refuse until somebody changes something: a topic waits for that, others go on meanwhile.
+
+        A group that was never joined ends the worker; one that works already stays, to go on when it is mended.
+        """
+        self.report(getattr(error, "code", ""), str(error))
+        if error.topic is None and not self._has_begun:
+            self.fail(f"group {self.name} cannot be joined: {error}", exits.code_of(error))
 
     def report(self, code: str, text: str) -> None:
         """Say the same trouble once a minute, count it always."""

@@ -9,7 +9,7 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from elsa.errors import FatalClientError
-from elsa.kafka.consumer import Event, classify
+from elsa.kafka.events import Event, classify
 from elsa.message import TopicPartition
 from elsa.worker import starts
 
@@ -76,7 +76,7 @@ class Intake:
         self._manager.handover.renew(assigned, offset)
 
     def _event(self, raw: Any) -> None:
-        kind = classify(raw)
+        kind = classify(raw, has_group=self._manager.group is not None)
         if kind == Event.END_OF_PARTITION:
             assigned = self._manager.assignment.owned.get(TopicPartition(raw.topic(), raw.partition()))
             # of a partition that is held nothing was delivered: its end says nothing about what is done
@@ -86,13 +86,15 @@ class Intake:
                     self._manager.commits.note(assigned, 0)
         elif kind == Event.OUT_OF_RANGE:
             self._out_of_range(TopicPartition(raw.topic(), raw.partition()))
-        elif kind == Event.FATAL:
+        elif kind == Event.REBUILD:
             raise FatalClientError(f"the Kafka client of {self._manager.name} is beyond repair: {raw.error().str()}")
         elif kind == Event.WAITING:
             # the watcher knows whether the topic is just being made, and says what to do if not
             self._manager.observer.error(raw.error().name(), raw.error().str())
-        else:
-            self._manager.report(raw.error().name(), raw.error().str())
+        elif kind == Event.REFUSED:
+            self._manager.refused(self._manager.error_of(raw))
+        elif kind == Event.PASSING:
+            self._manager.report(raw.error().name(), str(self._manager.error_of(raw)))
 
     def _out_of_range(self, partition: TopicPartition) -> None:
         assigned = self._manager.assignment.owned.get(partition)

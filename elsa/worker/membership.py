@@ -76,6 +76,7 @@ class GroupMembership:
             on_commit=manager.commits.answered,
             on_error=self._error,
             on_statistics=manager.observer.statistics,
+            on_throttled=manager.app.observer.throttled,
         )
 
     def join(self) -> None:
@@ -244,8 +245,9 @@ class StandaloneMembership:
         return GroupConsumer(
             self._around.app.settings,
             None,
-            on_error=lambda error: manager.report(type(error).__name__, str(error)),
+            on_error=lambda error: manager.report(getattr(error, "code", ""), str(error)),
             on_statistics=manager.observer.statistics,
+            on_throttled=manager.app.observer.throttled,
         )
 
     def join(self) -> None:

@@ -218,9 +218,10 @@ class WorkerProcess:
     def _ended(self, runtime: Runtime) -> int:
         """The work is over by itself: caught up, enough messages, or it cannot go on."""
         if runtime.failure is not None:
-            self._channel.send({"type": "failed", "code": exits.FAILED, "error": runtime.failure, "fatal": True})
+            code = runtime.failure_code
+            self._channel.send({"type": "failed", "code": code, "error": runtime.failure, "fatal": True})
             self._stop(runtime, None, leave=None, reason=None)
-            return exits.FAILED
+            return code
         return self._stop(runtime, None, leave=None, reason=runtime.reason)
 
     def _stop(self, runtime: Runtime, deadline: float | None, *, leave: bool | None, reason: str | None) -> int:

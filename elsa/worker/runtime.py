@@ -11,6 +11,7 @@ import socket
 import threading
 from typing import TYPE_CHECKING, Any
 
+from elsa import exits
 from elsa.clock import SYSTEM
 from elsa.delays.mover import Mover
 from elsa.errors import ConfigError, ElsaError
@@ -78,6 +79,8 @@ class Runtime:
             )
         self.ended = threading.Event()
         self.failure: str | None = None
+        #: the exit code that a failure ends the process with
+        self.failure_code = exits.FAILED
         self.reason = "stopped"
         self._burst = burst
         self._limit = max_messages
@@ -206,9 +209,11 @@ class Runtime:
                     found += reports.calls(worker, with_stacks=with_stacks)
         return found
 
-    def _fail(self, text: str) -> None:
+    def _fail(self, text: str, code: int = exits.FAILED) -> None:
         """The work cannot go on; called by group managers."""
-        self.failure = self.failure or text
+        if self.failure is None:
+            self.failure_code = code
+            self.failure = text
         self.reason = "failed"
         self.ended.set()
 

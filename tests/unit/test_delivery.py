@@ -23,8 +23,9 @@ class Owner:
     def __init__(self) -> None:
         self.heard: list[Any] = []
 
-    def refused(self, topic: str, error: Any) -> None:
+    def refused(self, topic: str, error: Any) -> Any:
         self.heard.append((topic, error.name()))
+        return error
 
 
 def pending() -> Delivery:

@@ -13,6 +13,7 @@ from confluent_kafka import KafkaException, Message
 from elsa import context
 from elsa.config import Settings
 from elsa.errors import (
+    AuthorizationFailed,
     BrokerUnavailable,
     BufferFull,
     ConfigError,
@@ -43,6 +44,7 @@ class FakeClient:
         self.auto = True
         self.served = 0
         self.events: list[str] = []
+        self.failure: Any = None
         self._more = threading.Condition()
 
     def __call__(self, settings: Settings) -> FakeClient:
@@ -290,6 +292,28 @@ def test_a_second_fatal_error_is_raised() -> None:
     client.raises = 3 * [KafkaException(Code(Code._FATAL, fatal=True))]
     with pytest.raises(FatalClientError):
         producer_with(client).send("orders", b"v")
+
+
+def test_messages_of_a_client_that_failed_say_what_it_failed_with() -> None:
+    client = FakeClient()
+    client.auto = False
+    delivery = producer_with(client).send("orders", b"v")
+    client.failure = Code(Code.CLUSTER_AUTHORIZATION_FAILED, "no right", fatal=True)
+    delivery(Code(Code._PURGE_QUEUE), FakeClient._message("orders", 0, -1, None))
+
+    with pytest.raises(AuthorizationFailed, match=r"needs IdempotentWrite on the cluster(.|\n)*no right"):
+        delivery.result(1)
+
+
+def test_a_topic_that_may_not_be_written_is_looked_up_again() -> None:
+    client = FakeClient()
+    client.auto = False
+    producer = producer_with(client)
+    refused = producer.send("orders", b"v")
+    refused(Code(Code.TOPIC_AUTHORIZATION_FAILED), FakeClient._message("orders", 0, -1, None))
+    producer.send("orders", b"v")
+
+    assert client.lookups == 2
 
 
 def test_produce_returns_places_in_the_callers_order() -> None:

@@ -13,7 +13,8 @@ import pytest
 
 from elsa.config import load
 from elsa.errors import KafkaError
-from elsa.kafka.consumer import BEGINNING, Committed, Event, GroupConsumer, classify, to_message
+from elsa.kafka.consumer import BEGINNING, Committed, GroupConsumer, to_message
+from elsa.kafka.events import Event, classify
 from elsa.kafka.probe import Probe
 from elsa.message import TopicPartition
 from elsa.worker.progress import Progress, decode

@@ -89,7 +89,7 @@ class SimulatedMover:
             is_static=is_static,
             clock=self.clock,
             make_consumer=self._consumer,
-            make_producer=lambda _, identity, timeout: ScriptedProducer(self, identity),  # type: ignore[arg-type,return-value]  # a stand-in
+            make_producer=lambda _, identity, timeout, on_throttled: ScriptedProducer(self, identity),  # type: ignore[arg-type,return-value]  # a stand-in
         )
 
     def _consumer(self, _: Any, group: str | None, *, instance: str | None = None, **callbacks: Any) -> Any:

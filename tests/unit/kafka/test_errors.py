@@ -32,10 +32,12 @@ from elsa.kafka.errors import Reports, is_fatal, translate
         (Code._FATAL, errors.FatalClientError, False),
         (Code._PURGE_QUEUE, errors.KafkaError, False),
         (Code.NOT_ENOUGH_REPLICAS, errors.KafkaError, True),
+        (Code.UNKNOWN, errors.KafkaError, True),
+        (Code.THROTTLING_QUOTA_EXCEEDED, errors.KafkaError, True),
+        (Code.UNKNOWN_MEMBER_ID, errors.GroupNotEmpty, False),
         (Code.UNKNOWN_LEADER_EPOCH, errors.KafkaError, True),
         (Code.OFFSET_NOT_AVAILABLE, errors.KafkaError, True),
         (Code.UNSTABLE_OFFSET_COMMIT, errors.KafkaError, True),
-        (Code.UNKNOWN, errors.KafkaError, False),
     ],
 )
 def test_every_code_has_its_class(code: int, kind: type[errors.ElsaError], retryable: object) -> None:
@@ -48,14 +50,20 @@ def test_every_code_has_its_class(code: int, kind: type[errors.ElsaError], retry
 
 
 def test_a_missing_acl_names_its_resource_and_the_right() -> None:
-    error = translate(Code(Code.TOPIC_AUTHORIZATION_FAILED), topic="orders", operation="WRITE")
+    error = translate(Code(Code.TOPIC_AUTHORIZATION_FAILED), topic="orders", operation="Write", brokers="k:9092")
 
-    assert "an ACL on topic 'orders' is missing" in str(error)
-    assert "hint: grant WRITE on topic 'orders' to this user" in str(error)
+    assert str(error) == (
+        "an ACL is missing: this client needs Write on topic 'orders': Broker: Topic authorization failed "
+        "(TOPIC_AUTHORIZATION_FAILED)\n  hint: kafka-acls --bootstrap-server k:9092 --add --allow-principal "
+        "User:<name> --operation Write --topic orders"
+    )
 
-    error = translate(Code(Code.GROUP_AUTHORIZATION_FAILED), group="billing", operation="READ")
 
-    assert "grant READ on group 'billing' to this user" in str(error)
+def test_a_client_that_broke_on_a_missing_acl_says_so() -> None:
+    broken = Code(Code.CLUSTER_AUTHORIZATION_FAILED, "Failed to acquire idempotence PID", fatal=True)
+
+    assert is_fatal(broken)
+    assert "needs IdempotentWrite on the cluster, or Write on any topic" in str(translate(broken, operation="Write"))
 
 
 def test_the_brokers_own_text_and_the_code_stand_in_the_message() -> None:

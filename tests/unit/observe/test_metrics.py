@@ -58,6 +58,7 @@ def tell_everything(observer: PrometheusObserver, partition: Callable[..., Any])
     schedule.held(2)
     observer.sent("orders", "ok", 0.002, None)
     observer.sent("orders", "error", 120.0, "_MSG_TIMED_OUT")
+    observer.throttled("producer", "1", 0.5)
     observer.observer_failed("Mine", "sent", ValueError())
     observer.watch(lambda: [partition()])
 
@@ -278,3 +279,16 @@ def test_counting_does_not_need_prometheus_client() -> None:
     output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
 
     assert output.strip() == "[]"
+
+
+def test_a_throttle_that_nobody_hears_the_end_of_ends_by_itself(clock: Any, value: Callable[..., Any]) -> None:
+    observer = PrometheusObserver(clock=clock)
+    observer.throttled("consumer", "1", 2.5)
+    labels = {"client": "consumer", "broker": "1"}
+
+    assert value(observer.families(), "elsa_kafka_broker_throttle_seconds", **labels) == 2.5
+    clock.steady += 63
+    assert value(observer.families(), "elsa_kafka_broker_throttle_seconds", **labels) == 0
+    observer.throttled("consumer", "1", 1.0)
+    observer.throttled("consumer", "1", 0.0)
+    assert value(observer.families(), "elsa_kafka_broker_throttle_seconds", **labels) == 0

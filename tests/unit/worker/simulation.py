@@ -288,7 +288,7 @@ class Member:
     def hurry(self, _: PartitionWorker) -> None:
         """No copy waits here."""
 
-    def _failed(self, text: str) -> None:
+    def _failed(self, text: str, _code: int) -> None:
         self.failures.append(text)
 
     def _leave(self, *, for_good: bool) -> None:

@@ -8,7 +8,11 @@ import pytest
 from confluent_kafka import KafkaError as Code
 
 import elsa
+from elsa import exits
 from elsa.clock import SYSTEM
+from elsa.errors import FatalClientError
+from elsa.kafka import codes
+from elsa.kafka.codes import Class
 from elsa.message import TopicPartition
 from elsa.worker.budget import Budget
 from elsa.worker.group import GroupManager, Surroundings
@@ -25,25 +29,19 @@ ZERO, ONE = TopicPartition("t", 0), TopicPartition("t", 1)
 class Event:
     """Something polled that is no message."""
 
-    def __init__(self, code: int, partition: TopicPartition, offset: int) -> None:
+    def __init__(self, code: int, partition: TopicPartition | None, offset: int = -1) -> None:
         self._code = code
         self._partition = partition
         self._offset = offset
 
-    def error(self) -> Event:
-        return self
+    def error(self) -> Code:
+        return Code(self._code, "said")
 
-    def code(self) -> int:
-        return self._code
-
-    def fatal(self) -> bool:
-        return False
-
-    def topic(self) -> str:
-        return self._partition.topic
+    def topic(self) -> str | None:
+        return None if self._partition is None else self._partition.topic
 
     def partition(self) -> int:
-        return self._partition.partition
+        return 0 if self._partition is None else self._partition.partition
 
     def offset(self) -> int:
         return self._offset
@@ -104,7 +102,13 @@ class Executors:
 
 
 @pytest.fixture
-def manager() -> Iterator[Any]:
+def failures() -> list[tuple[str, int]]:
+    """What the manager has given the whole process up for."""
+    return []
+
+
+@pytest.fixture
+def manager(failures: list[tuple[str, int]]) -> Iterator[Any]:
     app = elsa.App("unit-group", commit_interval=0.05)
 
     @app.handler("t")
@@ -117,7 +121,7 @@ def manager() -> Iterator[Any]:
         settlement=None,  # type: ignore[arg-type]  # nothing is settled here
         budget=Budget(messages=1000, size=10**6),
         clock=SYSTEM,
-        fail=lambda text: None,
+        fail=lambda text, code: failures.append((text, code)),
         paces=Paces(SYSTEM),
     )
     made = GroupManager("g", app.registry.bindings(), around)
@@ -256,3 +260,65 @@ def test_little_is_taken_of_each_partition_while_much_waits(manager: Any) -> Non
     manager.turn()
 
     assert manager.consumer.most < usual
+
+
+def of(kind: Class) -> list[int]:
+    special = codes.numbers(codes.OUT_OF_RANGE, codes.UNKNOWN_TOPIC, "_UNKNOWN_PARTITION _PARTITION_EOF")
+    return sorted(code for code, found in codes.TABLE.items() if found.name is kind and code not in special)
+
+
+def meet(manager: Any, code: int, partition: TopicPartition | None) -> list[str]:
+    """Let this error be polled; the codes that were reported."""
+    reported: list[str] = []
+    manager.observer.error = lambda name, _: reported.append(name)
+    manager.consumer.script = [[Event(code, partition)]]
+    manager.turn()
+    return reported
+
+
+@pytest.mark.parametrize("code", of(Class.RETRY), ids=lambda code: Code(code).name())
+def test_after_what_may_pass_the_manager_goes_on(manager: Any, failures: list[Any], raw: Any, code: int) -> None:
+    manager.handover.take({ZERO: Begin(0, 0)})
+
+    assert meet(manager, code, None) == [Code(code).name()]
+    manager.consumer.script = [[raw(0)]]
+    manager.turn()
+    assert manager.assignment.owned[ZERO].tracker.unfinished == 1
+    assert not failures
+
+
+@pytest.mark.parametrize("code", of(Class.REBUILD), ids=lambda code: Code(code).name())
+def test_a_broken_client_is_given_up_for_a_new_one(manager: Any, failures: list[Any], code: int) -> None:
+    with pytest.raises(FatalClientError):
+        meet(manager, code, None)
+
+    assert not failures
+
+
+@pytest.mark.parametrize("code", of(Class.FATAL), ids=lambda code: Code(code).name())
+def test_a_group_that_refuses_its_member_ends_the_process(manager: Any, failures: list[Any], code: int) -> None:
+    name = Code(code).name()
+
+    assert meet(manager, code, None) == [name]
+    [(text, exit_code)] = failures
+    assert text.startswith("group g cannot be joined: ")
+    assert "said" in text
+    assert exit_code != exits.OK
+
+
+def test_a_member_that_works_already_waits_for_what_it_lost(manager: Any, failures: list[Any]) -> None:
+    manager._has_begun = True
+
+    assert meet(manager, Code.GROUP_AUTHORIZATION_FAILED, None) == ["GROUP_AUTHORIZATION_FAILED"]
+    assert not failures
+
+
+def test_a_topic_that_is_refused_does_not_keep_the_others(manager: Any, failures: list[Any]) -> None:
+    assert meet(manager, Code.TOPIC_AUTHORIZATION_FAILED, ONE) == ["TOPIC_AUTHORIZATION_FAILED"]
+    assert not failures
+
+
+@pytest.mark.parametrize("code", of(Class.IGNORE), ids=lambda code: Code(code).name())
+def test_what_is_no_failure_is_not_spoken_of(manager: Any, failures: list[Any], code: int) -> None:
+    assert meet(manager, code, None) == []
+    assert not failures

@@ -1,0 +1,81 @@
+"""A client that a quota slows down says so, once, and the metric shows for how long the broker holds it back.
+
+Without that a quota looks like a slow broker: nothing fails, everything only takes longer.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from elsa.kafka.config import client_config
+from elsa.observe.metrics import PrometheusObserver
+
+from .quotas import set_quota
+from .waiting import total, until
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    import elsa
+    from elsa.testing.kafka import Topics
+
+pytestmark = pytest.mark.broker
+
+METRIC = "elsa_kafka_broker_throttle_seconds"
+#: ten seconds are the broker's window: this is ten times what the quota allows
+BYTES_PER_SECOND, SENT = 20_000, 2_000_000
+
+
+@pytest.fixture
+def limited(brokers: str) -> Iterator[Callable[[elsa.App, Any], None]]:
+    """`limited(app, kind)` gives that kind of the App's clients a quota."""
+    given = []
+
+    def limit(app: elsa.App, kind: Any) -> None:
+        client_id, quota = client_config(app.settings, kind)["client.id"], f"{kind}_byte_rate"
+        set_quota(brokers, client_id, quota, BYTES_PER_SECOND)
+        given.append((client_id, quota))
+
+    yield limit
+    for client_id, quota in given:
+        set_quota(brokers, client_id, quota, None)
+
+
+@pytest.mark.parametrize("kind", ["producer", "consumer"])
+def test_a_throttled_client_is_told_and_counted(
+    kind: str,
+    limited: Callable[[elsa.App, Any], None],
+    make_app: Callable[..., elsa.App],
+    topic: Topics,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    metrics = PrometheusObserver()
+    app, name = make_app(), topic(1)
+    app.observer = metrics
+    limited(app, kind)
+
+    with caplog.at_level(logging.WARNING, "elsa.kafka"):
+        for _ in range(SENT // 100_000):
+            app.producer.send(name, bytes(100_000)).result(60)
+            if kind == "producer" and has_throttled(metrics, kind):
+                break
+        if kind == "consumer":
+            app.handler(name)(take)
+            app.start()
+        until(lambda: has_throttled(metrics, kind), f"the {kind} is throttled", 60)
+        said = [record for record in caplog.records if getattr(record, "event", "") == "throttled"]
+
+    assert [record.getMessage() for record in said] == [f"a quota of Kafka slows this {kind} down"]
+    assert said[0].seconds > 0  # type: ignore[attr-defined]  # an extra field
+
+
+def take(body: bytes) -> None:
+    """There is nothing to do: reading alone is too much."""
+
+
+def has_throttled(metrics: PrometheusObserver, kind: str) -> bool:
+    families = {family[0] for family in metrics.families()}
+    return METRIC in families and total(metrics, METRIC, client=kind) > 0

@@ -1,0 +1,253 @@
+"""A missing ACL is said with its resource and operation, wherever the broker finds it missing.
+
+The broker only says "Topic authorization failed"; which right on what a call needs is known here. Each test has a user
+with too few rights, reads what Elsa says, and where it matters grants what was asked for and sees that it was enough.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import subprocess
+import sys
+import threading
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from elsa import exits
+from elsa.errors import AuthorizationFailed
+from elsa.groups import Groups
+from elsa.kafka.admin import Admin
+from elsa.kafka.cluster import broker_config
+from elsa.kafka.consumer import Committed, GroupConsumer
+from elsa.kafka.reader import Reader
+from elsa.kafka.transactions import TransactionalProducer
+from elsa.message import TopicPartition
+from elsa.producer import Producer
+from elsa.topics import Topics
+
+from .conftest import READER
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    import elsa
+
+    from .conftest import Guarded
+
+pytestmark = pytest.mark.broker
+
+
+def needs(operation: str, resource: str, name: str) -> Any:
+    """Expects the error that names the right, and the command that grants it."""
+    said = rf"needs {operation} on {resource} '{name}'(.|\n)*kafka-acls .*{name}"
+    return pytest.raises(AuthorizationFailed, match=said)
+
+
+def test_producing_to_an_unknown_or_unwritable_topic_needs_write(guarded_kafka: Guarded) -> None:
+    hidden, readable, own = guarded_kafka.topic(), guarded_kafka.topic(), guarded_kafka.topic()
+    guarded_kafka.grant("TOPIC", readable, "DESCRIBE")
+    guarded_kafka.grant("TOPIC", own, "WRITE")
+    producer = Producer(guarded_kafka.settings())
+    try:
+        with needs("Write", "topic", hidden):
+            producer.send(hidden, b"v")
+        with needs("Write", "topic", readable):
+            producer.send(readable, b"v").result(20)
+        guarded_kafka.grant("TOPIC", readable, "WRITE")
+
+        assert producer.send(readable, b"v").result(20).offset == 0
+        assert producer.send(own, b"v").result(20).offset == 0
+    finally:
+        producer.close(1)
+
+
+def test_reading_needs_read(guarded_kafka: Guarded) -> None:
+    topic = guarded_kafka.topic()
+    guarded_kafka.grant("TOPIC", topic, "DESCRIBE")
+    with Reader(guarded_kafka.settings()) as reader:
+        reader.assign(topic, {0: 0})
+        with needs("Read", "topic", topic):
+            for _ in range(100):
+                reader.read(0.2)
+
+
+def test_a_commit_names_the_topic_that_may_not_be_read(guarded_kafka: Guarded) -> None:
+    topic, group = guarded_kafka.topic(), "it-commits"
+    guarded_kafka.grant("TOPIC", topic, "DESCRIBE")
+    guarded_kafka.grant("GROUP", group, "READ")
+    consumer = GroupConsumer(guarded_kafka.settings(), group)
+    try:
+        # the first questions may come before the coordinator is known
+        for _ in range(50):
+            error, is_fenced = consumer.commit_now({TopicPartition(topic, 0): Committed(1, "")})
+            if isinstance(error, AuthorizationFailed):
+                break
+            consumer.poll(0.2)
+    finally:
+        consumer.close()
+
+    assert f"needs Read on topic '{topic}'" in str(error)
+    assert not is_fenced
+
+
+def test_operations_name_what_they_need(guarded_kafka: Guarded) -> None:
+    settings = guarded_kafka.settings()
+    topic = guarded_kafka.topic()
+    admin, topics, groups = Admin(settings), Topics(settings), Groups(settings)
+    with pytest.raises(AuthorizationFailed, match=r"needs Create on topic 'it-new', or on the cluster"):
+        topics.create("it-new")
+    with needs("Delete", "topic", topic):
+        admin.delete_topic(topic, 10)
+    with needs("DescribeConfigs", "topic", topic):
+        admin.topic_config(topic, 10)
+    with needs("AlterConfigs", "topic", topic):
+        admin.alter_topic_config(topic, {"retention.ms": "1"}, 10)
+    with needs("Alter", "topic", topic):
+        admin.add_partitions(topic, 2, 10)
+    with needs("Describe", "group", "it-foreign"):
+        groups.describe("it-foreign")
+    with needs("Delete", "group", "it-foreign"):
+        admin.delete_group("it-foreign", 10)
+    guarded_kafka.grant("TOPIC", topic, "DESCRIBE")
+    with needs("Describe", "group", "it-foreign"):
+        groups.committed("it-foreign")
+    with pytest.raises(AuthorizationFailed, match=r"needs DescribeConfigs on the cluster(.|\n)*--cluster"):
+        broker_config(settings, timeout=10)
+
+
+def test_a_transaction_needs_write_on_its_id_and_read_on_the_group(guarded_kafka: Guarded) -> None:
+    name = "it-transaction"
+    producer = TransactionalProducer(guarded_kafka.settings(), name)
+    with needs("Write", "transactional id", name):
+        producer.init(20)
+    producer.close()
+    guarded_kafka.grant("TRANSACTIONAL_ID", name, "WRITE")
+    topic = guarded_kafka.topic()
+    guarded_kafka.grant("TOPIC", topic, "WRITE")
+    settings = guarded_kafka.settings()
+    producer, consumer = TransactionalProducer(settings, name), GroupConsumer(settings, "it-foreign")
+    try:
+        producer.init(20)
+        producer.begin()
+        producer.produce(topic, b"v", key=None)
+        with pytest.raises(Exception, match="needs Read on group 'it-foreign'"):
+            producer.send_offsets({TopicPartition(topic, 0): Committed(1, "")}, consumer, 20)
+    finally:
+        consumer.close()
+        producer.close()
+
+
+@pytest.mark.parametrize("protocol", ["classic", "consumer"])
+def test_a_worker_without_its_group_ends_and_says_why(
+    guarded_kafka: Guarded, user_app: Callable[..., elsa.App], protocol: str
+) -> None:
+    topic, app = guarded_kafka.topic(), user_app(group_protocol=protocol)
+    guarded_kafka.grant("TOPIC", topic, "READ")
+
+    @app.handler(topic, group="it-foreign")
+    def handle(body: bytes) -> None: ...
+
+    app.start()
+    runtime: Any = app._runtime
+
+    assert runtime.ended.wait(30)
+    assert runtime.failure_code == exits.BROKER
+    assert "needs Read on group 'it-foreign'" in runtime.failure
+
+
+def test_a_topic_that_may_not_be_read_waits_for_its_acl(
+    guarded_kafka: Guarded, user_app: Callable[..., elsa.App]
+) -> None:
+    topic, app = guarded_kafka.topic(), user_app()
+    guarded_kafka.grant("GROUP", f"{app.name}-workers", "READ")
+    guarded_kafka.grant("TOPIC", topic, "WRITE")
+    seen, said = threading.Event(), threading.Event()
+
+    class Heard(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if f"needs Read on topic '{topic}'" in record.getMessage():
+                said.set()
+
+    @app.handler(topic, group=f"{app.name}-workers")
+    def handle(body: bytes) -> None:
+        seen.set()
+
+    heard = Heard()
+    logging.getLogger("elsa.worker").addHandler(heard)
+    producer = Producer(guarded_kafka.settings())
+    try:
+        producer.send(topic, b"v").result(20)
+        app.start()
+
+        assert said.wait(30)
+        assert not seen.is_set()
+        guarded_kafka.grant("TOPIC", topic, "READ")
+
+        assert seen.wait(30)
+    finally:
+        logging.getLogger("elsa.worker").removeHandler(heard)
+        producer.close(1)
+
+
+def test_a_producer_that_may_write_nowhere_fails_its_messages_at_once_and_is_made_anew(guarded_kafka: Guarded) -> None:
+    topic = guarded_kafka.topic()
+    guarded_kafka.grant("TOPIC", topic, "DESCRIBE", READER)
+    producer = Producer(guarded_kafka.settings(READER))
+    try:
+        with pytest.raises(AuthorizationFailed, match=r"needs IdempotentWrite on the cluster, or Write on any topic"):
+            producer.send(topic, b"v").result(20)
+        guarded_kafka.grant("TOPIC", topic, "WRITE", READER)
+
+        assert producer.send(topic, b"v").result(20).offset == 0
+    finally:
+        producer.close(1)
+
+
+def test_elsa_worker_without_its_group_ends_with_the_code_of_the_broker(guarded_kafka: Guarded, tmp_path: Path) -> None:
+    topic, settings = guarded_kafka.topic(), guarded_kafka.settings()
+    guarded_kafka.grant("TOPIC", topic, "READ")
+    (tmp_path / "refused_app.py").write_text(
+        f"""
+import elsa
+
+app = elsa.App({settings.name!r}, brokers={settings.brokers!r}, kafka={dict(settings.kafka)!r})
+
+@app.handler({topic!r}, group="it-foreign")
+def handle(body: bytes) -> None: ...
+"""
+    )
+    ended = subprocess.run(
+        [sys.executable, "-m", "elsa", "worker", "refused_app:app", "--processes", "1"],
+        cwd=tmp_path,
+        env={**os.environ, "ELSA_RUNTIME_DIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=90,
+        check=False,
+    )
+
+    assert ended.returncode == exits.BROKER, ended.stderr
+    assert "needs Read on group 'it-foreign'" in ended.stderr
+
+
+def test_a_standalone_handler_needs_read_on_its_topic_and_no_group(
+    guarded_kafka: Guarded, user_app: Callable[..., elsa.App]
+) -> None:
+    topic, app = guarded_kafka.topic(), user_app()
+    guarded_kafka.grant("TOPIC", topic, "READ")
+    guarded_kafka.grant("TOPIC", topic, "WRITE")
+    seen = threading.Event()
+
+    @app.handler(topic, group=None, start="earliest")
+    def handle(body: bytes) -> None:
+        seen.set()
+
+    app.producer.send(topic, b"v").result(20)
+    app.start()
+
+    assert seen.wait(30)
+    runtime: Any = app._runtime
+    assert runtime.failure is None
