@@ -80,6 +80,8 @@ class SimulatedMover:
         self.is_static = is_static
         self.clock = SkewedClock(world.clock, skew)
         self.consumers: list[ScriptedConsumer] = []
+        #: what the clients that may be throttled tell it to, by kind
+        self.throttled: dict[str, Any] = {}
         self.waits_until = 0.0
         self.is_busy = False
         self.is_frozen = False
@@ -89,14 +91,20 @@ class SimulatedMover:
             is_static=is_static,
             clock=self.clock,
             make_consumer=self._consumer,
-            make_producer=lambda _, identity, timeout, on_throttled: ScriptedProducer(self, identity),  # type: ignore[arg-type,return-value]  # a stand-in
+            make_producer=self._producer,
         )
 
     def _consumer(self, _: Any, group: str | None, *, instance: str | None = None, **callbacks: Any) -> Any:
+        if group is not None:
+            self.throttled["consumer"] = callbacks["on_throttled"]
         made = ScriptedConsumer(self, group, instance, callbacks)
         self.consumers = [one for one in self.consumers if not one.is_closed]
         self.consumers.append(made)
         return made
+
+    def _producer(self, _: Any, identity: str, *, timeout: float, on_throttled: Any) -> Any:
+        self.throttled["producer"] = on_throttled
+        return ScriptedProducer(self, identity)
 
     def step(self) -> None:
         """What its thread does next, if it does not wait."""

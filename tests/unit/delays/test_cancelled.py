@@ -10,6 +10,7 @@ from confluent_kafka import KafkaError as ClientError
 from elsa import headers as names
 from elsa.config import Settings
 from elsa.delays.cancelled import Cancelled
+from elsa.errors import AuthorizationFailed, FatalClientError
 from elsa.kafka.consumer import BEGINNING
 from elsa.message import TopicPartition
 from elsa.testing.clock import FakeClock
@@ -27,6 +28,9 @@ class Raw:
         return "shop.cancelled"
 
     def partition(self) -> int:
+        return 0
+
+    def offset(self) -> int:
         return 0
 
     def key(self) -> bytes | None:
@@ -125,3 +129,26 @@ def test_where_old_ones_were_deleted_it_reads_what_is_there(cancelled: Cancelled
     cancelled.read()
 
     assert consumer.begins[1:] == [(TopicPartition("shop.cancelled", 0), BEGINNING)]
+
+
+@pytest.mark.parametrize(
+    ("code", "error", "text"),
+    [
+        (ClientError.TOPIC_AUTHORIZATION_FAILED, AuthorizationFailed, "needs Read on topic 'shop.cancelled'"),
+        (ClientError._FATAL, FatalClientError, "the Kafka client that reads shop.cancelled is beyond repair"),
+    ],
+)
+def test_what_may_not_be_read_or_has_broken_is_raised(
+    cancelled: Cancelled, consumer: Consumer, code: int, error: type[Exception], text: str
+) -> None:
+    consumer.slices = [[Raw(None, None, code=code)]]
+
+    with pytest.raises(error, match=text):
+        cancelled.read()
+
+
+def test_no_right_on_a_group_is_needed(cancelled: Cancelled, consumer: Consumer) -> None:
+    consumer.slices = [[Raw(None, None, code=ClientError.GROUP_AUTHORIZATION_FAILED), END]]
+    cancelled.read()
+
+    assert cancelled.is_complete

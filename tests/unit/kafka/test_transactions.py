@@ -98,6 +98,8 @@ def test_an_id_that_is_not_allowed_is_told_with_what_to_do(
             raise KafkaException(KafkaError(KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED, "no"))
 
     monkeypatch.setattr(producer, "_raw", Refusing())
-    with pytest.raises(AuthorizationFailed, match=r"grant WRITE on the transactional id 'forbidden'"):
+    with pytest.raises(
+        AuthorizationFailed, match=r"needs Write on transactional id 'forbidden'(.|\n)*--transactional-id forbidden"
+    ):
         producer.begin()
     monkeypatch.undo()
