@@ -40,6 +40,13 @@ bench: $(VENV)/.installed-dev  ## measure against a plain consumer loop (minutes
 soak: $(VENV)/.installed-dev  ## full load with a million keys for SOAK seconds (600): memory stays flat, nothing is lost
 	$(BIN)/python -m tests.soak --seconds $(SOAK) $(ARGS)
 
+# STRESS: minutes; PEERS=1: Celery and taskiq instead, from PyPI, in a virtual environment that is thrown away
+STRESS ?= 10
+PEERS ?=
+
+stress: $(VENV)/.installed-dev  ## kill workers, brokers and networks under a numbered stream (10 minutes)
+	$(BIN)/python -m tests.stress --minutes $(STRESS) $(if $(PEERS),--peers) $(ARGS)
+
 check: lint types imports test  ## everything that CI runs
 
 clean:  ## remove the virtual environment and all caches

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from types import FrameType
 
     from elsa.clock import Clock
+    from elsa.control.client import Control
     from elsa.dead_letters import DeadLetters
     from elsa.fetcher import Fetcher, FetchResult
     from elsa.groups import Groups
@@ -337,6 +338,13 @@ class App:
         from elsa.groups import Groups  # noqa: PLC0415 - confluent_kafka loads when first used
 
         return Groups(self.settings)
+
+    @functools.cached_property
+    def control(self) -> Control:
+        """Ask and steer the running workers of this App, wherever they run."""
+        from elsa.control.client import Control  # noqa: PLC0415 - confluent_kafka loads when first used
+
+        return Control(self.settings)
 
     def dead_letters(self, topic: str, *, group: str | None = "") -> DeadLetters:
         """The dead letters on a topic: look at them, replay them to the group that failed, drop them.

@@ -41,6 +41,9 @@ Two roots, so that `except ElsaError` never swallows a handler's own signal:
     ├── WorkerError
     │   ├── WorkerStartError        a worker process could not start
     │   └── ForcedStop              the stop deadline passed with handlers still running
+    ├── CommandError                running workers did not all do what they were told (results, refused, missing)
+    │   ├── NoWorker                none of them answered
+    │   └── UnknownTarget           none of them has what was named
     └── EmbeddedBrokerError
         ├── JavaMissing
         ├── JarsUnavailable
@@ -60,7 +63,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from elsa.message import Record, RecordMetadata
 
@@ -300,6 +303,36 @@ class WorkerStartError(WorkerError):
 
 class ForcedStop(WorkerError):
     """The stop deadline passed while handlers were still running."""
+
+
+class CommandError(ElsaError):
+    """Running workers did not all do what they were told.
+
+    By the worker's name: `results` of those that did, `refused` with the reason of those that would not; `missing`
+    are those that run and did not answer.
+    """
+
+    def __init__(
+        self,
+        message: str | None = None,
+        *,
+        results: Mapping[str, Any] | None = None,
+        refused: Mapping[str, str] | None = None,
+        missing: Sequence[str] = (),
+        **facts: Any,
+    ) -> None:
+        super().__init__(message, **facts)
+        self.results = dict(results or {})
+        self.refused = dict(refused or {})
+        self.missing = list(missing)
+
+
+class NoWorker(CommandError):
+    """No worker answered."""
+
+
+class UnknownTarget(CommandError):
+    """No worker has what was named."""
 
 
 class EmbeddedBrokerError(ElsaError):

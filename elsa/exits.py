@@ -18,7 +18,7 @@ USAGE = 2
 APP_NOT_FOUND = 3
 #: no broker answered, or it refused the credentials, or an ACL is missing
 BROKER = 4
-#: a topic, partition, group or offset that was named does not exist
+#: a topic, partition, group, offset or handler that was named does not exist
 NOT_FOUND = 5
 #: stopped by force: the deadline passed with handlers running, or a second signal came
 FORCED = 6
@@ -26,6 +26,8 @@ FORCED = 6
 WORKER_FAILED = 7
 #: `elsa check` found something that is wrong
 CHECK_FAILED = 8
+#: no running worker answered a command
+NO_WORKER = 9
 #: interrupted by ctrl-C outside a worker
 INTERRUPTED = 130
 #: whoever read the output went away (what a shell reports for SIGPIPE)
@@ -38,10 +40,11 @@ MEANINGS: Mapping[int, str] = {
     USAGE: "wrong arguments, settings or declarations",
     APP_NOT_FOUND: "the app could not be imported",
     BROKER: "no broker answered, it refused the credentials, or an ACL is missing",
-    NOT_FOUND: "no such topic, partition, offset or group",
+    NOT_FOUND: "no such topic, partition, offset, group or handler",
     FORCED: "stopped by force while handlers were running",
     WORKER_FAILED: "a worker process could not start or be replaced",
     CHECK_FAILED: "`elsa check` found something wrong",
+    NO_WORKER: "no running worker answered",
     INTERRUPTED: "interrupted by ctrl-C",
     PIPE_CLOSED: "the reader of the output went away",
 }
@@ -58,6 +61,8 @@ _CODES: tuple[tuple[type[BaseException], int], ...] = (
     (errors.UnknownPartition, NOT_FOUND),
     (errors.OffsetOutOfRange, NOT_FOUND),
     (errors.UnknownGroup, NOT_FOUND),
+    (errors.NoWorker, NO_WORKER),
+    (errors.UnknownTarget, NOT_FOUND),
     (errors.UnknownDeadLetter, NOT_FOUND),
     (errors.ForcedStop, FORCED),
     (errors.WorkerStartError, WORKER_FAILED),

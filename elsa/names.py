@@ -70,6 +70,16 @@ def schedules_topic(app: str) -> str:
     return legal(f"{app}.schedules")
 
 
+def control_topic(app: str) -> str:
+    """Over which the workers of an app are asked and told things."""
+    return legal(f"{app}.control")
+
+
+def status_topic(app: str) -> str:
+    """Where the worker processes of an app say how they are."""
+    return legal(f"{app}.status")
+
+
 def task_topic(app: str) -> str:
     """The topic that tasks share unless they name another."""
     return legal(f"{app}.tasks")

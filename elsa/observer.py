@@ -187,5 +187,8 @@ class Observer:
         It is called from the scraping thread, and returns an empty sequence once the worker has stopped.
         """
 
+    def commanded(self, outcome: str) -> None:
+        """A command of an operator was read: outcome ok, refused, absent, late or unreadable."""
+
     def observer_failed(self, observer: str, event: str, error: BaseException) -> None:
         """Another observer raised `error` in its method `event`; told by `elsa.observe.compound`."""

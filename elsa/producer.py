@@ -204,10 +204,10 @@ class Producer:
         client = self._client
         return 0 if client is None else client.flush(self._settings.send_timeout if timeout is None else timeout)
 
-    def close(self, timeout: float = EXIT_SECONDS) -> int:
+    def close(self, timeout: float = EXIT_SECONDS, *, quietly: bool = False) -> int:
         """Flush and end; returns how many messages were given up because Kafka did not confirm them in time.
 
-        Their Deliveries fail. Later sends raise NotStarted. Idempotent.
+        Their Deliveries fail; with `quietly` that is not worth a warning. Later sends raise NotStarted. Idempotent.
         """
         with self._closing:
             with self._lock:
@@ -219,7 +219,8 @@ class Producer:
                 return 0
             lost = client.flush(timeout)
             if lost:
-                log.warning(
+                log.log(
+                    logging.DEBUG if quietly else logging.WARNING,
                     "%d messages were not confirmed by Kafka within %.3g s and are given up",
                     lost,
                     timeout,

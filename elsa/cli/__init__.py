@@ -32,6 +32,8 @@ SECTIONS = {
         "dlq": "List, show, replay and drop dead letters.",
     },
     "Operate": {
+        "inspect": "Ask the running workers: who they are, what they do, what they own.",
+        "control": "Steer the running workers: pause, resume, rate, quiet, stop.",
         "topics": "List, create, describe, alter and delete topics.",
         "groups": "List and describe consumer groups, their lag and offsets.",
         "check": "Check brokers, topics and settings before a deploy.",
@@ -50,6 +52,7 @@ Examples:
   elsa fetch orders --follow         watch a topic
   elsa groups lag billing            how far behind a group is
   elsa dlq list                      what was given up, and why
+  elsa inspect active -A app:module  what runs now
 """
 _CODES = "\n".join(["\b", "Exit codes:", *(f"  {code:>3}  {text}" for code, text in exits.MEANINGS.items())])
 

@@ -40,14 +40,20 @@ def in_poll_thread() -> bool:
 
 
 class ProducerClient:
-    """An idempotent `acks=all` producer; every method may be called from any thread.
+    """An `acks=all` producer, idempotent unless told otherwise; every method may be called from any thread.
 
     Its own daemon thread polls, so delivery reports come without anybody's help. `produce` is the
     client's C function itself: (topic, value, key, partition, callback, None, timestamp_ms, headers).
     It raises BufferError when the buffer is full and `ClientException` otherwise.
     """
 
-    def __init__(self, settings: Settings, *, on_throttled: Callable[[str, str, float], None] | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        is_idempotent: bool = True,
+        on_throttled: Callable[[str, str, float], None] | None = None,
+    ) -> None:
         self._settings = settings
         #: what this client has failed for good with
         self.failure: ClientError | None = None
@@ -59,7 +65,7 @@ class ProducerClient:
             settings,
             "producer",
             acks="all",
-            enable_idempotence=True,
+            enable_idempotence=is_idempotent,
             partitioner="murmur2_random",
             linger_ms=settings.send_linger * 1_000,
             queue_buffering_max_messages=settings.send_buffer,

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from typing import Self
 
     from elsa.config import Settings
-    from elsa.message import Message
+    from elsa.message import Message, TopicPartition
 
 log = logging.getLogger("elsa.kafka")
 
@@ -87,6 +87,10 @@ class Reader:
     def assign(self, topic: str, offsets: Mapping[int, int]) -> None:
         """Read these partitions from these offsets, and no others."""
         self._raw.assign([RawPartition(topic, partition, offset) for partition, offset in offsets.items()])
+
+    def assign_all(self, offsets: Mapping[TopicPartition, int]) -> None:
+        """The same for partitions of several topics: one that is added later is fetched up to a second later."""
+        self._raw.assign([RawPartition(*partition, offset) for partition, offset in offsets.items()])
 
     def add(self, topic: str, offsets: Mapping[int, int]) -> None:
         """Read these partitions too."""

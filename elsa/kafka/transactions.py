@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import threading
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME, KafkaException, TopicPartition
@@ -36,6 +37,8 @@ _AGAIN_SECONDS = 0.05
 _MOST_BYTES = 10 * 1024 * 1024 + 2 * 64 * 1024
 #: A topic refuses whole batches by its limit on messages: where only small ones go together, a refusal means a message.
 _BATCH_BYTES = 64 * 1024
+#: a call that takes so much longer than it was allowed to will never return
+_GRACE_SECONDS = 2.0
 _FENCED = codes.numbers(codes.FENCED_PRODUCER)
 
 
@@ -136,7 +139,8 @@ class TransactionalProducer:
         lines = [TopicPartition(*where, one.offset, one.metadata) for where, one in commits.items()]
         group = consumer.group_metadata()
         facts = {"group": consumer.group, "operation": "Read"}
-        self._patiently(lambda left: self._raw.send_offsets_to_transaction(lines, group, left), timeout, **facts)
+        send = self._raw.send_offsets_to_transaction
+        self._patiently(lambda left: self._bounded(send, lines, group, left), timeout, **facts)
 
     def commit(self, timeout: float) -> None:
         """End the transaction: all of it is there for readers."""
@@ -163,6 +167,29 @@ class TransactionalProducer:
         with contextlib.suppress(KafkaException):
             self._raw.purge()
             self._raw.flush(0.5)
+
+    def _bounded(self, call: Callable[..., object], *arguments: Any) -> None:
+        """Make a call on a thread of its own, which is left behind when it does not return: the last argument is when.
+
+        librdkafka 2.16 waits without end for a coordinator that went away at the wrong moment (its issues 5456, 5511).
+        """
+        found: list[BaseException | None] = []
+
+        def run() -> None:
+            try:
+                call(*arguments)
+            except BaseException as error:
+                found.append(error)
+            else:
+                found.append(None)
+
+        thread = threading.Thread(target=run, name=f"elsa-transaction-{self.id}", daemon=True)
+        thread.start()
+        thread.join(arguments[-1] + _GRACE_SECONDS)
+        if not found:
+            raise errors.FatalClientError(f"transaction {self.id}: the client hangs and is made anew")
+        if found[0] is not None:
+            raise found[0]
 
     def _call(self, call: Callable[[], object]) -> None:
         try:

@@ -42,6 +42,7 @@ REBALANCE_EVENTS = ("assigned", "revoked", "lost")
 RESTARTED = ("partition", "group", "executor")
 CONFIRMED = ("ok", "error")
 DELAYED_OUTCOMES = ("delivered", "passed_on", "postponed", "cancelled", "undeliverable")
+COMMAND_OUTCOMES = ("ok", "refused", "absent", "late", "unreadable")
 PROCESS_STATES = ("starting", "running", "stopping")
 PROCESS_ENDS = ("exit", "signal", "hung", "recycle")
 
@@ -295,6 +296,14 @@ SCHEDULE_DUE = _gauge(
     "schedule",
     "Calls of a periodic task that are due and cannot be sent.",
     "Its topic is missing, or refuses them.",
+)
+
+COMMANDS = _counter(
+    "elsa_commands_total",
+    "outcome",
+    "Commands of `elsa inspect` and `elsa control` that a worker process has read.",
+    "absent: nothing of what was named is here; late: read after its time; unreadable: no command of this version.",
+    outcome=COMMAND_OUTCOMES,
 )
 
 # the supervisor

@@ -64,6 +64,7 @@ class PrometheusObserver(Observer):
         #: (client, broker) -> (seconds, when that was said)
         self._throttles: dict[tuple[str, str], tuple[float, float]] = {}
         self._observer_errors = Counts()
+        self._commands = dict.fromkeys(catalogue.COMMAND_OUTCOMES, 0)
         if registry is not None:
             registry.register(self)
 
@@ -105,6 +106,10 @@ class PrometheusObserver(Observer):
     def watch(self, snapshot: Callable[[], Sequence[PartitionSnapshot]]) -> None:
         self._partitions.watch(snapshot)
 
+    def commanded(self, outcome: str) -> None:
+        with self._lock:
+            self._commands[outcome] += 1
+
     def observer_failed(self, observer: str, event: str, error: BaseException) -> None:  # noqa: ARG002 - only counted
         with self._lock:
             self._observer_errors.add(observer)
@@ -116,6 +121,7 @@ class PrometheusObserver(Observer):
             topics, handlers, groups = dict(self._topics), dict(self._handlers), dict(self._groups)
             schedules, observer_errors = dict(self._schedules), dict(self._observer_errors.values)
             throttles = dict(self._throttles)
+            commands = dict(self._commands)
         for topic, sends in topics.items():
             sends.collect(page, topic)
         running = _collect_handlers(page, handlers)
@@ -130,6 +136,8 @@ class PrometheusObserver(Observer):
             schedule.collect(page, name)
         for name, count in observer_errors.items():
             page.add(catalogue.OBSERVER_ERRORS, (name,), count)
+        for outcome, count in commands.items():
+            page.add(catalogue.COMMANDS, (outcome,), count)
         page.add(catalogue.BUILD_INFO, _versions(), 1)
         with self._scraping:
             self._partitions.collect(page, running)

@@ -157,5 +157,5 @@ class MemoryMembership:
     def chores(self, now: float) -> None:
         """Nobody else is in the group."""
 
-    def gave_up(self) -> None:
+    def gave_up(self, *, is_lost: bool = False) -> None:
         """Nobody takes partitions away."""

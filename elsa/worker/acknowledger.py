@@ -113,9 +113,13 @@ class Acknowledger:
 
     def due(self, now: float, owned: Mapping[TopicPartition, Assigned]) -> dict[TopicPartition, Commit]:
         """What to commit now, empty when it is not time; the caller starts the commit."""
-        if self.wait(now) != 0.0:
-            return {}
-        commits = self.pending(owned)
+        return self._begin(now, self.pending(owned)) if self.wait(now) == 0.0 else {}
+
+    def rest(self, now: float, owned: Mapping[TopicPartition, Assigned]) -> dict[TopicPartition, Commit]:
+        """All that is not committed, whether it is time or not; the caller starts the commit."""
+        return self._begin(now, self.pending(owned, owned))
+
+    def _begin(self, now: float, commits: dict[TopicPartition, Commit]) -> dict[TopicPartition, Commit]:
         self._dirty.clear()
         self._last = now
         if commits:

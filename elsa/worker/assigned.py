@@ -53,6 +53,7 @@ class Assigned:
         "finished_at_pause",
         "held",
         "is_halted",
+        "is_paused",
         "limit",
         "observer",
         "overflow",
@@ -119,6 +120,8 @@ class Assigned:
         self.finished_at_pause = 0
         #: why nothing is taken at all: rejected, restarting, halted, stopping
         self.held: str | None = None
+        #: an operator wants nothing to begin here; what has come stays; `held` may say something else besides
+        self.is_paused = False
         #: halted until an operator says otherwise, whoever owns it until then: commits say so
         self.is_halted = restored is not None and restored.is_halted
         #: how often a process has died while it handled these offsets
@@ -145,7 +148,7 @@ class Assigned:
         count = min(room, self.limit - self.in_flight, len(overflow))
         if self.commits_first:
             count = 0 if self.tracker.unfinished else min(count, SLICE_AT_ONCE)
-        if worker is None or self.held is not None or count <= 0 or self.bytes >= max_bytes:
+        if worker is None or self.held is not None or self.is_paused or count <= 0 or self.bytes >= max_bytes:
             return 0, 0.0
         # beyond that, the next commit's metadata could not tell any more what is finished above a slow head
         capacity = progress.capacity(overflow[count - 1].offset() - self.tracker.base)
@@ -379,13 +382,13 @@ class Assigned:
         return self.binding.group is None or self.tracker.version == self.version_committed
 
     def wants_pause(self, *, is_flooded: bool = False) -> bool:
-        if is_flooded and self.overflow:
+        if self.is_paused or (is_flooded and self.overflow):
             return True
         return len(self.overflow) > max(OVERFLOW_MESSAGES, self.limit) or self.overflow_bytes > OVERFLOW_BYTES
 
     def wants_resume(self, now: float, *, is_flooded: bool = False) -> bool:
         assert self.paused_at is not None
-        if is_flooded and self.overflow:
+        if self.is_paused or (is_flooded and self.overflow):
             return False
         elapsed = now - self.paused_at
         in_hand = self.in_hand - self.parked
@@ -397,7 +400,9 @@ class Assigned:
 
     def snapshot(self, group: str | None, low: int, high: int) -> PartitionSnapshot:
         """What can be seen of it from outside."""
-        paused = self.held or ("backpressure" if self.paused_at is not None else None)
+        paused = self.held or ("operator" if self.is_paused else None)
+        if paused is None and self.paused_at is not None:
+            paused = "backpressure"
         worker = self.worker
         if paused is None and worker is not None and worker.parked:
             paused = "retry"

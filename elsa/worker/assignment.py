@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from elsa.app import App
     from elsa.clock import Clock
+    from elsa.handlers import Handler
     from elsa.message import TopicPartition
     from elsa.observer import GroupObserver, HandlerObserver
     from elsa.registry import Binding
@@ -133,7 +134,7 @@ class Assignment:
             seen=assigned.seen,
         )
         assigned.worker.kept.progress.update(assigned.progress)
-        if not self.flows:
+        if not self.flows or assigned.is_paused:
             assigned.worker.hold()
 
     def pass_suspects(self) -> None:
@@ -173,8 +174,33 @@ class Assignment:
             return
         self.flows = flows
         for assigned in self.owned.values():
-            if assigned.worker is not None:
+            if assigned.worker is not None and not assigned.is_paused:
                 (assigned.worker.let_go if flows else assigned.worker.hold)()
+
+    def pause(self, assigned: Assigned) -> None:
+        """Begin nothing in this partition, also when its worker is started anew; what runs goes on."""
+        assigned.is_paused = True
+        self.busy[assigned.partition] = assigned
+        self._waiting.pop(assigned.partition, None)
+        if assigned.worker is not None:
+            assigned.worker.hold()
+            self.caution.set_aside(assigned.worker)
+
+    def resume(self, assigned: Assigned) -> None:
+        """Go on after `pause`."""
+        assigned.is_paused = False
+        if assigned.overflow:
+            self._waiting[assigned.partition] = None
+        if assigned.worker is not None:
+            self.caution.take_back(assigned.worker)
+            if self.flows:
+                assigned.worker.let_go()
+
+    def regulate(self, handler: Handler[Any, Any]) -> None:
+        """Have the workers of a handler go by its rate as it is now."""
+        for assigned in self.owned.values():
+            if assigned.worker is not None and handler in assigned.binding.handlers():
+                assigned.worker.regulate()
 
     # -- messages in ---------------------------------------------------------------------------------
 
@@ -185,7 +211,7 @@ class Assignment:
         assigned.receive(raws, size)
         self.busy[assigned.partition] = assigned
         self._budget.buffer(len(raws), size)
-        if self.admits:
+        if self.admits or assigned.is_paused:
             self.admit(assigned)
         else:
             self._waiting[assigned.partition] = None
@@ -205,7 +231,7 @@ class Assignment:
         if moved or not assigned.overflow:
             # who was let in goes to the end
             self._waiting.pop(assigned.partition, None)
-        if assigned.overflow:
+        if assigned.overflow and not assigned.is_paused:
             self._waiting[assigned.partition] = None
         return count
 

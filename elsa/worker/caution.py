@@ -34,6 +34,8 @@ class Caution:
         self._lock = threading.Lock()
         self._workers: weakref.WeakSet[PartitionWorker] = weakref.WeakSet()
         self._suspects: dict[PartitionWorker, set[int]] = {}
+        #: those of workers that an operator has paused
+        self._aside: dict[PartitionWorker, set[int]] = {}
         self._waiting: deque[tuple[PartitionWorker, Executor]] = deque()
 
     def expect(self, worker: PartitionWorker, offsets: Iterable[int]) -> None:
@@ -82,9 +84,24 @@ class Caution:
                     del self._suspects[worker]
                 self._go_on()
 
+    def set_aside(self, worker: PartitionWorker) -> None:
+        """An operator has paused a worker: its suspects do not run, and keep nobody waiting."""
+        with self._lock:
+            if worker in self._suspects:
+                self._aside[worker] = self._suspects.pop(worker)
+                self._go_on()
+
+    def take_back(self, worker: PartitionWorker) -> None:
+        """It goes on: its suspects are waited for again."""
+        with self._lock:
+            if worker in self._aside:
+                self._suspects[worker] = self._aside.pop(worker)
+                self.is_on = True
+
     def forget(self, worker: PartitionWorker) -> None:
         """A worker has ended."""
         with self._lock:
+            self._aside.pop(worker, None)
             self._suspects.pop(worker, None)
             self._go_on()
 

@@ -88,14 +88,18 @@ class Commits:
         manager = self._manager
         if manager.group is None:
             return
-        commits = self._acknowledger.due(now, manager.assignment.owned)
-        if commits:
-            self._note_cut(commits)
-            try:
-                manager.consumer.commit(commits)
-            except Exception as error:  # a commit that cannot even be queued is one that failed
-                self._acknowledger.answered(manager.assignment.owned, commits, ok=False)
-                manager.report("commit", f"the commit could not be sent: {error}")
+        self._start(self._acknowledger.due(now, manager.assignment.owned))
+
+    def _start(self, commits: Mapping[TopicPartition, Commit]) -> None:
+        manager = self._manager
+        if not commits:
+            return
+        self._note_cut(commits)
+        try:
+            manager.consumer.commit(commits)
+        except Exception as error:  # a commit that cannot even be queued is one that failed
+            self._acknowledger.answered(manager.assignment.owned, commits, ok=False)
+            manager.report("commit", f"the commit could not be sent: {error}")
 
     def answered(self, error: ElsaError | None, fenced: bool, partitions: Sequence[TopicPartition]) -> None:  # noqa: FBT001 - callback
         """The broker answered a commit."""
@@ -137,10 +141,24 @@ class Commits:
             self.make(self._acknowledger.take(now))
         manager.assignment.set_flow(not self.is_behind(now))
 
-    def make_patiently(self, deadline: float) -> None:
-        """Commit what is finished; again while a rebalance refuses it, which goes on with each poll."""
+    def make_patiently(self, deadline: float) -> bool:
+        """Commit what is finished, again while a rebalance refuses it, which goes on with each poll; whether all is.
+
+        One that is waited for (`make`) could take a minute: behind the client's request to join, which a group
+        answers when its last member has come.
+        """
         manager = self._manager
-        while self.make(list(manager.assignment.owned)) is not None and self._clock.monotonic() < deadline:
+        if manager.group is None:
+            return True
+        while True:
+            now = self._clock.monotonic()
+            if not self.in_flight:
+                rest = self._acknowledger.rest(now, manager.assignment.owned)
+                if not rest:
+                    return True
+                self._start(rest)
+            if now >= deadline:
+                return False
             manager.poll(_AGAIN_SECONDS)
             manager.read(manager.mailbox.wait(_AGAIN_SECONDS))
 

@@ -35,13 +35,16 @@ from elsa.worker.mailbox import (
     Loaded,
     Mailbox,
     Park,
+    Pause,
     Quiet,
+    Regulate,
     Resume,
     Stop,
     Topology,
     Unowned,
 )
 from elsa.worker.membership import GroupMembership, StandaloneMembership
+from elsa.worker.pauses import Pauses
 from elsa.worker.routes import Routes
 from elsa.worker.seen import Loading
 from elsa.worker.timers import Timers
@@ -51,6 +54,7 @@ if TYPE_CHECKING:
 
     from elsa.app import App
     from elsa.clock import Clock
+    from elsa.control.protocol import Target
     from elsa.errors import ElsaError
     from elsa.kafka.consumer import GroupConsumer
     from elsa.message import TopicPartition
@@ -127,6 +131,7 @@ class GroupManager:
             caution=around.caution,
         )
         self.commits = Commits(self, interval=self._settings.commit_interval, every=self._settings.commit_every)
+        self.pauses = Pauses(self)
         self.handover = Handover(self)
         self.membership: GroupMembership | StandaloneMembership
         if group is None:
@@ -158,9 +163,17 @@ class GroupManager:
         """Take no more work; what runs goes on."""
         self.mailbox.put(Quiet())
 
-    def resume(self, wanted: Callable[[TopicPartition], bool]) -> None:
-        """Let halted partitions go on."""
-        self.mailbox.put(Resume(wanted))
+    def pause(self, target: Target) -> queue.SimpleQueue[list[TopicPartition]]:
+        """Begin nothing in these partitions; where those that are owned will be told."""
+        answer: queue.SimpleQueue[list[TopicPartition]] = queue.SimpleQueue()
+        self.mailbox.put(Pause(target, answer))
+        return answer
+
+    def resume(self, target: Target) -> queue.SimpleQueue[list[TopicPartition]]:
+        """Go on with these partitions, paused or halted; where those that are owned will be told."""
+        answer: queue.SimpleQueue[list[TopicPartition]] = queue.SimpleQueue()
+        self.mailbox.put(Resume(target, answer))
+        return answer
 
     def stop(self, deadline: float, *, leave: bool) -> None:
         """Drain until `deadline` (monotonic), commit, leave the group if `leave`, end the thread."""
@@ -171,14 +184,11 @@ class GroupManager:
             self._thread.join(timeout)
         return not self._thread.is_alive()
 
-    def ask(self, timeout: float) -> list[PartitionSnapshot]:
-        """A snapshot of every owned partition; empty when the thread did not answer in time."""
+    def ask(self) -> queue.SimpleQueue[list[PartitionSnapshot]]:
+        """Where a snapshot of every owned partition will be; while the thread is in a hook, later."""
         answer: queue.SimpleQueue[list[PartitionSnapshot]] = queue.SimpleQueue()
         self.mailbox.put(Ask(answer))
-        try:
-            return answer.get(timeout=timeout)
-        except queue.Empty:
-            return []
+        return answer
 
     # -- the thread ----------------------------------------------------------------------------------
 
@@ -339,8 +349,11 @@ class GroupManager:
         kind = type(item)
         if kind is Loaded:
             self.handover.loaded(item.assigned, item.seen)
-        elif kind is Resume:
-            self.handover.go_on(item.wanted)
+        elif kind is Pause or kind is Resume:
+            item.answer.put(self.pauses.obey(item))
+        elif kind is Regulate:
+            self.share_rates()
+            self.assignment.regulate(item.handler)
         elif kind is Topology:
             self._topology = item
             self.share_rates()

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
-    from elsa.message import TopicPartition
+    from elsa.control.protocol import Target
+    from elsa.handlers import Handler
     from elsa.worker.assigned import Assigned
     from elsa.worker.partition import PartitionWorker
     from elsa.worker.seen import Seen
@@ -72,13 +73,6 @@ class Halted:
 
 
 @dataclass(frozen=True, slots=True)
-class Resume:
-    """Let halted partitions go on; `wanted` says which."""
-
-    wanted: Callable[[TopicPartition], bool]
-
-
-@dataclass(frozen=True, slots=True)
 class Loaded:
     """It is known what was handled of a partition before: its worker may begin."""
 
@@ -106,6 +100,29 @@ class Ask:
     """Put a snapshot of every owned partition into `answer`."""
 
     answer: queue.SimpleQueue[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """An operator's wish: begin nothing in these partitions; those that are owned go into `answer`."""
+
+    target: Target
+    answer: queue.SimpleQueue[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Resume:
+    """An operator's wish: go on with these partitions, paused or halted; those that are owned go into `answer`."""
+
+    target: Target
+    answer: queue.SimpleQueue[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Regulate:
+    """A handler has another rate than before."""
+
+    handler: Handler[Any, Any]
 
 
 @dataclass(frozen=True, slots=True)

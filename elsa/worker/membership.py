@@ -46,6 +46,8 @@ class GroupMembership:
         self.subscribed: list[str] = []
         self._topics: Mapping[str, int] = {}
         self._missing: set[str] = set()
+        #: what the client was asked for; behind `subscribed` while the group lets this member in
+        self._asked: list[str] = []
         self._is_joined = False
         self._has_left = False
         self.wants_rejoin = False
@@ -85,13 +87,20 @@ class GroupMembership:
         A subscription that begins with less would be changed a moment later, which is one more rebalance.
         """
         self._is_joined = False
+        self._asked = []
         if self.subscribed:
-            self._manager.consumer.subscribe(self.subscribed)
+            self._ask()
 
     def _subscribe(self, topics: list[str]) -> None:
+        """Librdkafka 2.16 ends the process (an assertion) when this changes while a new member waits to be let in."""
         self.subscribed = topics
         self.is_verified = False
-        self._manager.consumer.subscribe(topics)
+        if self._is_joined or not self._asked:
+            self._ask()
+
+    def _ask(self) -> None:
+        self._asked = self.subscribed
+        self._manager.consumer.subscribe(self.subscribed)
 
     # -- rebalances, inside the client's callbacks -----------------------------------------------------
 
@@ -105,9 +114,11 @@ class GroupMembership:
         self._is_joined = True
         manager.is_ready = True
 
-    def gave_up(self) -> None:
-        """Partitions were given up; a leave is over when none is left."""
+    def gave_up(self, *, is_lost: bool = False) -> None:
+        """Partitions were given up; a leave is over when none is left. Who has lost them joins as a new member."""
         self._has_left = not self._manager.consumer.assigned()
+        if is_lost:
+            self._is_joined = False
 
     def _error(self, error: ElsaError) -> None:
         manager = self._manager
@@ -196,8 +207,10 @@ class GroupMembership:
         if self.wants_rejoin and self._is_joined:
             self.wants_rejoin = False
             self._leave()
-            self._manager.consumer.subscribe(self.subscribed)
+            self._ask()
             self._is_joined = False
+        elif self._is_joined and self._asked != self.subscribed:
+            self._ask()
 
     # -- leaving ---------------------------------------------------------------------------------------
 
@@ -298,7 +311,7 @@ class StandaloneMembership:
     def chores(self, now: float) -> None:
         """Nothing to look after: the positions are kept by the manager."""
 
-    def gave_up(self) -> None:
+    def gave_up(self, *, is_lost: bool = False) -> None:
         """Only a group takes partitions away."""
 
     def failed(self, error: Exception) -> None:

@@ -39,6 +39,8 @@ class Pace:
         """Messages per second of the whole group."""
         with self._lock:
             self._rate = rate
+            # what was reserved by the old one may lie far ahead
+            self._next = 0.0
 
     @property
     def here(self) -> float:
@@ -132,13 +134,23 @@ class Paces:
         self._clock = clock
         self._lock = threading.Lock()
         self._made: dict[str, Pace] = {}
+        #: what an operator has set, by handler; None: as fast as it goes
+        self._set: dict[str, float | None] = {}
 
     def of(self, handler: Handler[Any, Any]) -> Pace | None:
-        """The one of a handler, None for a handler without `rate`."""
-        rate = handler.declared.rate
-        if rate is None:
-            return self._made.get(handler.name)
+        """The one of a handler, None for a handler without a rate."""
         with self._lock:
+            rate = self._set.get(handler.name, handler.declared.rate)
+            if rate is None:
+                return None
             if handler.name not in self._made:
                 self._made[handler.name] = Pace(rate, self._clock)
             return self._made[handler.name]
+
+    def set_rate(self, handler: Handler[Any, Any], rate: float | None) -> None:
+        """Give a handler another rate than it has declared; None: as fast as it goes."""
+        with self._lock:
+            self._set[handler.name] = rate
+            pace = self._made.get(handler.name)
+            if pace is not None and rate is not None:
+                pace.set_rate(rate)

@@ -91,7 +91,7 @@ class PartitionWorker:
         self._runs_out = binding.first.declared.delivery == "at_most_once"
         #: is to close, and runs what it has
         self._is_closing = False
-        #: True while nothing new may run, because too much is finished and not committed
+        #: True while nothing new may run: too much is finished and not committed, or an operator has paused it
         self.held = False
         #: whether its messages come back through a retry topic
         self.is_retry = self.source != partition.topic
@@ -124,18 +124,20 @@ class PartitionWorker:
         self._vigil = Vigil(self, caution or Caution())
         self._size = SliceSize()
         self._filling = Filling(self.batch, declared.batch_wait, clock) if self.batch is not None else None
-        self._gates = Gates(
-            {
-                executors.of(handler): Gate(pace, clock, self.batch or 1)
-                for handler in binding.handlers()
-                if (pace := paces.of(handler)) is not None
-            }
-        )
+        self._paces = paces
+        self._gates = self._make_gates()
         #: the time for which the group manager was asked to call `unpark`
         self._armed: float | None = None
         self._lifecycle = Lifecycle(self, is_class=binding.handler is not None and binding.handler.is_class)
         if self._lifecycle.is_ready:
             self.make_router()
+
+    def _make_gates(self) -> Gates:
+        gates = {}
+        for handler in self.binding.handlers():
+            if (pace := self._paces.of(handler)) is not None:
+                gates[self._executors.of(handler)] = Gate(pace, self.clock, self.batch or 1)
+        return Gates(gates)
 
     def _message_maker(self) -> Callable[[Any], Message]:
         make = functools.partial(to_message, generation=self.generation)
@@ -217,6 +219,12 @@ class PartitionWorker:
             self.held = False
             self._schedule()
 
+    def regulate(self) -> None:
+        """Go by another rate: what was reserved by the old one does not count any more."""
+        with self.lock:
+            self._gates = self._make_gates()
+            self._schedule()
+
     def unpark(self, now: float) -> float | None:
         """Run what is due; when to come again, None when nothing waits or a timer for it exists."""
         with self.lock:
@@ -256,7 +264,8 @@ class PartitionWorker:
                 return
             self._is_closing = True
             if self._runs_out:
-                # nobody else will run it; retries do not wait any longer
+                # nobody else will run it: retries do not wait any longer, nor does what an operator has paused
+                self.held = False
                 self._lanes.unpark(math.inf)
                 self._schedule()
             else:

@@ -117,6 +117,7 @@ class WorkerProcess:
             burst=bool(spec.get("burst")),
             max_messages=share(spec.get("max_messages_total"), settings.processes, index),
             positions=spec.get("positions") or {},
+            on_wish=self._wish,
         )
         app._runtime = runtime
         runtime.start()
@@ -154,6 +155,10 @@ class WorkerProcess:
         self._channel.send({"type": "failed", "code": code, "error": (str(error) or repr(error)) + place_of(error)})
         self._channel.close(1.0)
         return code
+
+    def _wish(self, what: str) -> None:
+        """Pass on what an operator has told this process and all of them are to do."""
+        self._channel.send({"type": "wish", "wish": what})
 
     # -- life ------------------------------------------------------------------------------------------
 

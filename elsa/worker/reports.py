@@ -22,12 +22,15 @@ def calls(worker: PartitionWorker, *, with_stacks: bool = True) -> list[dict[str
         if not raws:
             continue
         task = worker.binding.task_of(raws[0])
-        offset = raws[0].offset()
+        offset, key = raws[0].offset(), raws[0].key()
         call: dict[str, Any] = {
             "handler": worker.handler_name if task is None else task.name,
+            "group": worker.group,
+            "source": worker.source,
             "topic": worker.partition.topic,
             "partition": worker.partition.partition,
             "offset": offset,
+            "key": key if key is None or isinstance(key, str) else key.decode(errors="replace"),
             "messages": len(raws),
             "attempt": worker.kept.attempts.get(offset, 0) + 1,
             "seconds": round(time.perf_counter() - turn.since, 3),

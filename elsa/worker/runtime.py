@@ -5,7 +5,9 @@ Used by worker processes (`elsa.worker.process`) and by programs that embed work
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import queue
 import secrets
 import socket
 import threading
@@ -13,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from elsa import exits
 from elsa.clock import SYSTEM
+from elsa.control.service import Service
 from elsa.delays.mover import Mover
 from elsa.errors import ConfigError, ElsaError
 from elsa.kafka.config import validate_kafka
@@ -21,6 +24,7 @@ from elsa.registry import select
 from elsa.schedules.scheduler import Scheduler
 from elsa.worker import hooks, propagation, reports
 from elsa.worker.budget import Budget
+from elsa.worker.commands import Commands
 from elsa.worker.executors import Executors
 from elsa.worker.group import GroupManager, Surroundings
 from elsa.worker.journal import Journal
@@ -30,7 +34,7 @@ from elsa.worker.slots import acquire
 from elsa.worker.watcher import Watcher
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from elsa.app import App
     from elsa.handlers import Handler
@@ -68,7 +72,9 @@ class Runtime:
         burst: bool = False,
         max_messages: int | None = None,
         positions: Mapping[str, Mapping[str, int]] | None = None,
+        on_wish: Callable[[str], None] | None = None,
     ) -> None:
+        """`on_wish` is told what only the supervisor can do: `quiet` and `stop` of all its processes."""
         settings = app.settings
         self.app = app
         self.bindings = select(app.registry.bindings(), topics, exclude)
@@ -88,6 +94,10 @@ class Runtime:
         self._state = "new"
         self._preferred_slot = preferred_slot
         self.slot: Slot | None = None
+        #: of this process, for the brokers and for those who ask and command; the same again where it has a slot
+        self.name = f"{app.name}-{secrets.token_hex(6)}"
+        self.is_quiet = False
+        self._on_wish = on_wish
         self._budget = Budget(
             messages=settings.max_in_flight_process, size=settings.max_bytes_process, max_messages=max_messages
         )
@@ -110,6 +120,7 @@ class Runtime:
         self._watcher: Watcher | None = None
         self._mover: Mover | None = None
         self._scheduler: Scheduler | None = None
+        self._control: Service | None = None
         self._ender: threading.Thread | None = None
 
     # -- start -----------------------------------------------------------------------------------------
@@ -137,21 +148,18 @@ class Runtime:
         self._watcher = watcher = Watcher(self.app, self.bindings, self.managers, SYSTEM)
         self._settlement.topic_made = lambda _: watcher.look()
         self._watcher.start()
-        self._mover = Mover(self.app, instance=self._identity(), is_static=self.slot is not None)
+        self._mover = Mover(self.app, instance=self.name, is_static=self.slot is not None)
         self._mover.start()
         if self.app.schedules and not self._burst:
             # a burst is there for what is there
-            self._scheduler = Scheduler(self.app, instance=self._identity(), is_static=self.slot is not None)
+            self._scheduler = Scheduler(self.app, instance=self.name, is_static=self.slot is not None)
             self._scheduler.start()
+        slot = self.slot.number if self.slot is not None else None
+        self._control = Service(self.app, self.name, slot, Commands(self))
+        self._control.start()
         if self._burst or self._limit is not None:
             self._ender = threading.Thread(target=self._look_for_end, name="elsa-ender", daemon=True)
             self._ender.start()
-
-    def _identity(self) -> str:
-        """A name of this process for the brokers; the same again after a restart where it has a slot."""
-        if self.slot is not None and self._around.instance is not None:
-            return self._around.instance
-        return f"{self.app.name}-{secrets.token_hex(6)}"
 
     def _take_slot(self) -> None:
         settings = self.app.settings
@@ -161,7 +169,7 @@ class Runtime:
         host = settings.instance or socket.gethostname()
         self._around.slot = self.slot
         self._around.caution.journal = Journal.open(self.slot.path.with_suffix(".journal"))
-        self._around.instance = f"{self.app.name}-{host}-{self.slot.number}"
+        self._around.instance = self.name = f"{self.app.name}-{host}-{self.slot.number}"
 
     # -- state -----------------------------------------------------------------------------------------
 
@@ -169,6 +177,11 @@ class Runtime:
     def is_ready(self) -> bool:
         """Whether every group has joined and every standalone handler has its partitions."""
         return self._state == "running" and bool(self.managers) and all(m.is_ready for m in self.managers)
+
+    @property
+    def is_stopping(self) -> bool:
+        """Whether it drains, or has ended."""
+        return self._state == "stopped"
 
     def wait_ready(self, timeout: float) -> bool:
         """Wait for `is_ready`; False after `timeout` seconds or when the work has ended before."""
@@ -188,8 +201,14 @@ class Runtime:
         return found
 
     def snapshots(self) -> list[PartitionSnapshot]:
-        """Every assigned partition, asked of the threads that own them."""
-        return [snapshot for manager in self.managers for snapshot in manager.ask(_ASK_SECONDS)]
+        """Every assigned partition, asked of the threads that own them; without those that are late."""
+        answers = [manager.ask() for manager in self.managers]
+        end = SYSTEM.monotonic() + _ASK_SECONDS
+        found: list[PartitionSnapshot] = []
+        for answer in answers:
+            with contextlib.suppress(queue.Empty):
+                found += answer.get(timeout=max(0.0, end - SYSTEM.monotonic()))
+        return found
 
     def topics(self, timeout: float) -> Mapping[str, int]:
         """The cluster's topics as last seen; waits for the first look, empty when that took longer."""
@@ -208,6 +227,26 @@ class Runtime:
                 if worker is not None:
                     found += reports.calls(worker, with_stacks=with_stacks)
         return found
+
+    # -- commands --------------------------------------------------------------------------------------
+
+    def set_rate(self, handler: Handler[Any, Any], rate: float | None) -> None:
+        """Let a handler's group start so many messages a second; its managers are told by the caller."""
+        self._around.paces.set_rate(handler, rate)
+
+    def shares_pool(self, one: Handler[Any, Any], other: Handler[Any, Any]) -> bool:
+        """Whether two handlers take their places from each other."""
+        return self._executors.of(one) is self._executors.of(other)
+
+    @property
+    def can_wish(self) -> bool:
+        """Whether a supervisor hears what this process is told for all of them."""
+        return self._on_wish is not None
+
+    def wish(self, what: str) -> None:
+        """Tell the supervisor what its processes are to do; in another program nobody hears it."""
+        if self._on_wish is not None:
+            self._on_wish(what)
 
     def _fail(self, text: str, code: int = exits.FAILED) -> None:
         """The work cannot go on; called by group managers."""
@@ -250,6 +289,7 @@ class Runtime:
 
     def quiet(self) -> None:
         """Take no more work; what runs goes on."""
+        self.is_quiet = True
         for manager in self.managers:
             manager.quiet()
 
@@ -276,6 +316,9 @@ class Runtime:
         # a group manager needs a moment beyond the drain: commit, leave, close
         joined = [m.join(max(0.0, deadline - SYSTEM.monotonic()) + 3.0) for m in self.managers]
         clean = all(joined) and all(m.handover.stopped_cleanly for m in self.managers)
+        if self._control is not None:
+            # until now it could be asked what the drain waits for
+            self._control.finish()
         self._settlement.close()
         if self._watcher is not None:
             self._watcher.stop()
@@ -284,6 +327,8 @@ class Runtime:
             self._mover.join(max(0.0, deadline - SYSTEM.monotonic()) + 1.0)
         if self._scheduler is not None:
             self._scheduler.join(max(0.0, deadline - SYSTEM.monotonic()) + 1.0)
+        if self._control is not None:
+            self._control.stop(min(2.0, max(0.2, deadline - SYSTEM.monotonic())))
         hooks.call(self.app, "shutdown")
         clean = self._executors.stop(1.0 if clean else 0.0) and clean
         self.ended.set()

@@ -208,12 +208,22 @@ class Supervisor:
             self._tell("ready", INFO, "worker process is ready", **facts, seconds=round(child.lived(), 2))
         elif kind == "positions":
             self._crew.remember(message.get("positions") or {})
+        elif kind == "wish":
+            self._grant(place, message)
         elif kind in ("samples", "status"):
             if kind == "samples" and self.telemetry is not None:
                 self.telemetry.update(place.index, message.get("snapshot") or ())
             self.questions.take(place, child, message)
         else:
             child.note(message)
+
+    def _grant(self, place: Place, message: Message) -> None:
+        """An operator has told one process what all of them are to do; several were told the same."""
+        if message.get("wish") == "quiet":
+            self._crew.quiet()
+        elif message.get("wish") == "stop" and not self.is_stopping:
+            self._tell("stopping", INFO, "stopping, as commanded", worker=place.index, seconds=self.stop_timeout)
+            self._do_stop()
 
     def _adopt(self, settings: Mapping[str, Any]) -> None:
         """The App's own settings, which only a process that imported it knows."""

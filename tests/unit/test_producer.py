@@ -403,6 +403,18 @@ def test_closing_gives_up_what_is_not_confirmed_and_says_how_many(caplog: pytest
     assert delivery.exception(0) is not None
 
 
+def test_closing_quietly_warns_nobody(caplog: pytest.LogCaptureFixture) -> None:
+    client = FakeClient()
+    client.auto = False
+    producer = producer_with(client)
+    producer.send("orders", b"v")
+    with caplog.at_level(logging.WARNING):
+        lost = producer.close(0.1, quietly=True)
+
+    assert lost == 1
+    assert caplog.records == []
+
+
 def test_an_observer_hears_of_every_report() -> None:
     client, listener = FakeClient(), Listener()
     client.refuse_from = 1

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import elsa
+from elsa.control.protocol import Target
 from elsa.observe.metrics import PrometheusObserver
 
 from .waiting import Log, Seen, stays, total, until
@@ -52,7 +53,7 @@ def test_a_halt_outlives_the_worker_and_ends_when_told_to(
                 stays(lambda seen=seen: "bad" not in seen.items, 1.0, "the halt")  # type: ignore[misc]  # binds this one
             if go == "goes on":
                 for manager in runtime.managers:
-                    manager.resume(lambda _: True)
+                    manager.resume(Target())
                 seen.wait_for(lambda items: "behind" in items, "what stood behind")
                 log.wait_committed(group, name, 3, 0)
 

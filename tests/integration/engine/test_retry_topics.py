@@ -11,7 +11,7 @@ import elsa
 from elsa.delays import topics as delay_topics
 from elsa.names import delay_topic
 
-from .waiting import Log, Seen
+from .waiting import Log, Seen, add_partitions
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -54,6 +54,32 @@ def test_others_pass_and_the_message_comes_back_to_its_group_alone(
     assert [copy.partition for copy in log.read(retry)] == [2, 2]
     # nothing was written back to the user's topic
     assert len(log.read(name)) == 4
+
+
+def test_a_message_of_a_new_partition_comes_back(
+    make_app: Callable[..., elsa.App], topic: Topics, log: Log, brokers: str
+) -> None:
+    """The mover knew the retry topic as it was before its source grew: the message became a dead letter."""
+    app, name = make_app(), topic(1)
+    seen: Seen[Any] = Seen()
+
+    # longer than topics and partitions take to be made: what is due goes straight to the retry topic
+    @app.handler(name, retry=elsa.Retry(base=5, jitter=False, where="topic"))
+    def handle(body: int, ctx: elsa.Context) -> None:
+        seen((body, ctx.partition, ctx.attempt))
+        if ctx.attempt < 2:
+            raise ValueError
+
+    app.produce(name, [elsa.Record(b"0", partition=0)])
+    with app:
+        seen.wait(2, 40)
+        add_partitions(brokers, name, 2)
+        app.producer.warm_up(name)
+        app.produce(name, [elsa.Record(b"1", partition=1)])
+        seen.wait(4, 40)
+
+    assert seen.items == [(0, 0, 1), (0, 0, 2), (1, 1, 1), (1, 1, 2)]
+    assert log.partitions(f"{name}.{app.name}.retry") == 2
 
 
 def test_what_waits_in_the_retry_topic_before_the_first_worker_came_is_not_lost(

@@ -84,6 +84,19 @@ class StandIn:
             elif kind == "status":
                 self.channel.send({"type": "status", "id": message["id"], "status": {"life": self.life}})
 
+    def wish(self, what: str) -> None:
+        """Was told by an operator what all of them are to do."""
+        self.greet()
+        self.channel.send({"type": "ready", "slot": self.index})
+        self.channel.send({"type": "wish", "wish": what})
+        self.obey()
+
+    def wish_to_stop(self) -> None:
+        self.wish("stop")
+
+    def wish_for_quiet(self) -> None:
+        self.wish("quiet")
+
     def mute(self) -> None:
         """Serves, and answers no question."""
         self.greet()

@@ -32,6 +32,30 @@ def test_a_signal_stops_every_process_with_leave_and_deadline(supervise: Supervi
     assert run.wait_for("over")["foreign"] == []
 
 
+def test_what_an_operator_tells_one_process_stops_all_of_them(supervise: Supervise) -> None:
+    run = supervise({"0": ["wish_to_stop"]}, processes=2, stop_timeout=7)
+
+    assert run.code() == 0
+    assert run.journal("message", index=0, message={"type": "stop", "deadline": 7, "leave": True})
+    assert run.wait_for("stopping")["worker"] == 0
+    assert {event["worker"] for event in run.all("ended")} == {0, 1}
+    assert run.all("replaced") == []
+
+
+def test_a_quiet_that_an_operator_tells_one_process_is_for_all_and_for_those_that_come_later(
+    supervise: Supervise,
+) -> None:
+    run = supervise({"0": ["wish_for_quiet"]}, processes=2)
+    for index in (0, 1):
+        run.wait_for_note("message", index=index, message={"type": "quiet"})
+    (first,) = run.journal("spec", index=1)
+    os.kill(first["pid"], signal.SIGKILL)
+    run.wait_for_note("message", index=1, life=1, message={"type": "quiet"})
+    run.signal(signal.SIGTERM)
+
+    assert run.code() == 0
+
+
 def test_case_37_a_process_that_refuses_is_killed_after_the_deadline_and_named(supervise: Supervise) -> None:
     run = supervise({"0": ["refuse"]}, processes=2, stop_timeout=0.3)
     run.wait_for("ready", 2)

@@ -50,7 +50,7 @@ def test_every_command_is_completed() -> None:
 
 
 def test_a_command_is_completed_from_its_beginning() -> None:
-    assert completions(last="co") == ["config", "completion"]
+    assert completions(last="co") == ["control", "config", "completion"]
 
 
 def test_options_of_the_root_and_of_a_command_are_completed() -> None:

@@ -50,7 +50,12 @@ FACTS: dict[type, dict[str, tuple[Any, ...]]] = {
         "statistics": ({},),
     },
     ScheduleObserver: {"fired": ([0.1],), "missed": (2,), "held": (1,)},
-    Observer: {"sent": ("orders", "ok", 0.1, None), "throttled": ("producer", "1", 0.5), "watch": (list,)},
+    Observer: {
+        "sent": ("orders", "ok", 0.1, None),
+        "throttled": ("producer", "1", 0.5),
+        "watch": (list,),
+        "commanded": ("ok",),
+    },
 }
 
 

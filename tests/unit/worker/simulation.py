@@ -6,19 +6,21 @@ stop inside each call until the test says how it ends.
 
 from __future__ import annotations
 
+import queue
 import types
 from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import elsa
+from elsa.control.protocol import Target
 from elsa.kafka.consumer import BEGINNING, Committed
 from elsa.message import TopicPartition
 from elsa.testing.clock import FakeClock
 from elsa.worker import progress, starts
 from elsa.worker.budget import Budget
 from elsa.worker.group import GroupManager, Surroundings
-from elsa.worker.mailbox import Mailbox, Stop
+from elsa.worker.mailbox import Mailbox, Pause, Resume, Stop
 from elsa.worker.pace import Paces
 
 from .conftest import Raw
@@ -321,6 +323,18 @@ class Member:
         fresh = manager.routes.served(partitions)
         manager.handover.take(starts.resolve(manager.consumer, fresh, GROUP, manager.routes))
 
+    def pause(self, **target: Any) -> list[int]:
+        """An operator pauses; which partitions here are meant."""
+        return self._tell(Pause(Target(**target), queue.SimpleQueue()))
+
+    def resume(self, **target: Any) -> list[int]:
+        """An operator resumes; which partitions here are meant."""
+        return self._tell(Resume(Target(**target), queue.SimpleQueue()))
+
+    def _tell(self, wish: Pause | Resume) -> list[int]:
+        self.manager.read([wish])
+        return [where.partition for where in wish.answer.get_nowait()]
+
     @property
     def owned(self) -> list[int]:
         return [where.partition for where in self.manager.assignment.owned]
@@ -358,6 +372,9 @@ class Member:
         assigned = self.manager.assignment.owned.get(worker.partition)
         is_ours = assigned is not None and assigned.worker is worker
         assert is_ours, f"{worker.partition} offset {raw.offset()} began after its partition was given up"
+        assert assigned is not None
+        # what was committed before it runs also runs when its partition goes
+        assert worker.is_stopping or not assigned.is_paused, f"{worker.partition} offset {raw.offset()} began paused"
         for call in self.calls:
             if call.worker is not worker or worker.closed:
                 continue

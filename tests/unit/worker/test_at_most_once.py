@@ -121,6 +121,26 @@ def test_the_next_slice_is_committed_when_the_one_before_is_over(join: Join, bro
     assert broker.commits[ZERO].offset == 10
 
 
+def test_what_was_taken_and_paused_runs_when_its_partition_goes(join: Join, broker: Ahead) -> None:
+    """It is committed: nobody else would run it."""
+    member = join(policy=all_begin)
+    member.turn()
+    begin(member)
+    member.pause()
+    for _ in range(3):
+        member.turn()
+        begin(member)
+        while member.calls:
+            member.finish()
+    paused_at = len(member.started)
+    member.rebalance(revoke=[0, 1])
+    member.turn()
+
+    committed = sum(commit.offset for commit in broker.commits.values())
+    assert paused_at < committed
+    assert sum(starts(member).values()) == len(starts(member)) == committed
+
+
 def test_a_crash_loses_one_slice_at_most_and_nothing_runs_again(join: Join, broker: Ahead) -> None:
     member = join()
     member.turn()

@@ -102,6 +102,32 @@ def test_after_the_second_suspects_run_alone_until_each_has_returned(join: Join,
     assert not broker.commits[ZERO].metadata
 
 
+@pytest.mark.parametrize("is_early", [True, False])
+def test_suspects_of_a_paused_partition_keep_nobody_waiting(join: Join, broker: Broker, *, is_early: bool) -> None:
+    """Paused before the partitions come, or when they are there; suspects again when it goes on."""
+    for _ in range(2):
+        ran = begin(join(assign=(0,)))
+    member = join(assign=(1,) if is_early else (0, 1))
+    if not is_early:
+        member.turn()
+    member.pause(partition=0)
+    if is_early:
+        member.rebalance(assign=(0,))
+    assert {partition for partition, _ in begin(member)} == {1}
+    while member.calls:
+        member.finish()
+    while begin(member):
+        member.finish()
+    member.resume(partition=0)
+    alone = begin(member)
+
+    assert len(alone) == 1
+    assert alone <= ran
+    member.finish()
+    member.run_dry()
+    assert broker.is_all_committed()
+
+
 def test_the_third_death_blames_exactly_one(join: Join, broker: Broker) -> None:
     for _ in range(2):
         begin(join())

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import elsa
+from elsa.control.protocol import Target
 from elsa.message import TopicPartition
 from elsa.worker.progress import Progress, decode
 
@@ -120,16 +121,16 @@ def test_it_goes_on_when_told_to_with_all_attempts(join: Join, broker: Broker, i
         member = join(name="another")
         work(member)
     began = len(starts(member))
-    member.manager.resume(lambda partition: partition == ONE)
+    member.manager.resume(Target(partition=1))
     work(member)
     assert halted(member)
 
-    member.manager.resume(lambda partition: partition == ZERO)
+    member.manager.resume(Target(partition=0))
     work(member, 2)
     # the cause was not removed: it halts again after as many attempts
     assert halted(member)
     assert starts(member)[began:].count(2) == 2
-    member.manager.resume(lambda _: True)
+    member.manager.resume(Target())
     work(member)
 
     assert broker.commits[ZERO].offset == 6
@@ -150,7 +151,7 @@ def test_a_resume_while_other_calls_still_run_waits_for_them(join: Join) -> None
     member.finish(first, ValueError("no"))
     member.turn()
     assert halted(member)
-    member.manager.resume(lambda _: True)
+    member.manager.resume(Target())
     member.turn()
     assert member.manager.assignment.owned[ZERO].held == "restarting"
     before = len(starts(member))

@@ -159,6 +159,17 @@ def test_what_was_lost_is_cancelled_and_not_committed(join: Join, broker: Broker
     assert member.owned == [1]
 
 
+@pytest.mark.parametrize("policy", ["finish", "hang"])
+def test_calls_of_a_lost_partition_that_return_make_no_stop_a_forced_one(join: Join, policy: str) -> None:
+    member = join(policy=lambda _: policy)
+    assert member.calls
+    member.rebalance(lost=[0])
+    member.turn()
+
+    assert member.owned == [1]
+    assert member.manager.handover.stopped_cleanly == (policy == "finish")
+
+
 def test_a_partition_that_is_revoked_while_it_starts_anew_stays_away(join: Join, broker: Broker) -> None:
     member = join()
     finish(member, 2, SystemExit(1))

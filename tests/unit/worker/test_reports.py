@@ -48,9 +48,12 @@ def test_a_running_call_tells_what_it_is(app: elsa.App, around: Around, raw: Any
     stack, seconds = call.pop("stack"), call.pop("seconds")
     assert call == {
         "handler": "bill",
+        "group": "unit-reports",
+        "source": "t",
         "topic": "t",
         "partition": 0,
         "offset": 7,
+        "key": "a",
         "messages": 1,
         "attempt": 3,
         "progress": {"page": 3},

@@ -22,7 +22,7 @@ from .simulation import Broker, Member
 pytestmark = pytest.mark.usefixtures("simulated_time")
 
 #: what may happen between two rounds of the group manager
-EVENTS = ("revoke", "lost", "assign", "refuse", "fail", "crash", "finish last", "stop", "kill")
+EVENTS = ("revoke", "lost", "assign", "refuse", "fail", "crash", "finish last", "pause", "stop", "kill")
 
 
 def apply(event: str, member: Member) -> Member:
@@ -42,6 +42,12 @@ def apply(event: str, member: Member) -> Member:
         member.finish(0, SystemExit(1))
     elif event == "finish last" and member.calls:
         member.finish(-1)
+    elif event == "pause":
+        # and the other one goes on, if it was paused
+        member.pause(partition=0)
+        member.resume(partition=1)
+        member.pause(partition=1)
+        member.resume(partition=1)
     elif event in ("stop", "kill"):
         if event == "stop":
             member.stop()
@@ -72,6 +78,7 @@ def test_every_order_of_three_events(ordering: str, policy: str) -> None:
                     member.finish(1)
             member.turn()
             member.rebalance(assign=[n for n in (0, 1) if n not in member.owned])
+            member.resume()
             member.run_dry()
             assert broker.is_all_done(), events
         except AssertionError as error:
@@ -211,6 +218,14 @@ class Machine(RuleBasedStateMachine):
     def take_back(self) -> None:
         if not self.member.consumer.callbacks:
             self.member.rebalance(assign=[n for n in (0, 1) if n not in self.member.owned])
+
+    @rule(number=st.sampled_from([None, 0, 1]))
+    def pause(self, number: int | None) -> None:
+        self.member.pause(partition=number)
+
+    @rule(number=st.sampled_from([None, 0, 1]))
+    def resume(self, number: int | None) -> None:
+        self.member.resume(partition=number)
 
     @rule(kind=KINDS)
     def stop(self, kind: dict[str, Any]) -> None:

@@ -1,0 +1,106 @@
+"""A member's subscription, with a client that only notes what it is asked for."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import elsa
+from elsa.clock import SYSTEM
+from elsa.worker.membership import GroupMembership
+from elsa.worker.routes import Routes
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from elsa.message import TopicPartition
+
+
+class Client:
+    """Notes subscriptions."""
+
+    def __init__(self) -> None:
+        self.asked: list[list[str]] = []
+        self.owned: list[TopicPartition] = []
+
+    def subscribe(self, topics: list[str]) -> None:
+        self.asked.append(topics)
+
+    def assigned(self) -> list[TopicPartition]:
+        return self.owned
+
+
+@pytest.fixture
+def client() -> Client:
+    return Client()
+
+
+@pytest.fixture
+def member(client: Client) -> Iterator[GroupMembership]:
+    app = elsa.App("unit-membership")
+
+    @app.handler("^t")
+    def handle(body: bytes) -> None:
+        """Never called."""
+
+    manager: Any = SimpleNamespace(
+        app=app,
+        group="g",
+        name="g",
+        consumer=client,
+        clock=SYSTEM,
+        is_ready=False,
+        routes=Routes(app.registry.bindings(), "g"),
+    )
+    around: Any = SimpleNamespace(app=app, clock=SYSTEM, instance="host-0", slot=None)
+    made = GroupMembership(manager, around)
+    made.join()
+    yield made
+    app.stop()
+
+
+def test_the_subscription_does_not_change_while_the_member_waits_to_be_let_in(
+    member: GroupMembership, client: Client
+) -> None:
+    member.topology({"t1": 1}, frozenset())
+    member.topology({"t1": 1, "t2": 1}, frozenset())
+    member.chores(0.0)
+    assert client.asked == [["t1"]]
+
+    member._assigned([])
+    member.chores(0.0)
+    member.chores(0.0)
+
+    assert client.asked == [["t1"], ["t1", "t2"]]
+
+
+def test_a_member_that_was_let_in_changes_it_at_once(member: GroupMembership, client: Client) -> None:
+    member.topology({"t1": 1}, frozenset())
+    member._assigned([])
+    member.topology({"t1": 1, "t2": 1}, frozenset())
+
+    assert client.asked == [["t1"], ["t1", "t2"]]
+
+
+def test_who_has_lost_its_partitions_waits_again(member: GroupMembership, client: Client) -> None:
+    member.topology({"t1": 1}, frozenset())
+    member._assigned([])
+    member.gave_up(is_lost=True)
+    member.topology({"t1": 1, "t2": 1}, frozenset())
+    member.chores(0.0)
+    assert client.asked == [["t1"]]
+
+    member._assigned([])
+    member.chores(0.0)
+
+    assert client.asked == [["t1"], ["t1", "t2"]]
+
+
+def test_a_client_that_is_made_anew_asks_for_all(member: GroupMembership, client: Client) -> None:
+    member.topology({"t1": 1}, frozenset())
+    member.topology({"t1": 1, "t2": 1}, frozenset())
+    member.join()
+
+    assert client.asked == [["t1"], ["t1", "t2"]]
