@@ -1,4 +1,7 @@
-"""The onion around handlers: `mw(call_next, ctx)`, sync around sync handlers and async around async ones."""
+"""The onion around handlers: `mw(call_next, ctx)`, sync around sync handlers and async around async ones.
+
+`age_limit` and `payload_limit` are ready to be used: `app.middleware(*payload_limit("1MB"))`.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +9,14 @@ import functools
 import inspect
 from typing import TYPE_CHECKING, Any
 
-from elsa.errors import DeclarationError
+from elsa import units
+from elsa.errors import DeclarationError, Reject, Skip
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     from elsa.context import Context
+    from elsa.message import Message
 
     Middleware = Callable[[Callable[[], Any], Context], Any]
 
@@ -45,6 +50,69 @@ def compose(middlewares: Sequence[Middleware], call: Callable[[], Any], context:
     for middleware in reversed(middlewares):
         call = functools.partial(middleware, call, context)
     return call()
+
+
+def age_limit(seconds: Any, *, dead_letter: bool = False) -> tuple[Middleware, Middleware]:
+    """The two forms of a middleware that does not run messages older than that, by their timestamp.
+
+    `seconds` is a number or a text like "5m". What is older is skipped, or a dead letter; a message without a
+    timestamp is run. `expires=` at a handler does the same for that one, before its body is decoded.
+
+    ```python
+    app.middleware(*age_limit("1h"))
+    ```
+    """
+    limit = _read("age_limit", units.seconds, seconds)
+
+    def check(message: Message, ctx: Context) -> None:
+        age = None if message.timestamp is None else ctx.app.clock.now() - message.timestamp
+        if age is not None and age >= limit:
+            why = f"it is {age:.1f} s old, and {limit:g} s are the limit"
+            raise Reject(why) if dead_letter else Skip(why)
+
+    return _guards(check)
+
+
+def payload_limit(size: Any, *, skip: bool = False) -> tuple[Middleware, Middleware]:
+    """The two forms of a middleware that does not run messages with bodies larger than that.
+
+    `size` is bytes or a text like "64kB". What is larger is a dead letter, or skipped.
+
+    ```python
+    app.middleware(*payload_limit("1MB"))
+    ```
+    """
+    limit = _read("payload_limit", units.size, size)
+
+    def check(message: Message, _: Context) -> None:
+        if len(message.value or b"") > limit:
+            why = f"its body has {len(message.value or b'')} bytes, and {limit} are the limit"
+            raise Skip(why) if skip else Reject(why)
+
+    return _guards(check)
+
+
+def _read(where: str, read: Callable[[Any], Any], value: Any) -> Any:
+    try:
+        return read(value)
+    except ValueError as error:
+        raise DeclarationError(f"{where}({value!r}): that is not {error}") from error
+
+
+def _guards(check: Callable[[Message, Context], None]) -> tuple[Middleware, Middleware]:
+    """A check of every message before the call; of a batch that is refused, each member comes alone then."""
+
+    def guard(call_next: Callable[[], Any], ctx: Context) -> Any:
+        for message in ctx.messages:
+            check(message, ctx)
+        return call_next()
+
+    async def guard_async(call_next: Callable[[], Awaitable[Any]], ctx: Context) -> Any:
+        for message in ctx.messages:
+            check(message, ctx)
+        return await call_next()
+
+    return guard, guard_async
 
 
 def _name(middleware: Any) -> str:

@@ -72,8 +72,14 @@ class HandlerObserver:
     def exception(self, error: BaseException, attempt: int) -> None:
         """One call raised `error` at its `attempt`-th attempt (1 is the first)."""
 
+    def expired(self, messages: int) -> None:
+        """So many messages were too old to be run; they were skipped, or go to the dead letters."""
+
     def dead_letter(self, reason: str) -> None:
-        """One message was confirmed in the dead-letter topic: exhausted, decode, unknown, rejected, timeout."""
+        """One message was confirmed in the dead-letter topic.
+
+        Reasons: exhausted, decode, unknown, rejected, timeout, expired.
+        """
 
     #: None unless a tracer provider is set (the engine looks once per slice): then
     #: `with span(messages, attempt) as s:` encloses each call, in the thread or task that runs the handler
@@ -116,6 +122,23 @@ class GroupObserver:
         """librdkafka's statistics, decoded, every 15 s."""
 
 
+class MoverObserver:
+    """What is told about the mover of delayed messages in this process; its group has a GroupObserver as well."""
+
+    def moved(self, outcomes: Mapping[str, int], delays: Sequence[float]) -> None:
+        """A transaction is committed: how many messages came to what, and how late those were that arrived, seconds.
+
+        Outcomes: delivered, passed_on (to a shorter wait), postponed (its target did not take it), cancelled,
+        undeliverable.
+        """
+
+    def due(self, messages: int) -> None:
+        """So many messages that are known here are due and not let go yet (about ten times a second)."""
+
+    def aborted(self, code: str) -> None:
+        """A transaction was aborted, or not begun, by Kafka's name of the error: it is made again."""
+
+
 class ScheduleObserver:
     """What is told about one periodic task, by the process that fires it."""
 
@@ -138,6 +161,10 @@ class Observer:
 
     def group(self, group: str | None) -> GroupObserver:
         return GroupObserver()
+
+    def mover(self) -> MoverObserver:
+        """The observer of the mover of delayed messages; asked for once."""
+        return MoverObserver()
 
     def sent(self, topic: str, outcome: str, seconds: float, error: str | None) -> None:
         """A delivery report came: outcome ok or error (then `error` is Kafka's error name)."""

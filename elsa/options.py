@@ -6,7 +6,7 @@ import difflib
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Literal
 
 from elsa import units
@@ -16,17 +16,12 @@ from elsa.policies.retry import DEFAULT, NEVER, Retry
 
 Start = Literal["earliest", "latest"] | int | datetime | dict[int, Any]
 
-#: options of the public API whose machinery does not exist yet, with the only value that is accepted
-_LATER: dict[str, tuple[Any, str]] = {
-    "expires": (None, "expires is not available yet"),
-}
-
-
 _WORDS = {
     "ordering": ("partition", "key", "none"),
     "executor": ("auto", "thread", "process"),
     "delivery": ("at_least_once", "at_most_once"),
     "on_exhausted": ("dead_letter", "skip", "stop"),
+    "on_expired": ("skip", "dead_letter"),
     "on_out_of_range": ("earliest", "latest", "fail"),
 }
 
@@ -54,6 +49,8 @@ class Options:
     idempotent_by: Any = None
     transactional: bool = False
     timeout: float | None = None
+    expires: float | None = None
+    on_expired: str = "skip"
     rate: float | None = None
     max_in_flight: int | None = None
     max_tasks_per_child: int | None = None
@@ -64,13 +61,9 @@ class Options:
 def check(where: str, group: str | None, given: Mapping[str, Any]) -> Options:
     """Options from keywords; raises DeclarationError (with a hint) for what is unknown or contradicts itself."""
     known = {field.name for field in fields(Options)}
-    for name, value in given.items():
-        if name in _LATER:
-            only, text = _LATER[name]
-            if value != only:
-                raise UnsupportedOption(f"{where}: {name}={value!r}: {text}", hint=f"leave it out, or {name}={only!r}")
-        elif name not in known:
-            near = difflib.get_close_matches(name, [*known, *_LATER], 1)
+    for name in given:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, 1)
             hint = f"did you mean {near[0]!r}?" if near else f"options are {', '.join(sorted(known))}"
             raise DeclarationError(f"{where}: unknown option {name!r}", hint=hint)
     values = {name: value for name, value in given.items() if name in known}
@@ -82,7 +75,7 @@ def check(where: str, group: str | None, given: Mapping[str, Any]) -> Options:
     _check_transactional(where, group, values)
     _check_start(where, values)
     values["codec"] = resolve(values.get("codec", "json"))
-    for name, read in (("rate", units.rate), ("max_memory_per_child", units.size)):
+    for name, read in (("rate", units.rate), ("max_memory_per_child", units.size), ("expires", _lifetime)):
         if values.get(name) is not None:
             values[name] = _read(where, name, values[name], read)
     if (retry := values.get("retry")) is False or ("retry" in values and retry is None):
@@ -90,6 +83,13 @@ def check(where: str, group: str | None, given: Mapping[str, Any]) -> Options:
     if values.get("partitions") is not None:
         values["partitions"] = _partitions(where, group, values["partitions"])
     return Options(**values)
+
+
+def _lifetime(value: Any) -> float:
+    found = units.seconds(value.total_seconds() if isinstance(value, timedelta) else value)
+    if found == 0:
+        raise ValueError("a time to live: a duration above 0 seconds")
+    return found
 
 
 def _read(where: str, name: str, value: Any, read: Callable[[Any], Any]) -> Any:
@@ -137,12 +137,15 @@ def _check_transactional(where: str, group: str | None, values: Mapping[str, Any
     retry = values.get("retry")
     if isinstance(retry, Retry) and retry.always_moves:
         raise DeclarationError(f'{said} with Retry(where="topic"): its copy could come twice', hint='where="memory"')
-    for name, value, text in (
-        ("delivery", "at_most_once", "are two answers to the same question"),
-        ("executor", "process", "is not available yet: what a child process sends is not part of a transaction"),
-    ):
-        if values.get(name) == value:
-            raise DeclarationError(f'{said} and {name}="{value}" {text}', hint="leave one of them out")
+    if values.get("executor") == "process":
+        raise UnsupportedOption(
+            f'{said} and executor="process" is not available yet: what a child process sends is in no transaction',
+            hint="leave one of them out",
+        )
+    if values.get("delivery") == "at_most_once":
+        raise DeclarationError(
+            f'{said} and delivery="at_most_once" are two answers to the same question', hint="leave one of them out"
+        )
     if values.get("idempotent_by") is not None:
         raise DeclarationError(
             f"{said} and idempotent_by=: offsets and results are in one transaction, nothing comes twice",

@@ -6,16 +6,17 @@ import contextlib
 import threading
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from elsa import names
 from elsa.clock import SYSTEM
 from elsa.errors import BrokerUnavailable, KafkaError, TopicError, TopicExists, UnknownTopic
-from elsa.kafka.admin import TIMEOUT_SECONDS, Admin, PartitionInfo
+from elsa.kafka.admin import TIMEOUT_SECONDS, Admin, PartitionInfo, Writable
 from elsa.message import TopicPartition
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
+    from concurrent.futures import Future
 
     from elsa.config import Settings
 
@@ -137,13 +138,19 @@ class Topics:
         """Delete what lies below {partition: offset} for good; returns the first remaining offsets."""
         return self._admin.delete_records(name, before, timeout)
 
+    def begin_trim(
+        self, before: Mapping[TopicPartition, int], *, timeout: float = TIMEOUT_SECONDS
+    ) -> dict[TopicPartition, Future[Any]]:
+        """Like `delete_records` for partitions of many topics, without waiting: a future for each."""
+        return self._admin.begin_delete_records(before, timeout)
+
+    def writable(self, names: Iterable[str]) -> dict[str, Writable]:
+        """What each of these topics can take, in one request; a topic that is missing is told, not raised."""
+        return self._admin.writable(list(names))
+
     def partition_count(self, name: str) -> int:
         """How many partitions the topic has; raises UnknownTopic."""
         return len(self._admin.partitions(name))
-
-    def may_write(self, name: str) -> bool:
-        """Whether this client has the right to produce to the topic; raises UnknownTopic."""
-        return self._admin.may_write(name)
 
     def id(self, name: str) -> str:
         """What tells a topic from an earlier or later one of its name; raises UnknownTopic."""

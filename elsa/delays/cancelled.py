@@ -5,68 +5,83 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from elsa import headers as names
-from elsa.errors import ElsaError
+from elsa.errors import FatalClientError
 from elsa.kafka.consumer import BEGINNING, GroupConsumer
-from elsa.kafka.events import Event, classify
+from elsa.kafka.events import Event, classify, event_error
 from elsa.message import TopicPartition
 from elsa.names import cancelled_topic
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
-    from elsa.app import App
     from elsa.clock import Clock
+    from elsa.config import Settings
 
 #: a key that is nobody's id: the mover asks by it for the broker's time
 CLOCK_KEY = b"~clock"
 #: how often cancellations whose time is over are forgotten
 _FORGET_SECONDS = 600.0
-_OPEN_SECONDS = 30.0
 
 
 class Cancelled:
-    """A table of ids, read from the beginning at `open` and kept up by `read`; belongs to the mover's thread."""
+    """A table of ids, read from the beginning at `open` and kept up by `read`; belongs to the mover's thread.
 
-    def __init__(self, app: App, clock: Clock) -> None:
-        self._app = app
+    It holds every cancellation whose time is not over: about 150 bytes each.
+    """
+
+    def __init__(
+        self, settings: Settings, clock: Clock, make_consumer: Callable[..., GroupConsumer] = GroupConsumer
+    ) -> None:
+        self._settings = settings
         self._clock = clock
-        self._topic = cancelled_topic(app.name)
+        self._make_consumer = make_consumer
+        self.topic = cancelled_topic(settings.name)
         self._until: dict[str, float] = {}
         self._forgets_at = 0.0
+        self._open_ends: set[TopicPartition] = set()
         self._consumer: GroupConsumer | None = None
 
     def __len__(self) -> int:
         return len(self._until)
 
-    def open(self) -> None:
-        """Read all that is there; raises what the broker says."""
-        self._until.clear()
-        count = self._app.topics.partition_count(self._topic)
-        consumer = self._consumer = GroupConsumer(self._app.settings, None)
-        partitions = [TopicPartition(self._topic, number) for number in range(count)]
-        consumer.assign(dict.fromkeys(partitions, BEGINNING))
-        open_ends = set(partitions)
-        end = self._clock.monotonic() + _OPEN_SECONDS
-        while open_ends:
-            if self._clock.monotonic() > end:
-                raise ElsaError(f"the cancellations in {self._topic} could not be read to their end")
-            for raw in consumer.poll(0.1):
-                if raw.error() is None:
-                    self._take(raw)
-                elif classify(raw) == Event.END_OF_PARTITION:
-                    open_ends.discard(TopicPartition(raw.topic(), raw.partition()))
+    @property
+    def is_complete(self) -> bool:
+        """Whether everything has been read that was there at `open`."""
+        return self._consumer is not None and not self._open_ends
 
-    def read(self) -> None:
-        """Take what has come since; never waits."""
+    def open(self, partitions: int) -> None:
+        """Begin to read all that is there; `read` until it `is_complete`."""
+        self._until.clear()
+        consumer = self._consumer = self._make_consumer(self._settings, None)
+        self._open_ends = {TopicPartition(self.topic, number) for number in range(partitions)}
+        consumer.assign(dict.fromkeys(self._open_ends, BEGINNING))
+
+    def read(self, timeout: float = 0.0) -> None:
+        """Take what has come since; waits at most so long for the first of it. Raises when it may not be read."""
         assert self._consumer is not None
-        while raws := self._consumer.poll(0.0):
+        while raws := self._consumer.poll(timeout):
+            timeout = 0.0
             for raw in raws:
                 if raw.error() is None:
                     self._take(raw)
+                else:
+                    self._event(raw, self._consumer)
         now = self._clock.now()
         if now >= self._forgets_at:
             self._forgets_at = now + _FORGET_SECONDS
             self._until = {key: until for key, until in self._until.items() if until > now}
+
+    def _event(self, raw: Any, consumer: GroupConsumer) -> None:
+        kind = classify(raw, has_group=False)
+        if kind == Event.END_OF_PARTITION:
+            self._open_ends.discard(TopicPartition(raw.topic(), raw.partition()))
+        elif kind == Event.OUT_OF_RANGE:
+            consumer.reassign(TopicPartition(raw.topic(), raw.partition()), BEGINNING)
+        elif kind == Event.REBUILD:
+            raise FatalClientError(f"the Kafka client that reads {self.topic} is beyond repair: {raw.error().str()}")
+        elif kind == Event.REFUSED:
+            # without them nothing may be let go
+            raise event_error(raw, self._settings, None)
 
     def _take(self, raw: Any) -> None:
         key = (raw.key() or b"").decode(errors="replace")
@@ -74,13 +89,20 @@ class Cancelled:
             self._until.pop(key, None)
             return
         try:
-            self._until[key] = float(names.text(raw.headers(), names.EXPIRES_AT) or "")
+            until = float(names.text(raw.headers(), names.EXPIRES_AT) or "")
         except ValueError:
             # written by somebody else: it holds as long as it lies there
-            self._until[key] = float("inf")
+            until = float("inf")
+        # by this machine's clock, as those who cancel write it by theirs: the times are days
+        if until > self._clock.now():
+            self._until[key] = until
+        else:
+            self._until.pop(key, None)
 
     def has(self, headers: Iterable[tuple[str, bytes | None]]) -> bool:
         """Whether the message with these headers is cancelled."""
+        if not self._until:
+            return False
         found = names.text(headers, names.ID)
         return found is not None and self._until.get(found, 0.0) > self._clock.now()
 

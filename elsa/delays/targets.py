@@ -1,67 +1,78 @@
-"""Whether delayed messages can go where they are to: asked before a transaction that would hang on one of them."""
+"""Whether the topics that delayed messages are for can take them: asked before a transaction that would hang on one."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from elsa.errors import ElsaError, UnknownTopic
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from elsa.app import App
-    from elsa.clock import Clock
+    from collections.abc import Iterable, Mapping
 
-#: a topic that is there is not asked for again before this time, one that is missing soon
-KNOWN_SECONDS = 30.0
-MISSING_SECONDS = 1.0
+    from elsa.clock import Clock
+    from elsa.kafka.admin import Writable
+
+#: how long an answer holds: a topic that is deleted within that time costs an aborted transaction
+KNOWN_SECONDS = 1.0
+#: how long a topic is left alone that did not take a message in time
+AVOIDED_SECONDS = 30.0
+#: of so many topics the answers are kept
+MOST_TOPICS = 10_000
+
+
+class Asks(Protocol):
+    """What is asked: `elsa.topics.Topics`."""
+
+    def writable(self, names: Iterable[str]) -> Mapping[str, Writable]:
+        """What each of these topics can take."""
+        ...
 
 
 class Targets:
-    """What is known of target topics, remembered for a while; belongs to the mover's thread."""
+    """What topics can take, remembered for a moment; belongs to the mover's thread."""
 
-    def __init__(self, app: App, clock: Clock) -> None:
-        self._app = app
+    def __init__(self, topics: Asks, clock: Clock) -> None:
+        self._topics = topics
         self._clock = clock
-        self._asks_rights = False
-        #: topic -> (its partitions or why there are none, until when that is believed)
-        self._known: dict[str, tuple[int | str, float]] = {}
+        self._known: dict[str, tuple[Writable, float]] = {}
+        self._avoided: dict[str, tuple[str, float]] = {}
 
-    def doubt(self) -> None:
-        """The broker has refused a topic without saying which: from now on each is asked if it may be written."""
-        self._asks_rights = True
-        self._known.clear()
+    def look_up(self, topics: Iterable[str]) -> None:
+        """Ask for all of them that are not known, in one request; raises when no broker answers."""
+        now = self._clock.monotonic()
+        fresh = {topic for topic in topics if topic not in self._known or self._known[topic][1] <= now}
+        if not fresh:
+            return
+        if len(self._known) > MOST_TOPICS:
+            self._known = {topic: self._known[topic] for topic in set(topics) - fresh}
+        found = self._topics.writable(sorted(fresh))
+        until = self._clock.monotonic() + KNOWN_SECONDS
+        self._known |= {topic: (answer, until) for topic, answer in found.items()}
 
-    def missing(self, topic: str, partition: int | None) -> str | None:
-        """Why a message cannot go there, None when it can; a retry topic is made on the way."""
-        found = self._look(topic)
-        if partition is not None and isinstance(found, int) and partition >= found:
-            # it may have grown since; what is buried now would never come back
-            found = self._look(topic, afresh=True)
-        if isinstance(found, str):
-            return found
-        if partition is not None and partition >= found:
-            return f"topic {topic!r} has no partition {partition}, only 0..{found - 1}"
+    def refusal(self, topic: str, partition: int | None) -> str | None:
+        """Why a message can never go there, None when it can; the topic has been looked up."""
+        answer, _ = self._known[topic]
+        if answer.refusal is not None:
+            return None if answer.refusal.retryable else str(answer.refusal)
+        if partition is not None and partition >= answer.partitions:
+            return f"topic {topic!r} has no partition {partition}, only 0..{answer.partitions - 1}"
         return None
 
-    def _look(self, topic: str, *, afresh: bool = False) -> int | str:
-        now = self._clock.monotonic()
-        found, until = self._known.get(topic, (0, -1.0))
-        if now < until and not afresh:
-            return found
-        try:
-            found = self._ask(topic)
-        except UnknownTopic:
-            found = f"topic {topic!r} does not exist"
-        except ElsaError as error:
-            if getattr(error, "retryable", False):
-                raise
-            found = str(error)
-        if len(self._known) > 1_000:
-            self._known.clear()
-        self._known[topic] = found, now + (MISSING_SECONDS if isinstance(found, str) else KNOWN_SECONDS)
-        return found
+    def obstacle(self, topic: str, partition: int | None) -> str | None:
+        """Why a message cannot go there now, None when it can; asked after `refusal`."""
+        answer, _ = self._known[topic]
+        if answer.refusal is not None:
+            return str(answer.refusal)
+        if answer.leaderless and (partition is None or partition in answer.leaderless):
+            return f"topic {topic!r} has no leader for partition {min(answer.leaderless)}"
+        why, until = self._avoided.get(topic, ("", 0.0))
+        if until > self._clock.monotonic():
+            return why
+        return None
 
-    def _ask(self, topic: str) -> int | str:
-        topics = self._app.topics
-        if self._asks_rights and not topics.may_write(topic):
-            return f"an ACL is missing: this client needs Write on topic {topic!r}"
-        return topics.partition_count(topic)
+    def avoid(self, topic: str, why: str) -> None:
+        """Leave a topic alone for a while: it did not take a message in time."""
+        self._avoided = {one: kept for one, kept in self._avoided.items() if kept[1] > self._clock.monotonic()}
+        self._avoided[topic] = why, self._clock.monotonic() + AVOIDED_SECONDS
+
+    def forget(self) -> None:
+        """Something was refused that these answers had promised: ask again."""
+        self._known.clear()

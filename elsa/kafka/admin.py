@@ -38,6 +38,14 @@ T = TypeVar("T")
 #: default limit of every call, seconds
 TIMEOUT_SECONDS = 5.0
 _RETRY_SECONDS = 0.05
+#: errors of a look at several topics that say something of one of them
+_OF_TOPICS = {
+    "LEADER_NOT_AVAILABLE",
+    "TOPIC_AUTHORIZATION_FAILED",
+    "TOPIC_EXCEPTION",
+    "UNKNOWN_TOPIC_OR_PART",
+    "_UNKNOWN_TOPIC",
+}
 Place = Literal["earliest", "latest"]
 
 
@@ -49,6 +57,18 @@ class PartitionInfo:
     leader: int | None
     replicas: tuple[int, ...]
     isr: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Writable:
+    """What a topic can take: its number of partitions and those without a leader, or why it takes nothing.
+
+    A `refusal` that is `retryable` may pass.
+    """
+
+    partitions: int = 0
+    leaderless: frozenset[int] = frozenset()
+    refusal: KafkaError | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,17 +180,40 @@ class Admin:
         ]
         return sorted(infos, key=lambda info: info.partition)
 
+    def writable(self, topics: Sequence[str], timeout: float = TIMEOUT_SECONDS) -> dict[str, Writable]:
+        """What each of these topics can take, in one request; never creates one.
+
+        Raises what says nothing of a topic: no broker answers, the credentials are refused.
+        """
+        futures = self._client().describe_topics(
+            TopicCollection(list(topics)), include_authorized_operations=True, request_timeout=timeout
+        )
+        found = {}
+        for topic, future in futures.items():
+            try:
+                described = self._wait(future, timeout, topic=topic, operation="Describe")
+            except KafkaError as error:
+                if error.code not in _OF_TOPICS:
+                    raise
+                found[topic] = Writable(refusal=error)
+                continue
+            allowed = described.authorized_operations
+            refusal = None
+            if allowed and AclOperation.WRITE not in allowed:
+                refused = ClientError(ClientError.TOPIC_AUTHORIZATION_FAILED)
+                missing = translate(refused, brokers=self._settings.brokers, topic=topic, operation="Write")
+                assert isinstance(missing, KafkaError)
+                refusal = missing
+            leaderless = frozenset(p.id for p in described.partitions if p.leader is None or p.leader.id < 0)
+            found[topic] = Writable(len(described.partitions), leaderless, refusal)
+        return found
+
     def topic_id(self, topic: str, timeout: float = TIMEOUT_SECONDS) -> str:
         """The id that a topic has from its creation to its deletion; raises UnknownTopic."""
         return str(self._describe_topic(topic, timeout).topic_id)
 
-    def may_write(self, topic: str, timeout: float = TIMEOUT_SECONDS) -> bool:
-        """Whether the brokers' ACLs let this client produce to the topic; raises UnknownTopic."""
-        allowed = self._describe_topic(topic, timeout, include_authorized_operations=True).authorized_operations
-        return AclOperation.WRITE in (allowed or ())
-
-    def _describe_topic(self, topic: str, timeout: float, **options: bool) -> Any:
-        futures = self._client().describe_topics(TopicCollection([topic]), request_timeout=timeout, **options)
+    def _describe_topic(self, topic: str, timeout: float) -> Any:
+        futures = self._client().describe_topics(TopicCollection([topic]), request_timeout=timeout)
         return self._wait(futures[topic], timeout, topic=topic, operation="Describe")
 
     def _metadata(self, timeout: float) -> Any:
@@ -239,6 +282,16 @@ class Admin:
             ).low_watermark
             for raw, future in futures.items()
         }
+
+    def begin_delete_records(
+        self, before: Mapping[TopicPartition, int], timeout: float
+    ) -> dict[TopicPartition, concurrent.futures.Future[Any]]:
+        """Ask for all of it to be deleted that lies below the offsets; returns at once."""
+        wanted = [RawPartition(*where, offset) for where, offset in before.items()]
+        if not wanted:
+            return {}
+        futures = self._client().delete_records(wanted, operation_timeout=timeout, request_timeout=timeout)
+        return {TopicPartition(raw.topic, raw.partition): future for raw, future in futures.items()}
 
     # -- offsets -----------------------------------------------------------------------------------
 

@@ -39,6 +39,7 @@ log = logging.getLogger("elsa.kafka")
 
 #: most messages that one slice takes from librdkafka
 SLICE = 500
+_METADATA = b"CGMDv2:"
 _TIMESTAMP_TYPES = {TIMESTAMP_CREATE_TIME: "create", TIMESTAMP_LOG_APPEND_TIME: "append"}
 
 #: Defaults that the user's `kafka` settings may replace.
@@ -59,6 +60,8 @@ _WAKING = 32
 
 #: error codes of a commit after which this assignment's offsets are not ours to commit any more
 FENCED = codes.numbers(codes.MEMBERSHIP, codes.FENCED_MEMBER)
+#: of an offset that a transaction may still change
+_UNSETTLED = codes.numbers("UNSTABLE_OFFSET_COMMIT")
 
 
 class Committed(NamedTuple):
@@ -213,14 +216,22 @@ class GroupConsumer:
         """What proves to a transaction that this member is one of the group (KIP-447)."""
         return self._consumer.consumer_group_metadata()
 
+    @property
+    def is_member(self) -> bool:
+        """Whether `group_metadata` proves anything now.
+
+        Between two memberships it has neither generation nor member id, and a broker takes a transaction's offsets
+        with such metadata from anybody.
+        """
+        return proves_membership(self._consumer.consumer_group_metadata())
+
     def generation(self) -> int | None:
         """The group's generation; None when this version of librdkafka writes its metadata another way."""
         try:
-            # private layout: the prefix `CGMDv2:`, then a little-endian int32
             data = bytes(self._consumer.consumer_group_metadata())
         except (KafkaException, TypeError, RuntimeError):
             return None
-        if not data.startswith(b"CGMDv2:"):
+        if not data.startswith(_METADATA):
             return None
         return int.from_bytes(data[7:11], "little", signed=True)
 
@@ -301,6 +312,27 @@ class GroupConsumer:
             for p in found
         }
 
+    def settled(self, partitions: Iterable[Partition], timeout: float) -> dict[Partition, Committed | None]:
+        """As `committed`, without those on whose offsets a transaction hangs that may still be committed.
+
+        librdkafka 2.16 asks again until there are none: then BrokerUnavailable comes when the time is over.
+        """
+        wanted = [TopicPartition(*p) for p in partitions]
+        try:
+            found = self._consumer.committed(wanted, timeout=timeout)
+        except KafkaException as error:
+            if error.args[0].code() in _UNSETTLED:
+                return {}
+            raise translate(error, **self._facts) from error
+        lines = {}
+        for line in found:
+            if line.error is None:
+                committed = Committed(line.offset, line.metadata or "") if line.offset >= 0 else None
+                lines[Partition(line.topic, line.partition)] = committed
+            elif line.error.code() not in _UNSETTLED:
+                raise translate(line.error, **self._facts, topic=line.topic, partition=line.partition)
+        return lines
+
     def watermarks(self, partition: Partition, timeout: float) -> tuple[int, int]:
         try:
             low, high = self._consumer.get_watermark_offsets(TopicPartition(*partition), timeout=timeout)
@@ -347,7 +379,7 @@ def proves_membership(metadata: Any) -> bool:
     anybody.
     """
     data = bytes(metadata)
-    if not data.startswith(b"CGMDv2:"):
+    if not data.startswith(_METADATA):
         return True  # written another way than by librdkafka 2.16
     # private layout: the prefix, a little-endian int32, then the ids of group and member, each with a zero behind it
     _, _, rest = data[11:].partition(b"\0")

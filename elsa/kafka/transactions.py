@@ -11,7 +11,7 @@ import logging
 import threading
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
-from confluent_kafka import KafkaException, TopicPartition
+from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME, KafkaException, TopicPartition
 from confluent_kafka.cimpl import Producer as RawProducer
 
 from elsa import errors
@@ -33,6 +33,10 @@ log = logging.getLogger("elsa.kafka")
 
 #: pause before a call that failed for a moment only is made again
 _AGAIN_SECONDS = 0.05
+#: a copy with Elsa's headers of the largest message that Elsa's producer sends
+_MOST_BYTES = 10 * 1024 * 1024 + 2 * 64 * 1024
+#: A topic refuses whole batches by its limit on messages: where only small ones go together, a refusal means a message.
+_BATCH_BYTES = 64 * 1024
 #: a call that takes so much longer than it was allowed to will never return
 _GRACE_SECONDS = 2.0
 _FENCED = codes.numbers(codes.FENCED_PRODUCER)
@@ -67,6 +71,8 @@ class TransactionalProducer:
         self._facts = {"brokers": settings.brokers, "transactional_id": transactional_id, "operation": "Write"}
         #: (why, the topic, the mark) of messages that were refused
         self._failed: list[tuple[ClientError, str, Any]] = []
+        #: the newest stamp that a broker has put on a message of this transaction, and when it was heard of
+        self.stamped: tuple[float, float] | None = None
         config = client_config(
             settings,
             "producer",
@@ -76,7 +82,8 @@ class TransactionalProducer:
             # the commit flushes
             linger_ms=5,
             queue_buffering_max_messages=100_000,
-            message_max_bytes=10 * 1024 * 1024,
+            message_max_bytes=_MOST_BYTES,
+            batch_size=_BATCH_BYTES,
             compression_type=settings.compression,
             error_cb=lambda error: log.debug("the transactional producer reports: %s", error.str()),
             throttle_cb=Throttle("producer", on_throttled),
@@ -93,6 +100,7 @@ class TransactionalProducer:
     def begin(self) -> None:
         """Begin a transaction."""
         self._failed.clear()
+        self.stamped = None
         self._call(self._raw.begin_transaction)
 
     def produce(
@@ -107,7 +115,7 @@ class TransactionalProducer:
         mark: Any = None,
         delivered: Callable[[Any], None] | None = None,
     ) -> None:
-        """Produce one message; `mark` is given back by `failures` if it is refused.
+        """Produce one message; `mark` is given back by `failures` if it is refused, and the commit fails then.
 
         `delivered(message)` says where it lies, which counts when the transaction is committed.
         """
@@ -115,7 +123,11 @@ class TransactionalProducer:
         def report(error: ClientError | None, message: Any) -> None:
             if error is not None:
                 self._failed.append((error, topic, mark))
-            elif delivered is not None:
+                return
+            kind, milliseconds = message.timestamp()
+            if kind == TIMESTAMP_LOG_APPEND_TIME:
+                self.stamped = milliseconds / 1000, SYSTEM.monotonic()
+            if delivered is not None:
                 delivered(message)
 
         where = -1 if partition is None else partition
@@ -125,7 +137,14 @@ class TransactionalProducer:
             except BufferError:
                 self._raw.poll(_AGAIN_SECONDS)
             except KafkaException as error:
-                self._raise(error, topic=topic)
+                raw = error.args[0]
+                if raw.code() == ClientError._STATE:
+                    # what was produced before was refused meanwhile: the transaction can only be aborted
+                    raise TransactionAborted(f"transaction {self.id}: {raw.str()}", code=raw.name()) from error
+                if raw.txn_requires_abort() or raw.fatal() or raw.code() in _FENCED:
+                    self._raise(error, topic=topic)
+                self._failed.append((raw, topic, mark))
+                return
             else:
                 return
 
@@ -135,6 +154,7 @@ class TransactionalProducer:
 
     def send_offsets(self, commits: Mapping[Partition, Commit], consumer: Member, timeout: float) -> None:
         """Commit these offsets of the consumer's group with the transaction."""
+        self._check_taken()
         lines = [TopicPartition(*where, one.offset, one.metadata) for where, one in commits.items()]
         group = consumer.group_metadata()
         facts = {"group": consumer.group, "operation": "Read"}
@@ -143,11 +163,18 @@ class TransactionalProducer:
 
     def commit(self, timeout: float) -> None:
         """End the transaction: all of it is there for readers."""
+        self._check_taken()
         self._patiently(self._raw.commit_transaction, timeout)
 
     def abort(self, timeout: float) -> None:
         """End the transaction: none of it ever happened."""
         self._patiently(self._raw.abort_transaction, timeout)
+
+    def _check_taken(self) -> None:
+        """Raise TransactionAborted when a message was refused: the rest must not be committed without it."""
+        if self._failed:
+            error = self._failed[0][0]
+            raise TransactionAborted(f"transaction {self.id}: {error.str()}", code=error.name(), retryable=True)
 
     def failures(self) -> list[tuple[errors.ElsaError, Any]]:
         """The messages of this transaction that the broker has refused, with their marks."""

@@ -36,11 +36,12 @@ OUTCOMES = (
     "moved",
     "halted",
 )
-DEAD_REASONS = ("exhausted", "decode", "unknown", "rejected", "timeout", "poison")
+DEAD_REASONS = ("exhausted", "decode", "unknown", "rejected", "timeout", "expired", "poison")
 PAUSE_REASONS = ("backpressure", "retry", "operator", "halted", "rejected", "restarting", "stopping", "loading")
 REBALANCE_EVENTS = ("assigned", "revoked", "lost")
 RESTARTED = ("partition", "group", "executor")
 CONFIRMED = ("ok", "error")
+DELAYED_OUTCOMES = ("delivered", "passed_on", "postponed", "cancelled", "undeliverable")
 COMMAND_OUTCOMES = ("ok", "refused", "absent", "late", "unreadable")
 PROCESS_STATES = ("starting", "running", "stopping")
 PROCESS_ENDS = ("exit", "signal", "hung", "recycle")
@@ -139,6 +140,12 @@ EXCEPTIONS = _counter(
     "group topic handler error_type",
     "Exceptions raised by handlers, by class.",
     "At most 50 classes per handler, the rest is _OTHER.",
+)
+EXPIRED = _counter(
+    "elsa_messages_expired_total",
+    "group topic handler",
+    "Messages that were too old to be run.",
+    "They are skipped, or dead letters with the reason expired: as the handler's on_expired says.",
 )
 DEAD_LETTERS = _counter(
     "elsa_dead_letters_total",
@@ -245,6 +252,31 @@ THROTTLE = _gauge(
     "max",
 )
 OBSERVER_ERRORS = _counter("elsa_observer_errors_total", "observer", "Exceptions raised by observers.")
+
+# delayed messages
+DELAYED = _counter(
+    "elsa_delayed_messages_total",
+    "outcome",
+    "Delayed messages that this process has moved, by where they went.",
+    "passed_on: to a shorter delay topic; postponed: its target did not take it, it is tried again; undeliverable: kept"
+    " in {app}.delay.dlq.",
+    outcome=DELAYED_OUTCOMES,
+)
+DELAYED_DUE = _gauge(
+    "elsa_delayed_due_messages",
+    "",
+    "Delayed messages that are due and not let go yet.",
+    "Of those that are in memory, at most 2,000 of each partition; above 0 for long: the mover does not keep up.",
+)
+DELAYED_LATENESS = _histogram(
+    "elsa_delayed_lateness_seconds", "", WAIT, "Time from the due moment of a delayed message to its delivery."
+)
+DELAYED_ABORTS = _counter(
+    "elsa_delayed_aborts_total",
+    "error_type",
+    "Transactions of the mover that were aborted and made again, by Kafka's error name.",
+    "At most 50 names, the rest is _OTHER.",
+)
 
 # periodic tasks, by whoever fires them
 SCHEDULE_FIRES = _counter(

@@ -13,7 +13,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any, Self
 
 from elsa.errors import DeclarationError
-from elsa.observer import GroupObserver, HandlerObserver, Observer, ScheduleObserver
+from elsa.observer import GroupObserver, HandlerObserver, MoverObserver, Observer, ScheduleObserver
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -77,6 +77,10 @@ class Compound(Observer):
         made = self._make(GroupObserver, "group", group)
         return _CompoundGroup(made, self._faults)
 
+    def mover(self) -> MoverObserver:
+        """The mover observers of all, as one."""
+        return _CompoundMover(self._make(MoverObserver, "mover"), self._faults)
+
     def schedule(self, name: str) -> ScheduleObserver:
         """The schedule observers of all, as one."""
         made = self._make(ScheduleObserver, "schedule", name)
@@ -111,6 +115,12 @@ class _CompoundGroup(GroupObserver):
     def __init__(self, observers: Sequence[GroupObserver], faults: _Faults) -> None:
         for event in events(GroupObserver):
             _bind(self, event, GroupObserver, observers, faults)
+
+
+class _CompoundMover(MoverObserver):
+    def __init__(self, observers: Sequence[MoverObserver], faults: _Faults) -> None:
+        for event in events(MoverObserver):
+            _bind(self, event, MoverObserver, observers, faults)
 
 
 class _CompoundSchedule(ScheduleObserver):

@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any
 from elsa import __version__
 from elsa.clock import SYSTEM
 from elsa.observe import catalogue
+from elsa.observe.delayed import MoverMetrics
 from elsa.observe.exposition import Page
 from elsa.observe.instruments import Counts, Histogram, spread
 from elsa.observe.partitions import PartitionGauges
-from elsa.observer import GroupObserver, HandlerObserver, Observer, ScheduleObserver
+from elsa.observer import GroupObserver, HandlerObserver, MoverObserver, Observer, ScheduleObserver
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -58,6 +59,7 @@ class PrometheusObserver(Observer):
         self._groups: dict[str, _GroupMetrics] = {}
         self._schedules: dict[str, _ScheduleMetrics] = {}
         self._topics: dict[str, _SendMetrics] = {}
+        self._mover: MoverMetrics | None = None
         self._partitions = PartitionGauges(clock)
         #: (client, broker) -> (seconds, when that was said)
         self._throttles: dict[tuple[str, str], tuple[float, float]] = {}
@@ -76,6 +78,12 @@ class PrometheusObserver(Observer):
         """The counters of one group; the same ones for the same name."""
         with self._lock:
             return self._groups.setdefault(group or "", _GroupMetrics(self._clock))
+
+    def mover(self) -> MoverObserver:
+        """The counters of the mover, which are shown from then on."""
+        with self._lock:
+            self._mover = self._mover or MoverMetrics()
+            return self._mover
 
     def schedule(self, name: str) -> ScheduleObserver:
         """The counters of one periodic task; the same ones for the same name."""
@@ -119,6 +127,8 @@ class PrometheusObserver(Observer):
         running = _collect_handlers(page, handlers)
         for name, group in groups.items():
             group.collect(page, name)
+        if self._mover is not None:
+            self._mover.collect(page)
         now = self._clock.monotonic()
         for labels, (seconds, said) in throttles.items():
             page.add(catalogue.THROTTLE, labels, seconds if now - said < seconds + THROTTLE_SECONDS else 0)
@@ -161,6 +171,7 @@ class _HandlerMetrics(HandlerObserver):
         self._messages = 0
         self._size = 0
         self._running = 0
+        self._expired = 0
 
     def received(self, messages: int, size: int) -> None:
         with self._lock:
@@ -190,6 +201,10 @@ class _HandlerMetrics(HandlerObserver):
         with self._lock:
             self._exceptions.add(name)
 
+    def expired(self, messages: int) -> None:
+        with self._lock:
+            self._expired += messages
+
     def dead_letter(self, reason: str) -> None:
         with self._lock:
             self._dead.add(reason)
@@ -200,6 +215,7 @@ class _HandlerMetrics(HandlerObserver):
             for outcome, count in self._outcomes.items():
                 page.add(catalogue.PROCESSED, (*key, outcome), count)
             page.histogram(catalogue.PROCESS_DURATION, key, self._durations)
+            page.add(catalogue.EXPIRED, key, self._expired)
             for name, count in self._exceptions.values.items():
                 page.add(catalogue.EXCEPTIONS, (*key, name), count)
             return self._messages, self._size, self._running, dict(self._dead.values)

@@ -18,8 +18,14 @@ if TYPE_CHECKING:
 
 #: seconds that a message stays in the delay topic of that name, ascending
 TIERS = (1, 4, 16, 64, 256, 1_024, 4_096, 16_384, 65_536)
+#: longest wait for another try of what its target does not take now
+PATIENCE_SECONDS = 64
+ERROR_LIMIT = 512
 _OWN = dict.fromkeys((names.DUE_AT, names.TARGET))
 _LAST = {names.TARGET: None}
+_WHY = dict.fromkeys((names.REASON, names.ERROR_MESSAGE))
+#: what is left of the headers when a message is kept without its body
+_STUB = (names.ID, names.TASK, names.SENT_AT, names.DUE_AT, names.EXPIRES_AT, names.TARGET)
 
 
 def tier(seconds: float) -> int | None:
@@ -93,6 +99,31 @@ def next_hop(headers: Iterable[tuple[str, bytes | None]], *, now: float, app: st
     elif not number.isdecimal():
         return None
     return Hop(topic, int(number) if number else None, names.without(pairs, _LAST), is_last=True)
+
+
+def postponed(due: float | None, *, now: float, app: str) -> str:
+    """The delay topic of another try: the longer a message is overdue, the longer it waits; a minute at most.
+
+    >>> postponed(100.0, now=101.0, app="shop"), postponed(100.0, now=500.0, app="shop")
+    ('shop.delay.1', 'shop.delay.64')
+    """
+    overdue = PATIENCE_SECONDS if due is None else max(1.0, now - due)
+    return delay_topic(app, tier(min(overdue, PATIENCE_SECONDS)) or TIERS[0])
+
+
+def undeliverable(
+    headers: Iterable[tuple[str, bytes | None]], *, why: str, origin: str, is_stub: bool = False
+) -> names.Pairs:
+    """The headers of a message that is kept because it cannot be delivered; a stub has only those of Elsa."""
+    pairs = names.without(headers, _WHY)
+    if is_stub:
+        pairs = [pair for pair in pairs if pair[0] in _STUB]
+    if names.text(pairs, names.ORIGIN) is None:
+        pairs.append((names.ORIGIN, origin.encode()))
+    pairs.append((names.REASON, b"undeliverable"))
+    # cut as bytes, then drop a torn character
+    pairs.append((names.ERROR_MESSAGE, why.encode(errors="replace")[:ERROR_LIMIT].decode(errors="ignore").encode()))
+    return pairs
 
 
 def due_at(headers: Iterable[tuple[str, bytes | None]] | None) -> float | None:

@@ -68,7 +68,8 @@ class Surroundings:
 class Proof:
     """A membership as it was when the shards were looked at; in place of a consumer, whose membership may change."""
 
-    def __init__(self, metadata: Any) -> None:
+    def __init__(self, group: str, metadata: Any) -> None:
+        self.group = group
         self._metadata = metadata
 
     def group_metadata(self) -> Any:
@@ -125,7 +126,7 @@ class Session:
         plans = self._plans(now) if proves_membership(proof) else {}
         if plans:
             self._fires_at = self._clock.monotonic() + PACE_SECONDS
-            self._fire(plans, Proof(proof))
+            self._fire(plans, Proof(self._around.group, proof))
 
     def close(self, *, leave: bool) -> None:
         self.is_ready = False
@@ -229,7 +230,7 @@ class Session:
         if not refused:
             # the offset says nothing: the topic is empty
             commits = {TopicPartition(self._topic, number): Committed(0, p.metadata) for number, p in plans.items()}
-            producer.send_offsets(commits, proof, STEP_SECONDS)  # type: ignore[arg-type]  # only its group_metadata is asked for
+            producer.send_offsets(commits, proof, STEP_SECONDS)
             producer.commit(STEP_SECONDS)
         return refused
 

@@ -70,7 +70,7 @@ class SentMessage(Message):
 class DeadLetter:
     """A message that was given up, with its headers decoded.
 
-    `reason` is exhausted, rejected, decode, unknown or timeout; `message` the copy as it lies on the
+    `reason` is exhausted, rejected, decode, unknown, timeout or expired; `message` the copy as it lies on the
     dead-letter topic, `origin` the source's `topic:partition:offset`.
     """
 

@@ -46,6 +46,16 @@ class Batch:
             context.held = Held()
         return context
 
+    def let_expire(self) -> None:
+        """Members that are too old are not run; the others are a batch without them."""
+        late = {
+            index: outcome
+            for index, raw in enumerate(self.raws)
+            if (self.invoker.expires is not None or raw.headers())
+            and (outcome := self.invoker.expired(raw, self.attempt)) is not None
+        }
+        self._leave_out(late)
+
     def decode(self) -> None:
         """Make the bodies; whoever cannot be decoded is dropped."""
         worker, decode = self._worker, self.invoker.handler.decode
@@ -59,13 +69,16 @@ class Batch:
 
     def drop(self, broken: Mapping[int, BaseException]) -> None:
         """Members that cannot be decoded die alone; the others are a batch without them."""
-        if not broken:
+        self._leave_out({index: self.invoker.failed(error, 1, self.raws[index]) for index, error in broken.items()})
+
+    def _leave_out(self, alone: Mapping[int, Outcome]) -> None:
+        if not alone:
             return
         worker, raws = self._worker, self.raws
-        for index, error in broken.items():
+        for index, outcome in alone.items():
             context = Context(worker, (raws[index],), worker.to_message, 1)
-            worker.conclude(self._turn, raws[index], context, self.invoker.failed(error, 1, raws[index]))
-        self.raws = [raw for index, raw in enumerate(raws) if index not in broken]
+            worker.conclude(self._turn, raws[index], context, outcome)
+        self.raws = [raw for index, raw in enumerate(raws) if index not in alone]
         self.context = self._make_context()
 
     def call(self) -> Any:
@@ -129,6 +142,7 @@ class Batch:
 async def run(worker: PartitionWorker, turn: BatchTurn) -> None:
     """One call of a batch handler; on the event loop, or driven by a thread as `delivery.run` is."""
     batch = Batch(worker, turn)
+    batch.let_expire()
     batch.decode()
     if not batch.raws:
         return

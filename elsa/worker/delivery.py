@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any
 from elsa import headers as header_names
 from elsa import middleware as onion
 from elsa.context import _ACTIVE, Context, Held
-from elsa.errors import DecodeError, HandlerResultError, HandlerTimeout, PoisonMessage, Signal
+from elsa.errors import DecodeError, HandlerResultError, HandlerTimeout, PoisonMessage, Reject, Signal
 from elsa.outcome import ABANDONED, CONTINUED, DEFERRED, DONE, AckThrough, Kind, Outcome, Result
-from elsa.policies import retried
+from elsa.policies import expiry, retried
 from elsa.worker.caution import MOST_DEATHS
 
 if TYPE_CHECKING:
@@ -53,6 +53,7 @@ class Invoker:
         moves = handler.group is not None and declared.delivery == "at_least_once" and not declared.transactional
         self._ordering = handler.declared.ordering if moves else None
         self.timeout = handler.declared.timeout
+        self.expires = handler.declared.expires
         self._clock = clock
         batch = handler.declared.batch is not None
         method = "handle_batch" if batch else "handle"
@@ -127,6 +128,17 @@ class Invoker:
             self.observer.exception(error, attempt)
             self._tell(error, outcome, raw)
         return outcome
+
+    def expired(self, raw: Any, attempt: int) -> Outcome | None:
+        """What becomes of a message that is too old for this attempt; None when it is to be run."""
+        came = retried.came_at(raw) if self.expires is not None else None
+        why = expiry.expired(raw.headers(), now=self._clock.now(), came=came, limit=self.expires)
+        if why is None:
+            return None
+        self.observer.expired(1)
+        if self.handler.declared.on_expired == "skip":
+            return Outcome(Kind.SKIPPED, reason="expired", attempt=attempt - 1)
+        return Outcome(Kind.DEAD, reason="expired", error=Reject(why), attempt=attempt - 1)
 
     def _age(self, raw: Any) -> float | None:
         """Seconds since the message came to its topic first, None when nothing says so."""
@@ -299,6 +311,9 @@ async def run(worker: PartitionWorker, turn: Turn) -> None:
         outcome: Outcome
         if invoker is None:
             worker.conclude(turn, raw, context, unknown(raw, worker.binding))
+            continue
+        if (invoker.expires is not None or raw.headers()) and (late := invoker.expired(raw, attempt)) is not None:
+            worker.conclude(turn, raw, context, late)
             continue
         try:
             if invoker.observer.span is None:

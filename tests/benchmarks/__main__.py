@@ -28,6 +28,7 @@ CASES = (
     "memory",
     "scale",
     "recovery",
+    "delay",
 )
 
 

@@ -104,6 +104,9 @@ class InChild:
         if invoker is None:
             worker.conclude(turn, raw, context, unknown(raw, worker.binding))
             return
+        if (late := invoker.expired(raw, attempt)) is not None:
+            worker.conclude(turn, raw, context, late)
+            return
         # outside of what counts as the message's failure
         if not self._prepare(worker):
             return
@@ -124,6 +127,7 @@ class InChild:
         if not self._prepare(worker):
             return
         batch = Batch(worker, turn)
+        batch.let_expire()
         if not batch.raws:
             return
         with _span(batch.invoker, batch.context) as span:

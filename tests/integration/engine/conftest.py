@@ -46,7 +46,7 @@ def make_app(brokers: str, topic: Topics, tmp_path: Path) -> Iterator[MakeApp]:
         app.stop(5)
     roots = tuple(f"{name}." for name in [*topic._created, *(app.name for app in made)])
     probe.delete_topics(brokers, [name for name in probe.list_topics(brokers) if name.startswith(roots)])
-    groups = {group for app in made for group in app.registry.groups()}
+    groups = {group for app in made for group in (*app.registry.groups(), f"{app.name}.mover")}
     probe.delete_groups(brokers, sorted(groups))
 
 

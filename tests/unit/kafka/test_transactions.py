@@ -1,89 +1,105 @@
-"""The transactional producer over a client that does what each test says."""
+"""The transactional producer over the mock cluster: what fails how; what the broker does is tested on a real one."""
 
 from __future__ import annotations
 
-import threading
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
-from confluent_kafka import KafkaError, KafkaException
 
-from elsa.config import load
-from elsa.errors import FatalClientError, TransactionFenced
+from elsa.config import Settings
+from elsa.errors import AuthorizationFailed, BrokerUnavailable, ConfigError, TransactionAborted
 from elsa.kafka import transactions
 from elsa.kafka.transactions import TransactionalProducer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
+    from elsa.kafka.mock import MockCluster
 
-class Raw:
-    """Commits offsets as `answer` says; `release` ends a call that hangs."""
-
-    def __init__(self, _: dict[str, Any]) -> None:
-        self.release = threading.Event()
-        self.answers: list[BaseException | None] = []
-        self.hangs = False
-        self.timeouts: list[float] = []
-
-    def send_offsets_to_transaction(self, _lines: Any, _group: Any, timeout: float) -> None:
-        self.timeouts.append(timeout)
-        if self.hangs:
-            self.release.wait(30)
-            return
-        answer = self.answers.pop(0) if self.answers else None
-        if answer is not None:
-            raise answer
-
-    def poll(self, _: float) -> None:
-        """Nothing to be heard."""
-
-
-class Consumer:
-    """A member of a group."""
-
-    group = "app.mover"
-
-    def group_metadata(self) -> str:
-        return "metadata"
+TIMEOUT = 20.0
 
 
 @pytest.fixture
-def producer(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    monkeypatch.setattr(transactions, "RawProducer", Raw)
-    monkeypatch.setattr(transactions, "_GRACE_SECONDS", 0.05)
-    made: Any = TransactionalProducer(load({}, env={}).settings, "unit-mover")
-    yield made
-    made._raw.release.set()
+def settings(mock_kafka: MockCluster) -> Settings:
+    return Settings(name="unit-transactions", brokers=mock_kafka.bootstrap)
 
 
-def send(producer: Any, timeout: float = 0.1) -> None:
-    producer.send_offsets({}, Consumer(), timeout)
+@pytest.fixture
+def make(settings: Settings) -> Iterator[Callable[[str], TransactionalProducer]]:
+    made: list[TransactionalProducer] = []
+
+    def open_one(transactional_id: str) -> TransactionalProducer:
+        made.append(TransactionalProducer(settings, transactional_id))
+        made[-1].init(TIMEOUT)
+        return made[-1]
+
+    yield open_one
+    for one in made:
+        one.close()
 
 
-def test_offsets_are_sent(producer: Any) -> None:
-    send(producer, 5.0)
-
-    assert producer._raw.timeouts == [pytest.approx(5.0, abs=0.5)]
-
-
-def test_what_fails_for_a_moment_is_sent_again(producer: Any) -> None:
-    producer._raw.answers = [KafkaException(KafkaError(KafkaError._TRANSPORT, "away", False, True, False))]
-    send(producer, 5.0)
-
-    assert len(producer._raw.timeouts) == 2
+def test_a_transaction_can_be_given_up_and_another_begun(make: Callable[[str], TransactionalProducer]) -> None:
+    producer = make("again")
+    producer.begin()
+    producer.produce("tx-again", b"1", key=None)
+    producer.abort(TIMEOUT)
+    producer.begin()
+    producer.produce("tx-again", b"2", key=None)
+    producer.commit(TIMEOUT)
 
 
-def test_what_the_client_refuses_is_raised(producer: Any) -> None:
-    producer._raw.answers = [KafkaException(KafkaError(KafkaError._FENCED, "another"))]
+def test_a_message_that_is_too_large_fails_the_transaction_and_is_named(
+    make: Callable[[str], TransactionalProducer],
+) -> None:
+    producer = make("large")
+    producer.begin()
+    producer.produce("tx-large", b"x" * 12_000_000, key=None, mark="the large one")
+    producer.produce("tx-large", b"small", key=None, mark="the small one")
 
-    with pytest.raises(TransactionFenced):
-        send(producer)
+    with pytest.raises(TransactionAborted, match="transaction large: "):
+        producer.commit(TIMEOUT)
+    ((error, mark),) = producer.failures()
+    assert mark == "the large one"
+    assert error.code == "MSG_SIZE_TOO_LARGE"  # type: ignore[attr-defined]  # a KafkaError
+    producer.abort(TIMEOUT)
+    producer.begin()
+    assert producer.failures() == []
+    producer.abort(TIMEOUT)
 
 
-def test_a_client_that_hangs_is_of_no_use_any_more(producer: Any) -> None:
-    """librdkafka waits without end, past its timeout, for a coordinator that went away at the wrong moment."""
-    producer._raw.hangs = True
+def test_a_step_out_of_turn_is_no_loop(make: Callable[[str], TransactionalProducer]) -> None:
+    producer = make("turns")
+    with pytest.raises(TransactionAborted, match="transaction turns: "):
+        producer.produce("tx-turns", b"1", key=None)
 
-    with pytest.raises(FatalClientError, match="transaction unit-mover: the client hangs and is made anew"):
-        send(producer)
+
+def test_without_a_broker_it_says_so_in_time() -> None:
+    producer = TransactionalProducer(Settings(name="unit-away", brokers="127.0.0.1:1"), "away")
+    with pytest.raises(BrokerUnavailable):
+        producer.init(0.5)
+    producer.close()
+
+
+def test_a_wrong_setting_is_told(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transactions, "client_config", lambda *_, **__: {"no.such.setting": "1"})
+    with pytest.raises(ConfigError, match="the producer's configuration is refused"):
+        TransactionalProducer(settings, "wrong")
+
+
+def test_an_id_that_is_not_allowed_is_told_with_what_to_do(
+    make: Callable[[str], TransactionalProducer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from confluent_kafka import KafkaError, KafkaException
+
+    producer = make("forbidden")
+
+    class Refusing:
+        def begin_transaction(self) -> None:
+            raise KafkaException(KafkaError(KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED, "no"))
+
+    monkeypatch.setattr(producer, "_raw", Refusing())
+    with pytest.raises(
+        AuthorizationFailed, match=r"needs Write on transactional id 'forbidden'(.|\n)*--transactional-id forbidden"
+    ):
+        producer.begin()
+    monkeypatch.undo()

@@ -12,7 +12,7 @@ from elsa.message import Message
 from elsa.observe.compound import Compound, events, unknown_events
 from elsa.observe.metrics import PrometheusObserver, _GroupMetrics, _HandlerMetrics, _ScheduleMetrics
 from elsa.observe.spans import TracingObserver
-from elsa.observer import GroupObserver, HandlerObserver, Observer, ScheduleObserver
+from elsa.observer import GroupObserver, HandlerObserver, MoverObserver, Observer, ScheduleObserver
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -27,7 +27,13 @@ FACTS: dict[type, dict[str, tuple[Any, ...]]] = {
         "ended": (2,),
         "finished": ([0.1], {"ok": 1}),
         "exception": (ValueError(), 1),
+        "expired": (2,),
         "dead_letter": ("decode",),
+    },
+    MoverObserver: {
+        "moved": ({"delivered": 2}, [0.1, 0.2]),
+        "due": (3,),
+        "aborted": ("_TRANSPORT",),
     },
     GroupObserver: {
         "assigned": ([("orders", 0)],),
@@ -88,9 +94,11 @@ class Whole(Observer):
 def test_the_facts_of_this_test_are_all_events() -> None:
     assert FACTS[HandlerObserver].keys() == events(HandlerObserver) - {"span"}
     assert FACTS[GroupObserver].keys() == events(GroupObserver)
+    assert FACTS[MoverObserver].keys() == events(MoverObserver)
     assert FACTS[Observer].keys() == events(Observer) - {
         "handler",
         "group",
+        "mover",
         "schedule",
         "trace_send",
         "observer_failed",
@@ -102,6 +110,7 @@ def parts(heard: list[Any], error: Exception | None = None) -> Observer:
     whole = recorder(Observer, heard, error)
     whole.handler = lambda *_: recorder(HandlerObserver, heard, error)
     whole.group = lambda *_: recorder(GroupObserver, heard, error)
+    whole.mover = lambda: recorder(MoverObserver, heard, error)
     whole.schedule = lambda *_: recorder(ScheduleObserver, heard, error)
     return whole  # type: ignore[no-any-return]  # made by type()
 
@@ -111,6 +120,7 @@ def tell_everything(compound: Observer) -> list[Any]:
     seams = {
         HandlerObserver: compound.handler("g", "t", "h"),
         GroupObserver: compound.group("g"),
+        MoverObserver: compound.mover(),
         ScheduleObserver: compound.schedule("s"),
         Observer: compound,
     }

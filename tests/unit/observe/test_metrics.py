@@ -32,6 +32,7 @@ def tell_everything(observer: PrometheusObserver, partition: Callable[..., Any])
     handler.ended(3)
     handler.finished([0.001, 0.2, 400.0], {"ok": 2, "dead": 1})
     handler.exception(ValueError("no"), 1)
+    handler.expired(4)
     handler.dead_letter("exhausted")
     handler.dead_letter("customer 17 unknown")
     handler.dead_letter("customer 18 unknown")
@@ -46,6 +47,11 @@ def tell_everything(observer: PrometheusObserver, partition: Callable[..., Any])
     group.halted(("orders", 0), "poison")
     group.error("_TRANSPORT", "broker away")
     group.statistics({"name": "c-1", "rxmsg_bytes": 700})
+    mover = observer.mover()
+    mover.moved({"delivered": 3, "passed_on": 2}, [0.2, 0.3, 1.4])
+    mover.moved({"cancelled": 1}, [])
+    mover.due(6)
+    mover.aborted("_MSG_TIMED_OUT")
     schedule = observer.schedule("nightly")
     schedule.fired([0.2, 0.4])
     schedule.missed(3)
@@ -82,6 +88,13 @@ def test_every_sample_has_the_labels_of_its_metric(observer: PrometheusObserver,
     [
         ("elsa_messages_received_total", {"group": "billing", "topic": "orders"}, 5),
         ("elsa_received_bytes_total", {}, 500),
+        ("elsa_messages_expired_total", {"handler": "shop.bill"}, 4),
+        ("elsa_delayed_messages_total", {"outcome": "delivered"}, 3),
+        ("elsa_delayed_messages_total", {"outcome": "cancelled"}, 1),
+        ("elsa_delayed_messages_total", {"outcome": "undeliverable"}, 0),
+        ("elsa_delayed_due_messages", {}, 6),
+        ("elsa_delayed_lateness_seconds_count", {}, 3),
+        ("elsa_delayed_aborts_total", {"error_type": "_MSG_TIMED_OUT"}, 1),
         ("elsa_messages_processed_total", {"handler": "shop.bill", "outcome": "ok"}, 2),
         ("elsa_messages_processed_total", {"outcome": "dead"}, 1),
         ("elsa_messages_processed_total", {"outcome": "abandoned"}, 0),
