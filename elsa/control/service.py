@@ -213,7 +213,7 @@ class Service:
     def _report(self) -> None:
         self._reports_at = self._clock.monotonic() + STATUS_SECONDS
         status = self._obedient.describe(self.ignored)
-        sent = self._clock.now()
+        sent = self._clock.monotonic()
         delivery = self._producer.send(self._status, encode(status), key=self._worker, block=False)
         delivery.add_done_callback(lambda done: self._stamped(done, sent))
         self._learn()
@@ -221,7 +221,7 @@ class Service:
     def _stamped(self, delivery: Delivery, sent: float) -> None:
         """In the producer's thread."""
         if delivery.timestamp is not None:
-            self._stamps.append((sent, self._clock.now(), delivery.timestamp))
+            self._stamps.append((delivery.timestamp, self._clock.monotonic(), sent))
 
     def _learn(self) -> None:
         """What the broker's clock says."""
