@@ -6,6 +6,7 @@ to tie sends to the call they were made in.
 
 from __future__ import annotations
 
+import threading
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -29,6 +30,35 @@ class PendingSend(Protocol):
     def done(self) -> bool: ...
 
     def exception(self, timeout: float | None = None) -> BaseException | None: ...
+
+
+class Held:
+    """What a transactional call has sent: kept until it is over, then produced with its offset."""
+
+    __slots__ = ("_lock", "_sends")
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._sends: list[Any] | None = []
+
+    def add(self, send: Any) -> bool:
+        """Keep one more; False when the call is over."""
+        with self._lock:
+            if self._sends is None:
+                return False
+            self._sends.append(send)
+            return True
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the call is still running."""
+        return self._sends is not None
+
+    def close(self) -> list[Any]:
+        """The call is over: what it has sent."""
+        with self._lock:
+            sends, self._sends = self._sends, None
+            return sends or []
 
 
 class NoContext(ElsaError, LookupError):
@@ -81,7 +111,7 @@ class Context:
     ```
     """
 
-    __slots__ = ("_loaded", "_raw", "_site", "_to_message", "attempt", "deadline", "sends")
+    __slots__ = ("_loaded", "_raw", "_site", "_to_message", "attempt", "deadline", "held", "sends")
 
     def __init__(self, site: Site, raw: Sequence[Any], to_message: Any, attempt: int) -> None:
         self._site = site
@@ -91,6 +121,8 @@ class Context:
         self.attempt = attempt
         self.deadline: float | None = None
         self.sends: list[PendingSend] | None = None
+        #: of a transactional handler: what it sends is kept here
+        self.held: Held | None = None
 
     @property
     def messages(self) -> list[Message]:

@@ -35,6 +35,18 @@ def _renew_lock() -> None:
 os.register_at_fork(after_in_child=_renew_lock)
 
 
+class HeldSend(msgspec.Struct, gc=False, eq=False):
+    """A send of a transactional call: everything that producing it takes, and its Delivery."""
+
+    topic: str
+    value: bytes | str | None
+    key: bytes | str | None
+    partition: int | None
+    headers: Any
+    timestamp: int
+    delivery: Any
+
+
 class Owner(Protocol):
     """Who made a Delivery and hears what became of it."""
 
@@ -194,6 +206,12 @@ class Delivery(msgspec.Struct, gc=False, eq=False):
         where = self._confirmed()
         return None if where is None else _seconds(where)
 
+    def settle(self, outcome: Any) -> None:
+        """Take a report, or an error, from who has made this Delivery."""
+        self._outcome = outcome
+        if self._callbacks is not None:
+            self._call_back()
+
     def __repr__(self) -> str:
         if self._outcome is None:
             return f"<Delivery to {self.topic!r}, under way>"
@@ -247,3 +265,27 @@ def confirmed(
         failed=failed,
         topic=topic,
     ) from first
+
+
+class HeldDelivery(Delivery, gc=False, eq=False):
+    """The Delivery of a send that is kept until its transactional call is over: inside the call nobody can wait for it.
+
+    It is done when the transaction is, and failed when that was aborted: then the message is handled again.
+    """
+
+    _held: Any = None
+
+    def wait(self, timeout: float | None = None) -> bool:
+        self._check()
+        return Delivery.wait(self, timeout)
+
+    def __await__(self) -> Generator[Any, None, RecordMetadata]:
+        self._check()
+        return Delivery.__await__(self)
+
+    def _check(self) -> None:
+        if self._outcome is None and self._held.is_open:
+            raise RuntimeError(
+                f"the message for topic {self.topic!r} is sent when this call of a transactional handler is over: "
+                "it cannot be waited for inside"
+            )

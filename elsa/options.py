@@ -16,12 +16,6 @@ from elsa.policies.retry import DEFAULT, NEVER, Retry
 
 Start = Literal["earliest", "latest"] | int | datetime | dict[int, Any]
 
-#: options of the public API whose machinery does not exist yet, with the only value that is accepted
-_LATER: dict[str, tuple[Any, str]] = {
-    "transactional": (False, "transactional handlers are not available yet"),
-}
-
-
 _WORDS = {
     "ordering": ("partition", "key", "none"),
     "executor": ("auto", "thread", "process"),
@@ -53,6 +47,7 @@ class Options:
     on_exhausted: str = "dead_letter"
     delivery: str = "at_least_once"
     idempotent_by: Any = None
+    transactional: bool = False
     timeout: float | None = None
     expires: float | None = None
     on_expired: str = "skip"
@@ -66,13 +61,9 @@ class Options:
 def check(where: str, group: str | None, given: Mapping[str, Any]) -> Options:
     """Options from keywords; raises DeclarationError (with a hint) for what is unknown or contradicts itself."""
     known = {field.name for field in fields(Options)}
-    for name, value in given.items():
-        if name in _LATER:
-            only, text = _LATER[name]
-            if value != only:
-                raise UnsupportedOption(f"{where}: {name}={value!r}: {text}", hint=f"leave it out, or {name}={only!r}")
-        elif name not in known:
-            near = difflib.get_close_matches(name, [*known, *_LATER], 1)
+    for name in given:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, 1)
             hint = f"did you mean {near[0]!r}?" if near else f"options are {', '.join(sorted(known))}"
             raise DeclarationError(f"{where}: unknown option {name!r}", hint=hint)
     values = {name: value for name, value in given.items() if name in known}
@@ -81,6 +72,7 @@ def check(where: str, group: str | None, given: Mapping[str, Any]) -> Options:
         _check_standalone(where, values)
     _check_at_most_once(where, group, values)
     _check_idempotent(where, group, values)
+    _check_transactional(where, group, values)
     _check_start(where, values)
     values["codec"] = resolve(values.get("codec", "json"))
     for name, read in (("rate", units.rate), ("max_memory_per_child", units.size), ("expires", _lifetime)):
@@ -131,6 +123,33 @@ def _check_standalone(where: str, values: Mapping[str, Any]) -> None:
         raise DeclarationError(
             f'{where}: Retry(where="topic") needs a group, a standalone handler has no retry topic',
             hint='use where="memory", or give it a group',
+        )
+
+
+def _check_transactional(where: str, group: str | None, values: Mapping[str, Any]) -> None:
+    if values.get("transactional") is False or "transactional" not in values:
+        return
+    if values["transactional"] is not True:
+        raise DeclarationError(f"{where}: transactional={values['transactional']!r} is neither True nor False")
+    said = f"{where}: transactional=True"
+    if group is None:
+        raise DeclarationError(f"{said} needs a group: its offsets are part of the transaction", hint="add group=...")
+    retry = values.get("retry")
+    if isinstance(retry, Retry) and retry.always_moves:
+        raise DeclarationError(f'{said} with Retry(where="topic"): its copy could come twice', hint='where="memory"')
+    if values.get("executor") == "process":
+        raise UnsupportedOption(
+            f'{said} and executor="process" is not available yet: what a child process sends is in no transaction',
+            hint="leave one of them out",
+        )
+    if values.get("delivery") == "at_most_once":
+        raise DeclarationError(
+            f'{said} and delivery="at_most_once" are two answers to the same question', hint="leave one of them out"
+        )
+    if values.get("idempotent_by") is not None:
+        raise DeclarationError(
+            f"{said} and idempotent_by=: offsets and results are in one transaction, nothing comes twice",
+            hint="leave one of them out",
         )
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from elsa import headers as header_names
 from elsa.clock import SYSTEM
 from elsa.context import _ACTIVE as ACTIVE
-from elsa.delivery import Delivery, confirmed
+from elsa.delivery import Delivery, HeldDelivery, HeldSend, confirmed
 from elsa.errors import (
     BrokerUnavailable,
     BufferFull,
@@ -131,12 +131,23 @@ class Producer:
             pairs = header_names.pairs(headers)
             if id is not None:
                 pairs.append((header_names.ID, str(id).encode()))
-        delivery = Delivery(topic, self) if id is None else Delivery(topic, self, id=str(id))
+        context = ACTIVE.get()
+        held = None if context is None else context.held
+        if held is not None and held.is_open:
+            check_payloads(value=value, key=key)
+            delivery: Delivery = HeldDelivery(topic, self, id=id, _held=held)
+        else:
+            delivery = Delivery(topic, self) if id is None else Delivery(topic, self, id=str(id))
         trace = self._observer.trace_send
         if trace is not None:
             pairs, end = trace(topic, pairs or [])
             delivery.add_done_callback(partial(_end_span, end))
         created = 0 if timestamp is None else milliseconds(timestamp)
+        if held is not None:
+            if target == _ANY:
+                self._target(topic, key, None, None, strict=False)
+            if held.add(HeldSend(topic, value, key, None if target == _ANY else target, pairs, created, delivery)):
+                return delivery
         try:
             self._produce(topic, value, key, target, delivery, None, created, pairs)
         except TypeError:
@@ -146,7 +157,6 @@ class Producer:
             self._insist((topic, value, key, target, delivery, None, created, pairs), block)
         if self._closed:  # it was closed in between, its flush may have missed this one
             self._settle_late()
-        context = ACTIVE.get()
         if context is not None:
             context.track(delivery)
         return delivery

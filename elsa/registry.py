@@ -57,6 +57,7 @@ _SHARED = (
     "ordering",
     "delivery",
     "idempotent_by",
+    "transactional",
     "start",
     "on_out_of_range",
     "max_in_flight",

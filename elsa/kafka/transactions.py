@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import threading
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME, KafkaException, TopicPartition
 from confluent_kafka.cimpl import Producer as RawProducer
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from elsa.config import Settings
-    from elsa.kafka.consumer import Commit, GroupConsumer
+    from elsa.kafka.consumer import Commit
     from elsa.message import TopicPartition as Partition
 
 log = logging.getLogger("elsa.kafka")
@@ -40,6 +40,15 @@ _BATCH_BYTES = 64 * 1024
 #: a call that takes so much longer than it was allowed to will never return
 _GRACE_SECONDS = 2.0
 _FENCED = codes.numbers(codes.FENCED_PRODUCER)
+
+
+class Member(Protocol):
+    """Who can prove to be a member of its group."""
+
+    @property
+    def group(self) -> str | None: ...
+
+    def group_metadata(self) -> Any: ...
 
 
 class TransactionalProducer:
@@ -104,8 +113,12 @@ class TransactionalProducer:
         partition: int | None = None,
         timestamp: int = 0,
         mark: Any = None,
+        delivered: Callable[[Any], None] | None = None,
     ) -> None:
-        """Produce one message; `mark` is given back by `failures` if it is refused, and the commit fails then."""
+        """Produce one message; `mark` is given back by `failures` if it is refused, and the commit fails then.
+
+        `delivered(message)` says where it lies, which counts when the transaction is committed.
+        """
 
         def report(error: ClientError | None, message: Any) -> None:
             if error is not None:
@@ -114,6 +127,8 @@ class TransactionalProducer:
             kind, milliseconds = message.timestamp()
             if kind == TIMESTAMP_LOG_APPEND_TIME:
                 self.stamped = milliseconds / 1000, SYSTEM.monotonic()
+            if delivered is not None:
+                delivered(message)
 
         where = -1 if partition is None else partition
         while True:
@@ -133,7 +148,11 @@ class TransactionalProducer:
             else:
                 return
 
-    def send_offsets(self, commits: Mapping[Partition, Commit], consumer: GroupConsumer, timeout: float) -> None:
+    def flush(self, timeout: float) -> None:
+        """Wait until what was produced so far is confirmed or refused."""
+        self._raw.flush(timeout)
+
+    def send_offsets(self, commits: Mapping[Partition, Commit], consumer: Member, timeout: float) -> None:
         """Commit these offsets of the consumer's group with the transaction."""
         self._check_taken()
         lines = [TopicPartition(*where, one.offset, one.metadata) for where, one in commits.items()]

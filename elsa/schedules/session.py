@@ -230,7 +230,7 @@ class Session:
         if not refused:
             # the offset says nothing: the topic is empty
             commits = {TopicPartition(self._topic, number): Committed(0, p.metadata) for number, p in plans.items()}
-            producer.send_offsets(commits, proof, STEP_SECONDS)  # type: ignore[arg-type]  # no more of it is asked for
+            producer.send_offsets(commits, proof, STEP_SECONDS)
             producer.commit(STEP_SECONDS)
         return refused
 

@@ -66,6 +66,10 @@ class MemoryConsumer:
     def seek(self, partition: TopicPartition, offset: int) -> None:
         self._positions[partition] = 0 if offset == BEGINNING else offset
 
+    def group_metadata(self) -> bytes:
+        """Proves nothing; nobody asks."""
+        return b"memory"
+
     def pause(self, partitions: Iterable[TopicPartition]) -> None:
         self._paused.update(partitions)
 

@@ -11,6 +11,7 @@ import itertools
 import threading
 from typing import TYPE_CHECKING, cast
 
+from elsa.errors import ElsaError
 from elsa.testing.consumer import MemoryConsumer, MemoryMembership
 from elsa.testing.recording import RecordingWorker
 from elsa.worker import hooks
@@ -21,8 +22,9 @@ from elsa.worker.executors.loop import EventLoop, LoopExecutor, _new_loop
 from elsa.worker.executors.ring import Ring
 from elsa.worker.executors.threads import InThread, begin, run_turn
 from elsa.worker.group import GroupManager
-from elsa.worker.mailbox import Loaded
+from elsa.worker.mailbox import Loaded, TransactionEnded
 from elsa.worker.settlement import Settlement
+from elsa.worker.transactions import Batch, Transactions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 
     from elsa.app import App
     from elsa.clock import Clock
+    from elsa.delivery import HeldSend
     from elsa.handlers import Handler
     from elsa.kafka.consumer import GroupConsumer
     from elsa.message import TopicPartition
@@ -207,6 +210,33 @@ class RecordingAssignment(Assignment):
         return RecordingWorker(partition, binding, journal=self.journal, **fields)
 
 
+class MemoryTransactions(Transactions):
+    """Makes each at once: what is refused is aborted with all of it."""
+
+    def _begin(self, batch: Batch) -> None:
+        self._under_way = batch
+        manager = self._manager
+        error: BaseException | None = None
+        refused: list[tuple[BaseException, HeldSend]] = []
+        for _, _, send in batch.sends:
+            try:
+                manager.app.producer.target(send.topic, send.key, send.partition)
+            except ElsaError as broken:
+                error = broken
+                refused.append((broken, send))
+        for _, _, send in batch.sends if error is None else ():
+            facts: dict[str, Any] = {"key": send.key, "headers": send.headers or (), "partition": send.partition}
+            made = manager.app.producer.send(send.topic, send.value, **facts)
+            why = made.exception(0)
+            if why is not None:
+                error = why
+                refused.append((why, send))
+            send.delivery.settle(made._outcome)
+        if error is None:
+            manager.consumer.commit_now({partition: commit for partition, (_, commit) in batch.commits.items()})
+        manager.mailbox.put(TransactionEnded(batch, error, refused))
+
+
 class SteppedManager(GroupManager):
     """A group manager without its thread: `step` does what there is to do, `deliver` hands out the next message."""
 
@@ -229,6 +259,7 @@ class SteppedManager(GroupManager):
         self.assignment.journal = journal
         # every finished message is committed at once: a test need not wait for that
         self.commits = Commits(self, interval=0.0, every=self._settings.commit_every)
+        self.transactions = MemoryTransactions(self, most=2 * self._settings.commit_every)
         self.membership = cast("GroupMembership", MemoryMembership(self))
         self.memory = MemoryConsumer(log, group, self.commits.answered)
         self.consumer = cast("GroupConsumer", self.memory)
@@ -256,6 +287,7 @@ class SteppedManager(GroupManager):
         self.timers.fire(now)
         self.note_changes()
         self.commits.start_due(now)
+        self.transactions.tick(now, at_once=True)
         is_news = bool(self.assignment.admit_waiting()) or due or bool(mail) or bool(self.assignment.taken)
         self.commits.make_ahead(now)
         return is_news

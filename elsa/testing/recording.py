@@ -254,6 +254,11 @@ class RecordingWorker(PartitionWorker):
             self.note(raw, outcome)
         super().conclude(turn, raw, context, outcome)
 
+    def produced(self, raws: Sequence[Any], context: Context) -> None:
+        for raw in raws:
+            self.note(raw, Outcome(Kind.DONE, result=self._values.pop(raw.offset(), None)))
+        super().produced(raws, context)
+
     def handled(self, raw: Any, outcome: Outcome) -> Handled:
         """What the journal keeps of one delivery."""
         invoker = self.router.invoker(raw)

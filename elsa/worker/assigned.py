@@ -12,7 +12,7 @@ from elsa.worker.acknowledger import Commit
 from elsa.worker.offsets import Tracker
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from elsa.message import TopicPartition
     from elsa.observer import HandlerObserver
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from elsa.worker.partition import PartitionWorker
     from elsa.worker.progress import Progress
     from elsa.worker.seen import Seen
+    from elsa.worker.starts import Begin
 
 #: What may wait here beyond `max_in_flight` before the partition is paused. Larger than what one fetch
 #: brings (256 KiB): a pause throws the fetched rest away, so it has to be rare compared with what was used.
@@ -54,6 +55,7 @@ class Assigned:
         "held",
         "is_halted",
         "is_paused",
+        "is_transactional",
         "limit",
         "observer",
         "overflow",
@@ -62,7 +64,10 @@ class Assigned:
         "partition",
         "paused_at",
         "progress",
+        "refusals",
+        "refused",
         "restored",
+        "rollbacks",
         "seen",
         "source",
         "taken",
@@ -81,6 +86,7 @@ class Assigned:
         limit: int,
         source: str | None = None,
         commits_first: bool = False,
+        is_transactional: bool = False,
         restored: Progress | None = None,
     ) -> None:
         self.partition = partition
@@ -91,6 +97,13 @@ class Assigned:
         self.limit = limit
         #: its handler runs at most once: a slice is committed before it runs, and the next one taken when it is over
         self.commits_first = commits_first
+        #: its offsets are committed by transactions alone
+        self.is_transactional = is_transactional
+        #: why the transaction of these offsets was refused, and how often
+        self.refused: dict[int, tuple[BaseException, int]] = {}
+        self.refusals: dict[int, int] = {}
+        #: how long to wait after an aborted one
+        self.rollbacks = Backoff(first=0.1, most=10.0)
         #: which messages were handled before, by id, where its handler asks for that
         self.seen: Seen | None = None
         #: what is to be committed before it runs
@@ -292,6 +305,9 @@ class Assigned:
         self.committed = max(self.committed, commit.offset)
         self.version_committed = commit.version
         self.finished_at_commit = commit.finished
+        self.rollbacks.reset()
+        if self.refusals:
+            self.refusals = {offset: count for offset, count in self.refusals.items() if offset >= commit.offset}
 
     def restart(self) -> float:
         """Forget everything in hand: a new worker begins at the base. The bytes that this gives back."""
@@ -323,6 +339,24 @@ class Assigned:
         self._crashes = {at: backoff for at, backoff in self._crashes.items() if at >= base}
         at = base if offset is None else offset
         return at, self._crashes.setdefault(at, Backoff(first=0.2, most=30.0))
+
+    def begin_anew(self, begin: Begin, attempts: Mapping[int, int]) -> None:
+        """Transactions may have committed more or less than is known here: go on where the broker says."""
+        restored = begin.restored
+        base = max(begin.offset, -1)
+        known = {**(restored.attempts if restored is not None else {}), **attempts}
+        found = restored or progress.Progress(base, base - 1)
+        self.restored = progress.Progress(base, found.highest, found.missing, known)
+        self.tracker = Tracker(base, version=self.tracker.version + 1)
+        self.committed = begin.committed
+        self.version_committed = self.tracker.version
+        self.finished_at_commit = 0
+
+    def refuse(self, offset: int, error: BaseException) -> None:
+        """What the call of this message has sent is nothing that a broker takes."""
+        if offset not in self.refused:
+            times = self.refusals[offset] = self.refusals.get(offset, 0) + 1
+            self.refused[offset] = (error, times)
 
     def died(self, first: int, last: int) -> None:
         """A process has died while it handled these."""

@@ -95,6 +95,7 @@ class Assignment:
             limit=limit,
             restored=begin.restored,
             commits_first=binding.first.declared.delivery == "at_most_once",
+            is_transactional=binding.first.declared.transactional,
         )
         assigned.committed = begin.committed
         self.owned[partition] = assigned
@@ -132,7 +133,9 @@ class Assignment:
             poison=assigned.suspects(MOST_DEATHS, sys.maxsize) if assigned.deaths else (),
             caution=self.caution,
             seen=assigned.seen,
+            refused=assigned.refused,
         )
+        assigned.refused = {}
         assigned.worker.kept.progress.update(assigned.progress)
         if not self.flows or assigned.is_paused:
             assigned.worker.hold()

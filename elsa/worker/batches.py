@@ -7,7 +7,7 @@ import dataclasses
 import time
 from typing import TYPE_CHECKING, Any
 
-from elsa.context import _ACTIVE, Context
+from elsa.context import _ACTIVE, Context, Held
 from elsa.errors import BatchError, DecodeError
 from elsa.outcome import ABANDONED, DONE, Kind, Outcome
 from elsa.worker.conclusion import CONFIRMED
@@ -36,8 +36,15 @@ class Batch:
         self.raws = [raw for raw in turn.raws if worker.seen is None or not is_repeated(worker, turn, raw)]
         # all members have failed equally often, or only the first one counts
         self.attempt = worker.kept.made((self.raws or turn.raws)[0]) + 1
-        self.context = Context(worker, tuple(self.raws), worker.to_message, self.attempt)
+        self.context = self._make_context()
         self.begin = _counter()
+
+    def _make_context(self) -> Context:
+        worker = self._worker
+        context = Context(worker, tuple(self.raws), worker.to_message, self.attempt)
+        if worker.is_transactional:
+            context.held = Held()
+        return context
 
     def let_expire(self) -> None:
         """Members that are too old are not run; the others are a batch without them."""
@@ -72,15 +79,18 @@ class Batch:
             context = Context(worker, (raws[index],), worker.to_message, 1)
             worker.conclude(self._turn, raws[index], context, outcome)
         self.raws = [raw for index, raw in enumerate(raws) if index not in alone]
-        self.context = Context(worker, tuple(self.raws), worker.to_message, self.attempt)
+        self.context = self._make_context()
 
     def call(self) -> Any:
         _ACTIVE.set(self.context)
         return self.invoker.run((self.bodies,) if self.invoker.handler.shape.has_body else (), {}, self.context)
 
     def failed(self, error: BaseException) -> Outcome:
-        """The outcome when the call raised; a BatchError has finished what came before its index."""
-        if isinstance(error, BatchError):
+        """The outcome when the call raised; a BatchError has finished what came before its index.
+
+        In a transaction it has not: what the call has sent for that is dropped with the rest.
+        """
+        if isinstance(error, BatchError) and not self._worker.is_transactional:
             done = min(max(error.index, 0), len(self.raws) - 1)
             outcome = self.invoker.failed(error.error or error, self.attempt, self.raws[done])
             return dataclasses.replace(outcome, done=done, is_blamed=True)
@@ -121,6 +131,10 @@ class Batch:
         self._turn.back.update((raw.offset(), None) for raw in raws)
 
     def _finish(self, raws: Sequence[Any], outcome: Outcome) -> None:
+        if self._worker.is_transactional and outcome.kind is Kind.DONE:
+            if raws:
+                self._worker.produced(raws, self.context)
+            return
         for raw in raws:
             self._worker.conclude(self._turn, raw, self.context, outcome)
 

@@ -40,11 +40,13 @@ class Commits:
 
     def is_behind(self, now: float) -> bool:
         """Whether nothing more may run, because too much is finished and not committed."""
-        return self._acknowledger.is_behind(now)
+        return self._acknowledger.is_behind(now) or self._manager.transactions.is_behind
 
     def note(self, assigned: Assigned, messages: int) -> None:
         """So many messages of a partition are finished, or something else is to be committed."""
-        if not assigned.commits_first:
+        if assigned.is_transactional:
+            self._manager.transactions.note(assigned, messages)
+        elif not assigned.commits_first:
             self._acknowledger.finished(assigned, messages)
         elif assigned.tracker.is_idle and assigned.tracker.base > assigned.committed:
             # the log's end
@@ -80,6 +82,7 @@ class Commits:
     def forget(self, partitions: Sequence[TopicPartition], *, lost: bool) -> None:
         """Partitions are not ours any more; when they were lost, the answer under way will not be missed."""
         self._acknowledger.forget(partitions)
+        self._manager.transactions.forget(partitions)
         if lost:
             self._acknowledger.abandon()
 
@@ -122,7 +125,8 @@ class Commits:
             return None
         # also what has failed since the last chores: there may be none after this
         manager.note_changes()
-        commits = self._acknowledger.pending(manager.assignment.owned, partitions)
+        owned = manager.assignment.owned
+        commits = self._acknowledger.pending(owned, [p for p in partitions if not owned[p].is_transactional])
         if not commits:
             return None
         self._note_cut(commits)

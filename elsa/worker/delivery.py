@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from elsa import headers as header_names
 from elsa import middleware as onion
-from elsa.context import _ACTIVE, Context
+from elsa.context import _ACTIVE, Context, Held
 from elsa.errors import DecodeError, HandlerResultError, HandlerTimeout, PoisonMessage, Reject, Signal
 from elsa.outcome import ABANDONED, CONTINUED, DEFERRED, DONE, AckThrough, Kind, Outcome, Result
 from elsa.policies import expiry, retried
@@ -49,7 +49,8 @@ class Invoker:
         self.is_async = handler.is_async
         self.retry = handler.declared.retry
         #: None where no message can be moved to a topic
-        moves = handler.group is not None and handler.declared.delivery == "at_least_once"
+        declared = handler.declared
+        moves = handler.group is not None and declared.delivery == "at_least_once" and not declared.transactional
         self._ordering = handler.declared.ordering if moves else None
         self.timeout = handler.declared.timeout
         self.expires = handler.declared.expires
@@ -166,6 +167,8 @@ class Invoker:
 
     def interpret(self, value: Any, raws: Sequence[Any], attempt: int) -> Outcome:
         """What a handler's result means for its message or batch."""
+        if self.handler.declared.transactional and value in (Result.DEFER, Result.CONTINUE):
+            return self._untransactional(value, raws, attempt)
         if value is Result.DEFER:
             return DEFERRED
         if value is Result.CONTINUE:
@@ -173,6 +176,16 @@ class Invoker:
         if isinstance(value, AckThrough):
             return self._partial(value.offset, raws, attempt)
         return DONE if value is None or value is Result.ACK else Outcome(Kind.DONE, result=value)
+
+    def _untransactional(self, value: Any, raws: Sequence[Any], attempt: int) -> Outcome:
+        error = HandlerResultError(
+            f"{self.handler.name} returned {value!r} with transactional=True: its transaction cannot wait",
+            topic=raws[0].topic(),
+            partition=raws[0].partition(),
+            offset=raws[0].offset(),
+            hint="return nothing, or leave transactional out",
+        )
+        return self.failed(error, attempt, raws[0])
 
     def _continued(self, raws: Sequence[Any], attempt: int) -> Outcome:
         """Nothing may be committed before a later message is acknowledged: that needs one order for all of them."""
@@ -284,13 +297,16 @@ async def run(worker: PartitionWorker, turn: Turn) -> None:
     """Run the messages of a turn, one after the other."""
     done, durations = turn.done.append, turn.durations.append
     only, kept, to_message = worker.router.only, worker.kept, worker.to_message
-    attempts, comes_back, forgets = kept.attempts, kept.before is not None, worker.seen is None
+    attempts, comes_back = kept.attempts, kept.before is not None
+    forgets, holds = worker.seen is None and not worker.is_transactional, worker.is_transactional
     activate = _ACTIVE.set
     turn.since = previous = _counter()
     for raw in turn.messages():
         invoker = only or worker.router.invoker(raw)
         attempt = kept.made(raw) + 1 if attempts or comes_back else 1
         context = Context(worker, (raw,), to_message, attempt)
+        if holds:
+            context.held = Held()
         activate(context)
         outcome: Outcome
         if invoker is None:

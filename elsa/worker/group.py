@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import queue
+import secrets
 import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -36,11 +37,13 @@ from elsa.worker.mailbox import (
     Mailbox,
     Park,
     Pause,
+    Produced,
     Quiet,
     Regulate,
     Resume,
     Stop,
     Topology,
+    TransactionEnded,
     Unowned,
 )
 from elsa.worker.membership import GroupMembership, StandaloneMembership
@@ -48,6 +51,7 @@ from elsa.worker.pauses import Pauses
 from elsa.worker.routes import Routes
 from elsa.worker.seen import Loading
 from elsa.worker.timers import Timers
+from elsa.worker.transactions import Transactions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -131,6 +135,7 @@ class GroupManager:
             caution=around.caution,
         )
         self.commits = Commits(self, interval=self._settings.commit_interval, every=self._settings.commit_every)
+        self.transactions = Transactions(self, most=2 * self._settings.commit_every)
         self.pauses = Pauses(self)
         self.handover = Handover(self)
         self.membership: GroupMembership | StandaloneMembership
@@ -212,6 +217,8 @@ class GroupManager:
             log.exception("group manager ended", extra={"event": "group_ended", "group": self.name})
             self.fail(f"the group manager of {self.name} ended: {error!r}")
             raise
+        finally:
+            self.transactions.close()
 
     def _wait(self, seconds: float) -> None:
         end = self.clock.monotonic() + seconds
@@ -244,6 +251,7 @@ class GroupManager:
         now = self.clock.monotonic()
         self.timers.fire(now)
         self.commits.start_due(now)
+        self.transactions.tick(now)
         assignment = self.assignment
         assignment.admits = not self.is_quiet
         assignment.set_flow(not self.commits.is_behind(now))
@@ -327,6 +335,10 @@ class GroupManager:
             kind = type(item)
             if kind is Finished:
                 self._finished(item.worker, item.offsets, acknowledges=item.acknowledges)
+            elif kind is Produced:
+                self._produced(item)
+            elif kind is TransactionEnded:
+                self.transactions.ended(item)
             elif kind is Held:
                 assigned = self.assignment.current(item.worker)
                 if assigned is not None:
@@ -394,6 +406,19 @@ class GroupManager:
         self.commits.note(assigned, count)
         if assigned.overflow:
             self._touched[assigned.partition] = assigned
+
+    def _produced(self, item: Produced) -> None:
+        assigned = self.assignment.current(item.worker)
+        # what a partition that is rolled back still finishes is handled again
+        if assigned is not None and assigned.held != "restarting":
+            self.transactions.add(assigned, item.offsets, item.sends)
+            self._finished(item.worker, item.offsets, acknowledges=True)
+
+    @property
+    def transactional_id(self) -> str:
+        """The same again after a restart, so that what was left open is ended at once."""
+        instance = self._around.instance or f"{self.app.name}-{secrets.token_hex(6)}"
+        return f"{instance}-{self.group}-tx"
 
     def harvest(self, partitions: Iterable[TopicPartition]) -> None:
         """Take what running turns have finished so far: a slow call must not keep the earlier ones uncommitted."""

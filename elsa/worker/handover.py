@@ -9,7 +9,7 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from elsa.kafka.consumer import BEGINNING
-from elsa.worker import deaths, hooks, reports, seen
+from elsa.worker import deaths, hooks, reports, seen, starts
 from elsa.worker.acknowledger import Commit
 from elsa.worker.caution import MOST_DEATHS, SUSPECT_DEATHS
 
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from elsa.message import TopicPartition
-    from elsa.worker import starts
     from elsa.worker.assigned import Assigned
     from elsa.worker.group import GroupManager
     from elsa.worker.mailbox import Stop
@@ -182,6 +181,7 @@ class Handover:
         manager.read(manager.mailbox.drain())
         if commit:
             manager.harvest(ours)
+            manager.transactions.finish(deadline)
             if is_heard and (error := manager.commits.make(ours)) is not None:
                 manager.report("commit", f"the last commit before giving partitions up failed: {error}")
         assignment.remove(ours)
@@ -341,6 +341,11 @@ class Handover:
         reviving = self._reviving.pop(worker, None)
         if reviving is not None:
             assigned, due = reviving
+            if self._manager.transactions.holds(assigned):
+                # what was finished before is committed, or given up, before anybody begins anew
+                self._reviving[worker] = reviving
+                self._manager.transactions.when_done(lambda: self.ended(worker))
+                return
             if self._manager.assignment.owned.get(assigned.partition) is not assigned:
                 return
             self._manager.assignment.restart(assigned)
@@ -351,6 +356,8 @@ class Handover:
         manager = self._manager
         if manager.assignment.owned.get(assigned.partition) is not assigned or assigned.worker is not None:
             return
+        if assigned.is_transactional:
+            self._ask_again(assigned)
         base = assigned.tracker.base
         assigned.held = None
         assigned.paused_at = self._clock.monotonic() if assigned.is_paused else None
@@ -359,6 +366,29 @@ class Handover:
         if not manager.is_quiet and not assigned.is_paused:
             manager.consumer.resume([assigned.partition])
         manager.consumer.seek(assigned.partition, base if base >= 0 else BEGINNING)
+
+    def roll_back(self, assigned: Assigned) -> None:
+        """The transaction with what a partition has finished was aborted: it begins anew where the broker says."""
+        manager = self._manager
+        worker = assigned.worker
+        if manager.assignment.owned.get(assigned.partition) is not assigned or worker is None:
+            return
+        manager.consumer.pause([assigned.partition])
+        pause = assigned.rollbacks.next()
+        if assigned.held is None:
+            assigned.held = "restarting"
+        if worker not in self._reviving:
+            manager.assignment.ending.add(worker)
+            self._reviving[worker] = (assigned, self._clock.monotonic() + pause)
+            manager.observer.restarted("partition", "TransactionAborted")
+            worker.close()
+
+    def _ask_again(self, assigned: Assigned) -> None:
+        manager = self._manager
+        wanted = {assigned.partition: assigned.binding}
+        begin = starts.resolve(manager.consumer, wanted, manager.group, manager.routes)[assigned.partition]
+        attempts = assigned.restored.attempts if assigned.restored is not None else {}
+        assigned.begin_anew(begin, attempts)
 
     def renew(self, assigned: Assigned, base: int) -> None:
         """The log goes on at another offset: a new worker begins there."""

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from elsa.control.protocol import Target
+    from elsa.delivery import HeldSend
     from elsa.handlers import Handler
     from elsa.worker.assigned import Assigned
     from elsa.worker.partition import PartitionWorker
@@ -29,6 +30,24 @@ class Finished:
     acknowledges: bool = True
     #: False when the worker has more to do and nobody need be woken up
     is_urgent: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Produced:
+    """Offsets are done, in one transaction with what their call has sent."""
+
+    worker: PartitionWorker
+    offsets: Sequence[int]
+    sends: Sequence[HeldSend]
+
+
+@dataclass(frozen=True, slots=True)
+class TransactionEnded:
+    """A transaction was committed, or aborted because of `error`; `refused` are sends that no broker takes."""
+
+    batch: Any
+    error: BaseException | None
+    refused: Sequence[tuple[BaseException, HeldSend]] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,7 @@ from elsa.worker.filling import Filling
 from elsa.worker.kept import Kept
 from elsa.worker.lanes import KeyedLanes, SingleLane
 from elsa.worker.lifecycle import Lifecycle
-from elsa.worker.mailbox import Crashed, Ended, Finished, Halted, Park
+from elsa.worker.mailbox import Crashed, Ended, Finished, Halted, Park, Produced
 from elsa.worker.pace import Gate, Gates
 from elsa.worker.turns import BatchTurn, LaneTurn, LifecycleTurn, SliceSize, SliceTurn, Turn
 from elsa.worker.vigil import Vigil
@@ -77,6 +77,7 @@ class PartitionWorker:
         poison: Iterable[int] = (),
         caution: Caution | None = None,
         seen: Seen | None = None,
+        refused: Mapping[int, tuple[BaseException, int]] | None = None,
     ) -> None:
         self.partition = partition
         self.binding = binding
@@ -117,6 +118,10 @@ class PartitionWorker:
             self._lanes = KeyedLanes(executor_of, by_key=self.ordering == "key")
         self._turns: set[Turn] = set()
         self._poison = set(poison)
+        #: whether what its calls send, and its offsets, go by transactions
+        self.is_transactional = binding.first.declared.transactional
+        #: why the transaction of these offsets was refused: that was an attempt
+        self._refused = dict(refused or {})
         #: which messages were handled before, where the handler asks for that
         self.seen = seen
         if seen is not None:
@@ -192,6 +197,8 @@ class PartitionWorker:
         """Append a slice to the lanes."""
         if self._poison:
             raws = self._without_poison(raws)
+        if self._refused:
+            raws = self._without_refused(raws)
         with self.lock:
             if self.is_stopping:
                 return
@@ -207,6 +214,16 @@ class PartitionWorker:
                 outcome = delivery.poison(raw, self.binding.task_of(raw) or self.binding.first)
                 self.observer.finished([], {outcome.kind.value: 1})
                 self._conclusion.give_up(raw, outcome)
+        return fine
+
+    def _without_refused(self, raws: Sequence[Any]) -> list[Any]:
+        """What was refused to a transaction has failed: its policy says what comes next."""
+        fine = [raw for raw in raws if raw.offset() not in self._refused]
+        for raw in raws:
+            found = self._refused.pop(raw.offset(), None)
+            if found is not None:
+                error, times = found
+                self._conclusion.refused(raw, error, max(self.kept.made(raw) + 1, times))
         return fine
 
     def hold(self) -> None:
@@ -433,11 +450,24 @@ class PartitionWorker:
 
     def conclude(self, turn: Turn, raw: Any, context: Context, outcome: Outcome) -> None:
         """Take over what one message came to, when it is more than being done; on the runner's thread."""
+        if context.held is not None:
+            if outcome.kind is Kind.DONE:
+                self.produced([raw], context)
+                return
+            context.held.close()
         if outcome.kind is Kind.DONE and context.sends is None and self.seen is None:
             turn.done.append(raw.offset())
             return
         turn.counts[outcome.kind.value] = turn.counts.get(outcome.kind.value, 0) + 1
         self._conclusion.conclude(turn, raw, context, outcome)
+
+    def produced(self, raws: Sequence[Any], context: Context) -> None:
+        """A transactional call is done: its offsets and what it has sent go together."""
+        assert context.held is not None
+        offsets = [raw.offset() for raw in raws]
+        with self.lock:
+            self.forget(offsets)
+        self.post(Produced(self, offsets, context.held.close()))
 
     def await_sends(self, raw: Any, context: Context, outcome: Outcome) -> None:
         """Finish a message when everything that its call has sent is confirmed."""

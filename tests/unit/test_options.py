@@ -7,20 +7,9 @@ from typing import Any
 
 import pytest
 
-from elsa.errors import DeclarationError, UnsupportedOption
+from elsa.errors import DeclarationError
 from elsa.options import check, check_topics
 from elsa.policies.retry import NEVER, Retry
-
-
-@pytest.mark.parametrize(
-    "given",
-    [
-        {"transactional": True},
-    ],
-)
-def test_options_of_later_versions_are_refused_with_a_hint(given: dict[str, Any]) -> None:
-    with pytest.raises(UnsupportedOption, match=r"available yet[\s\S]*hint:"):
-        check("handler h", "g", given)
 
 
 @pytest.mark.parametrize("retry", [Retry(where="topic"), Retry(per={OSError: Retry(where="topic")})])

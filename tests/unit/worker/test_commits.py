@@ -72,6 +72,7 @@ class Manager:
         #: how commits that were started end, one with each poll
         self.answers: list[KafkaError | None] = []
         self.mailbox = SimpleNamespace(wait=lambda _: [])
+        self.transactions = SimpleNamespace(is_behind=False, forget=lambda _: None)
         self.commits = Commits(self, interval=1.0, every=10)  # type: ignore[arg-type]  # a stand-in
 
     def report(self, code: str, text: str) -> None:

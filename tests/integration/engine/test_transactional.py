@@ -1,0 +1,96 @@
+"""`transactional=True` on Kafka: a reader of committed messages sees each result once, and none of a failed call."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+import pytest
+
+import elsa
+from elsa.kafka.transactions import TransactionalProducer
+
+from .waiting import Log, Seen, until
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from elsa.testing.kafka import Topics
+
+pytestmark = pytest.mark.broker
+
+
+def test_results_and_offsets_come_together(make_app: Callable[..., elsa.App], topic: Topics, log: Log) -> None:
+    app, name, out = make_app(), topic(3), topic(2)
+
+    @app.handler(name, ordering="key", transactional=True, retry=elsa.Retry(base=0.1))
+    def double(body: int, ctx: elsa.Context) -> None:
+        ctx.send(out, body * 2, key=str(body))
+        if body % 7 == 0 and ctx.attempt == 1:
+            raise ValueError
+
+    app.produce(name, [(str(n), str(n).encode()) for n in range(300)])
+    with app:
+        until(lambda: sum(log.committed(app.name, name, p) or 0 for p in range(3)) == 300, "everything is committed")
+
+    assert sorted(int(message.value or b"") for message in log.read(out)) == [n * 2 for n in range(300)]
+
+
+def test_an_aborted_transaction_is_handled_again(
+    make_app: Callable[..., elsa.App], topic: Topics, log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app, name, out = make_app(), topic(2), topic(1)
+    commit, broken = TransactionalProducer.commit, threading.Event()
+
+    def fails(self: TransactionalProducer, timeout: float) -> None:
+        if self.id.endswith("-tx") and not broken.is_set():
+            broken.set()
+            raise elsa.errors.TransactionAborted("made up", code="_TEST")
+        commit(self, timeout)
+
+    monkeypatch.setattr(TransactionalProducer, "commit", fails)
+
+    @app.handler(name, transactional=True)
+    def copy(body: int, ctx: elsa.Context) -> None:
+        ctx.send(out, body)
+
+    app.produce(name, [elsa.Record(str(n).encode(), partition=n % 2) for n in range(100)])
+    with app:
+        until(lambda: sum(log.committed(app.name, name, p) or 0 for p in range(2)) == 100, "everything is committed")
+
+    assert broken.is_set()
+    assert sorted(int(message.value or b"") for message in log.read(out)) == list(range(100))
+
+
+def test_a_result_that_is_too_large_ends_as_a_dead_letter(
+    make_app: Callable[..., elsa.App], topic: Topics, log: Log
+) -> None:
+    app, name, out = make_app(), topic(1), topic(1, {"max.message.bytes": "1000"})
+
+    @app.handler(name, transactional=True, ordering="none", retry=elsa.Retry(max_attempts=2, base=0.1))
+    def copy(body: bytes, ctx: elsa.Context) -> None:
+        ctx.send(out, bytes(range(256)) * 8 if body == b"big" else body)
+
+    app.produce(name, [b"a", b"big", b"b"])
+    with app:
+        (dead,) = log.wait_for(f"{name}.{app.name}.dlq", 1)
+        log.wait_committed(app.name, name, 3)
+
+    assert dead.value == b"big"
+    assert sorted(message.value or b"" for message in log.read(out)) == [b"a", b"b"]
+
+
+def test_deliveries_are_done_with_their_transaction(make_app: Callable[..., elsa.App], topic: Topics, log: Log) -> None:
+    app, name, out = make_app(), topic(1), topic(1)
+    seen: Seen[elsa.Delivery] = Seen()
+
+    @app.handler(name, transactional=True)
+    def copy(body: str, ctx: elsa.Context) -> None:
+        seen(ctx.send(out, body))
+
+    app.produce(name, ["a"])
+    with app:
+        (delivery,) = seen.wait(1)
+        metadata = delivery.result(20)
+
+    assert (metadata.topic, metadata.partition, metadata.offset) == (out, 0, 0)
