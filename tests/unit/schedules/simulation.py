@@ -242,6 +242,7 @@ class Producer:
         self._world.open[self._name].messages.append(dict(headers)["elsa-id"].decode())
 
     def send_offsets(self, commits: dict[TopicPartition, Committed], proof: Any, _: float) -> None:
+        assert proof.group, "errors say which group it was"
         self._call("send_offsets")
         data = proof.group_metadata()
         generation = int.from_bytes(data[7:11], "little", signed=True)
