@@ -86,6 +86,11 @@ class Outcome:
     #: the handler's value, for middleware and observers
     result: Any = None
 
+    @property
+    def is_fine(self) -> bool:
+        """Whether the call did what its handler wanted: what it has sent counts."""
+        return self.kind is Kind.DONE or (self.kind is Kind.SKIPPED and self.error is None)
+
 
 DONE = Outcome(Kind.DONE)
 REPEATED = Outcome(Kind.SKIPPED, reason="handled before")

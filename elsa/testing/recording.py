@@ -254,10 +254,10 @@ class RecordingWorker(PartitionWorker):
             self.note(raw, outcome)
         super().conclude(turn, raw, context, outcome)
 
-    def produced(self, raws: Sequence[Any], context: Context) -> None:
-        for raw in raws:
+    def produced(self, turn: Turn, raws: Sequence[Any], context: Context, outcome: Outcome) -> None:
+        for raw in raws if outcome.kind is Kind.DONE else ():
             self.note(raw, Outcome(Kind.DONE, result=self._values.pop(raw.offset(), None)))
-        super().produced(raws, context)
+        super().produced(turn, raws, context, outcome)
 
     def handled(self, raw: Any, outcome: Outcome) -> Handled:
         """What the journal keeps of one delivery."""

@@ -131,9 +131,9 @@ class Batch:
         self._turn.back.update((raw.offset(), None) for raw in raws)
 
     def _finish(self, raws: Sequence[Any], outcome: Outcome) -> None:
-        if self._worker.is_transactional and outcome.kind is Kind.DONE:
+        if self._worker.is_transactional and outcome.is_fine:
             if raws:
-                self._worker.produced(raws, self.context)
+                self._worker.produced(self._turn, raws, self.context, outcome)
             return
         for raw in raws:
             self._worker.conclude(self._turn, raw, self.context, outcome)

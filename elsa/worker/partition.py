@@ -451,9 +451,10 @@ class PartitionWorker:
     def conclude(self, turn: Turn, raw: Any, context: Context, outcome: Outcome) -> None:
         """Take over what one message came to, when it is more than being done; on the runner's thread."""
         if context.held is not None:
-            if outcome.kind is Kind.DONE:
-                self.produced([raw], context)
+            if outcome.is_fine:
+                self.produced(turn, [raw], context, outcome)
                 return
+            # what a call has sent that has failed
             context.held.close()
         if outcome.kind is Kind.DONE and context.sends is None and self.seen is None:
             turn.done.append(raw.offset())
@@ -461,9 +462,11 @@ class PartitionWorker:
         turn.counts[outcome.kind.value] = turn.counts.get(outcome.kind.value, 0) + 1
         self._conclusion.conclude(turn, raw, context, outcome)
 
-    def produced(self, raws: Sequence[Any], context: Context) -> None:
-        """A transactional call is done: its offsets and what it has sent go together."""
+    def produced(self, turn: Turn, raws: Sequence[Any], context: Context, outcome: Outcome) -> None:
+        """A transactional call is over: its offsets and what it has sent go together."""
         assert context.held is not None
+        kind = outcome.kind.value
+        turn.counts[kind] = turn.counts.get(kind, 0) + len(raws)
         offsets = [raw.offset() for raw in raws]
         with self.lock:
             self.forget(offsets)

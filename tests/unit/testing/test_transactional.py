@@ -85,6 +85,32 @@ def test_a_refused_send_is_a_failed_attempt(app: elsa.App) -> None:
     assert len(seen) == 2
 
 
+@pytest.mark.parametrize("option", ["skip", "dead_letter"])
+def test_what_is_given_up_has_sent_nothing(app: elsa.App, option: Any) -> None:
+    @app.handler("orders", transactional=True, retry=None, on_exhausted=option)
+    def bill(order: int, ctx: elsa.Context) -> None:
+        ctx.send("invoices", order)
+        raise ValueError
+
+    with app.test(raise_errors=False) as t:
+        t.send("orders", 1)
+        assert t.sent("invoices") == []
+        assert t.committed("orders") == 1
+
+
+def test_what_a_handler_skips_has_sent_what_it_sent(app: elsa.App) -> None:
+    @app.handler("orders", transactional=True)
+    def bill(order: int, ctx: elsa.Context) -> None:
+        ctx.send("invoices", order)
+        raise elsa.Skip
+
+    with app.test() as t:
+        t.send("orders", 1)
+        assert [m.json() for m in t.sent("invoices")] == [1]
+        assert kinds(t) == ["skipped"]
+        assert t.committed("orders") == 1
+
+
 def test_nobody_can_wait_for_a_send_inside_the_call(app: elsa.App) -> None:
     deliveries = []
 
