@@ -213,6 +213,8 @@ class RecordingAssignment(Assignment):
 class MemoryTransactions(Transactions):
     """Makes each at once: what is refused is aborted with all of it."""
 
+    _manager: SteppedManager
+
     def _begin(self, batch: Batch) -> None:
         self._under_way = batch
         manager = self._manager
@@ -224,7 +226,11 @@ class MemoryTransactions(Transactions):
             except ElsaError as broken:
                 error = broken
                 refused.append((broken, send))
-        for _, _, send in batch.sends if error is None else ():
+        # what is refused comes first: nothing else may be there then
+        refusals = manager.memory.log.refusals
+        for _, _, send in sorted(batch.sends, key=lambda one: one[2].topic not in refusals):
+            if error is not None and send.topic not in refusals:
+                break
             facts: dict[str, Any] = {"key": send.key, "headers": send.headers or (), "partition": send.partition}
             made = manager.app.producer.send(send.topic, send.value, **facts)
             why = made.exception(0)

@@ -137,7 +137,9 @@ class Acknowledger:
         """What could be committed of these (or of all dirty) partitions."""
         found = {}
         for partition in self._dirty if only is None else only:
-            commit = owned[partition].commit() if partition in owned else None
+            assigned = owned.get(partition)
+            # offsets of transactions are committed by them alone
+            commit = None if assigned is None or assigned.is_transactional else assigned.commit()
             if commit is not None:
                 found[partition] = commit
         return found

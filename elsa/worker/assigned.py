@@ -9,6 +9,7 @@ from elsa.observer import PartitionSnapshot
 from elsa.policies.backoff import Backoff
 from elsa.worker import progress
 from elsa.worker.acknowledger import Commit
+from elsa.worker.caution import MOST_DEATHS
 from elsa.worker.offsets import Tracker
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ class Assigned:
     __slots__ = (
         "_crashes",
         "_slices",
+        "alone",
         "began",
         "binding",
         "bytes",
@@ -55,6 +57,7 @@ class Assigned:
         "held",
         "is_halted",
         "is_paused",
+        "is_rolled_back",
         "is_transactional",
         "limit",
         "observer",
@@ -99,9 +102,12 @@ class Assigned:
         self.commits_first = commits_first
         #: its offsets are committed by transactions alone
         self.is_transactional = is_transactional
+        #: what the tracker has finished was aborted: nothing of it counts before the broker was asked
+        self.is_rolled_back = False
         #: why the transaction of these offsets was refused, and how often
         self.refused: dict[int, tuple[BaseException, int]] = {}
         self.refusals: dict[int, int] = {}
+        self.alone: set[int] = set()
         #: how long to wait after an aborted one
         self.rollbacks = Backoff(first=0.1, most=10.0)
         #: which messages were handled before, by id, where its handler asks for that
@@ -262,7 +268,7 @@ class Assigned:
 
     def commit(self) -> Commit | None:
         """What a commit would say now, None when the broker has all of it."""
-        if self.commits_first:
+        if self.commits_first or self.is_rolled_back:
             return None
         tracker = self.tracker
         is_news = tracker.version != self.version_committed or tracker.base > self.committed
@@ -308,6 +314,8 @@ class Assigned:
         self.rollbacks.reset()
         if self.refusals:
             self.refusals = {offset: count for offset, count in self.refusals.items() if offset >= commit.offset}
+        if self.alone:
+            self.alone = {offset for offset in self.alone if offset >= commit.offset}
 
     def restart(self) -> float:
         """Forget everything in hand: a new worker begins at the base. The bytes that this gives back."""
@@ -351,9 +359,14 @@ class Assigned:
         self.committed = begin.committed
         self.version_committed = self.tracker.version
         self.finished_at_commit = 0
+        self.is_rolled_back = False
 
-    def refuse(self, offset: int, error: BaseException) -> None:
-        """What the call of this message has sent is nothing that a broker takes."""
+    def refuse(self, offsets: Sequence[int], error: BaseException) -> None:
+        """What the call of these has sent is nothing that a broker takes; of several, each runs alone from then on."""
+        if len(offsets) > 1:
+            self.alone.update(offsets)
+            return
+        offset = offsets[0]
         if offset not in self.refused:
             times = self.refusals[offset] = self.refusals.get(offset, 0) + 1
             self.refused[offset] = (error, times)
@@ -382,6 +395,8 @@ class Assigned:
             self.is_halted = False
             self.tracker.version += 1
         self._crashes.clear()
+        # what has halted it as poison runs once more
+        self.deaths = {offset: count for offset, count in self.deaths.items() if count < MOST_DEATHS}
 
     def rebase(self, base: int) -> None:
         """The log goes on elsewhere: nothing that was known of what lies above counts any more."""

@@ -136,6 +136,7 @@ class Assignment:
             refused=assigned.refused,
         )
         assigned.refused = {}
+        assigned.worker.kept.alone.update(assigned.alone)
         assigned.worker.kept.progress.update(assigned.progress)
         if not self.flows or assigned.is_paused:
             assigned.worker.hold()

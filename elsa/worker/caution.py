@@ -36,6 +36,8 @@ class Caution:
         self._suspects: dict[PartitionWorker, set[int]] = {}
         #: those of workers that an operator has paused
         self._aside: dict[PartitionWorker, set[int]] = {}
+        #: who has been let in
+        self._alone: PartitionWorker | None = None
         self._waiting: deque[tuple[PartitionWorker, Executor]] = deque()
 
     def expect(self, worker: PartitionWorker, offsets: Iterable[int]) -> None:
@@ -59,15 +61,30 @@ class Caution:
         with self._lock:
             if not self.is_on:
                 return True
-            if worker in self._suspects and not any(other.is_busy for other in self._workers):
+            is_free = self._alone is None and not any(other.is_busy for other in self._workers)
+            if worker in self._suspects and is_free:
+                # a turn is known as busy only a moment later
+                self._alone = worker
                 return True
             if (worker, executor) not in self._waiting:
                 self._waiting.append((worker, executor))
             return False
 
+    def leave(self, worker: PartitionWorker) -> None:
+        """A worker that was let in has begun nothing."""
+        if self.is_on:
+            with self._lock:
+                self._free(worker)
+                self._go_on()
+
+    def _free(self, worker: PartitionWorker) -> None:
+        if self._alone is worker:
+            self._alone = None
+
     def ran(self, worker: PartitionWorker, offsets: Iterable[int]) -> None:
         """A turn is over and the process still there: these messages are suspects no more."""
         with self._lock:
+            self._free(worker)
             suspects = self._suspects.get(worker)
             if suspects is not None:
                 suspects.difference_update(offsets)
@@ -101,6 +118,7 @@ class Caution:
     def forget(self, worker: PartitionWorker) -> None:
         """A worker has ended."""
         with self._lock:
+            self._free(worker)
             self._aside.pop(worker, None)
             self._suspects.pop(worker, None)
             self._go_on()

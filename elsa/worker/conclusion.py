@@ -81,15 +81,19 @@ class Conclusion:
             self._over(raw)
             self._worker.post(Finished(self._worker, [raw.offset()]))
 
-    def refused(self, raw: Any, error: BaseException, attempt: int) -> None:
-        """What the call of a message has sent was refused to its transaction, so the call has failed."""
+    def refused(self, raw: Any, error: BaseException, attempt: int) -> bool:
+        """What the call of a message has sent was refused to its transaction, so it has failed; whether it runs again.
+
+        It has waited with its partition already, and keeps its place there.
+        """
         invoker = self._worker.router.invoker(raw)
         assert invoker is not None
         outcome = invoker.failed(error, attempt, raw)
         if outcome.kind is Kind.RETRY:
-            self._worker.retry_late(raw, outcome)
-        else:
-            self.give_up(raw, outcome)
+            self._worker.kept.count(raw, outcome.attempt)
+            return True
+        self.give_up(raw, outcome)
+        return False
 
     def give_up(self, raw: Any, outcome: Outcome) -> None:
         """Carry out the outcome of a message that is not run at all; on the group manager's thread."""

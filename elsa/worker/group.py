@@ -410,9 +410,11 @@ class GroupManager:
     def _produced(self, item: Produced) -> None:
         assigned = self.assignment.current(item.worker)
         # what a partition that is rolled back still finishes is handled again
-        if assigned is not None and assigned.held != "restarting":
+        if assigned is not None and assigned.held != "restarting" and not assigned.is_rolled_back:
             self.transactions.add(assigned, item.offsets, item.sends)
             self._finished(item.worker, item.offsets, acknowledges=True)
+        else:
+            self.transactions.drop(item.sends)
 
     @property
     def transactional_id(self) -> str:

@@ -8,13 +8,14 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
+from elsa.errors import KafkaError
 from elsa.kafka.consumer import BEGINNING
 from elsa.worker import deaths, hooks, reports, seen, starts
 from elsa.worker.acknowledger import Commit
 from elsa.worker.caution import MOST_DEATHS, SUSPECT_DEATHS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from elsa.message import TopicPartition
     from elsa.worker.assigned import Assigned
@@ -99,7 +100,7 @@ class Handover:
         assignment.start(assigned, generation)
         if assigned.deaths and assigned.worker is not None:
             assignment.caution.expect(assigned.worker, assigned.suspects(SUSPECT_DEATHS, MOST_DEATHS - 1))
-            if assigned.is_paused:
+            if assigned.is_paused or assigned.held == "rejected":
                 assignment.caution.set_aside(assigned.worker)
 
     def loaded(self, assigned: Assigned, found: seen.Seen) -> None:
@@ -172,6 +173,7 @@ class Handover:
             manager.timers.fire(now)
             if commit:
                 manager.commits.make_due(now)
+                manager.transactions.tick(now)
             assignment.admit_waiting()
             manager.commits.make_ahead(now)
             if manager.stopping is not None:
@@ -181,7 +183,7 @@ class Handover:
         manager.read(manager.mailbox.drain())
         if commit:
             manager.harvest(ours)
-            manager.transactions.finish(deadline)
+            manager.transactions.finish(ours, deadline)
             if is_heard and (error := manager.commits.make(ours)) is not None:
                 manager.report("commit", f"the last commit before giving partitions up failed: {error}")
         assignment.remove(ours)
@@ -224,6 +226,7 @@ class Handover:
             manager.read(manager.mailbox.wait(_POLLING_SECONDS))
             manager.timers.fire(self._clock.monotonic())
             manager.commits.start_due(self._clock.monotonic())
+            manager.transactions.tick(self._clock.monotonic())
         # others that stop at the same time have set off a rebalance
         is_heard = manager.commits.make_patiently(max(deadline, self._clock.monotonic() + _LAST_COMMIT_SECONDS))
         ours = self.release(list(assignment.owned), deadline=deadline, commit=True, is_heard=is_heard)
@@ -351,13 +354,38 @@ class Handover:
             self._manager.assignment.restart(assigned)
             if due is not None:
                 self._manager.timers.at(due, lambda _: self._revive(assigned))
+            elif assigned.is_rolled_back:
+                self._settle_halt(assigned)
+
+    def _settle_halt(self, assigned: Assigned) -> None:
+        """It halts where the broker says, for what it had finished was aborted."""
+        manager = self._manager
+        if manager.assignment.owned.get(assigned.partition) is not assigned or not assigned.is_rolled_back:
+            return
+        if not self._ask_again(assigned):
+            self._later(assigned, self._settle_halt)
+        elif assigned.is_halted:
+            assigned.tracker.version += 1
+            manager.assignment.busy[assigned.partition] = assigned
+            manager.commits.note(assigned, 0)
+
+    def _later(self, assigned: Assigned, call: Callable[[Assigned], None]) -> None:
+        """No broker knows the offsets for now."""
+        due = self._clock.monotonic() + assigned.rollbacks.next()
+        self._manager.timers.at(due, lambda _: call(assigned))
 
     def _revive(self, assigned: Assigned) -> None:
         manager = self._manager
         if manager.assignment.owned.get(assigned.partition) is not assigned or assigned.worker is not None:
             return
-        if assigned.is_transactional:
-            self._ask_again(assigned)
+        if assigned.is_transactional and not self._ask_again(assigned):
+            self._later(assigned, self._revive)
+            return
+        if assigned.seen is None and (found := seen.of(assigned, self._clock)) is not None:
+            # it was halted when it came
+            assigned.held = "loading"
+            manager.load_seen(assigned, found)
+            return
         base = assigned.tracker.base
         assigned.held = None
         assigned.paused_at = self._clock.monotonic() if assigned.is_paused else None
@@ -375,6 +403,7 @@ class Handover:
             return
         manager.consumer.pause([assigned.partition])
         pause = assigned.rollbacks.next()
+        assigned.is_rolled_back = True
         if assigned.held is None:
             assigned.held = "restarting"
         if worker not in self._reviving:
@@ -383,12 +412,20 @@ class Handover:
             manager.observer.restarted("partition", "TransactionAborted")
             worker.close()
 
-    def _ask_again(self, assigned: Assigned) -> None:
+    def _ask_again(self, assigned: Assigned) -> bool:
+        """Begin where the broker says; False when it does not say so now."""
         manager = self._manager
         wanted = {assigned.partition: assigned.binding}
-        begin = starts.resolve(manager.consumer, wanted, manager.group, manager.routes)[assigned.partition]
+        try:
+            begin = starts.resolve(manager.consumer, wanted, manager.group, manager.routes)[assigned.partition]
+        except KafkaError as error:
+            if not error.retryable:
+                raise
+            manager.report("committed", f"{assigned.partition}: where to begin anew is not known yet: {error}")
+            return False
         attempts = assigned.restored.attempts if assigned.restored is not None else {}
         assigned.begin_anew(begin, attempts)
+        return True
 
     def renew(self, assigned: Assigned, base: int) -> None:
         """The log goes on at another offset: a new worker begins there."""

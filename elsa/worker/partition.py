@@ -29,6 +29,7 @@ from elsa.worker.lanes import KeyedLanes, SingleLane
 from elsa.worker.lifecycle import Lifecycle
 from elsa.worker.mailbox import Crashed, Ended, Finished, Halted, Park, Produced
 from elsa.worker.pace import Gate, Gates
+from elsa.worker.transactions import Transactions
 from elsa.worker.turns import BatchTurn, LaneTurn, LifecycleTurn, SliceSize, SliceTurn, Turn
 from elsa.worker.vigil import Vigil
 
@@ -134,8 +135,8 @@ class PartitionWorker:
         #: the time for which the group manager was asked to call `unpark`
         self._armed: float | None = None
         self._lifecycle = Lifecycle(self, is_class=binding.handler is not None and binding.handler.is_class)
-        if self._lifecycle.is_ready:
-            self.make_router()
+        # of a class this one only knows names and policies: `setup` makes another
+        self.make_router()
 
     def _make_gates(self) -> Gates:
         gates = {}
@@ -218,13 +219,12 @@ class PartitionWorker:
 
     def _without_refused(self, raws: Sequence[Any]) -> list[Any]:
         """What was refused to a transaction has failed: its policy says what comes next."""
-        fine = [raw for raw in raws if raw.offset() not in self._refused]
+        left = []
         for raw in raws:
             found = self._refused.pop(raw.offset(), None)
-            if found is not None:
-                error, times = found
-                self._conclusion.refused(raw, error, max(self.kept.made(raw) + 1, times))
-        return fine
+            if found is None or self._conclusion.refused(raw, found[0], max(self.kept.made(raw) + 1, found[1])):
+                left.append(raw)
+        return left
 
     def hold(self) -> None:
         """Run nothing new until `let_go`; what is queued stays."""
@@ -388,6 +388,7 @@ class PartitionWorker:
             return None
         allowed = self.allow(executor, 1 if is_alone else self.batch or self._size.messages)
         if not allowed:
+            self._vigil.leave()
             return None
         if self.batch is not None:
             raws = self._take_batch(executor, allowed)
@@ -454,8 +455,7 @@ class PartitionWorker:
             if outcome.is_fine:
                 self.produced(turn, [raw], context, outcome)
                 return
-            # what a call has sent that has failed
-            context.held.close()
+            Transactions.drop(context.held.close(), outcome.error)
         if outcome.kind is Kind.DONE and context.sends is None and self.seen is None:
             turn.done.append(raw.offset())
             return

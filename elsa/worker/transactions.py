@@ -62,7 +62,7 @@ class Membership:
 class Batch:
     """One transaction."""
 
-    sends: list[tuple[Assigned, int, HeldSend]]
+    sends: list[tuple[Assigned, Sequence[int], HeldSend]]
     commits: dict[TopicPartition, tuple[Assigned, Commit]]
     membership: Membership | None = None
     reports: list[tuple[Any, Any]] = field(default_factory=list)
@@ -83,7 +83,7 @@ class Transactions:
     def __init__(self, manager: GroupManager, *, most: int) -> None:
         self._manager = manager
         self._most = most
-        self._sends: list[tuple[Assigned, int, HeldSend]] = []
+        self._sends: list[tuple[Assigned, Sequence[int], HeldSend]] = []
         self._dirty: dict[TopicPartition, Assigned] = {}
         self._finished = 0
         self._under_way: Batch | None = None
@@ -95,17 +95,24 @@ class Transactions:
 
     def add(self, assigned: Assigned, offsets: Sequence[int], sends: Sequence[HeldSend]) -> None:
         """A call is done, and has sent this."""
-        self._sends += [(assigned, offsets[0], send) for send in sends]
+        self._sends += [(assigned, tuple(offsets), send) for send in sends]
         self._dirty[assigned.partition] = assigned
 
     def note(self, assigned: Assigned, messages: int) -> None:
         """So many messages of a partition are finished, or something else is to be committed."""
-        if assigned.held == "restarting":
+        if assigned.held == "restarting" or assigned.is_rolled_back:
             # what is finished after its transaction was aborted, or its worker has crashed, is handled again
             return
         self._finished += messages
         if assigned.tracker.version != assigned.version_committed:
             self._dirty[assigned.partition] = assigned
+
+    @staticmethod
+    def drop(sends: Iterable[HeldSend], error: BaseException | None = None) -> None:
+        """Nobody will ever read these."""
+        why = error or TransactionAborted("the call is made again: its transaction was given up", code="_GIVEN_UP")
+        for send in sends:
+            send.delivery.settle(why)
 
     @property
     def is_behind(self) -> bool:
@@ -166,9 +173,9 @@ class Transactions:
             manager.observer.committed("error", 0.0, {})
             manager.report("transaction", f"a transaction was aborted, its messages are handled again: {news.error}")
             for error, send in news.refused:
-                for assigned, offset, one in batch.sends:
+                for assigned, offsets_of_call, one in batch.sends:
                     if one is send:
-                        assigned.refuse(offset, error)
+                        assigned.refuse(offsets_of_call, error)
             self._roll_back(batch, news.error)
         callbacks, self._callbacks = self._callbacks, []
         for call in callbacks:
@@ -177,23 +184,20 @@ class Transactions:
     def _roll_back(self, batch: Batch, error: BaseException) -> None:
         affected = {assigned for assigned, _ in batch.commits.values()} | set(self._dirty.values())
         affected |= {assigned for assigned, _, _ in self._sends}
-        self._drop(self._sends, error)
+        self.drop((send for _, _, send in self._sends), error)
         self._sends, self._dirty, self._finished = [], {}, 0
         for assigned in affected:
             self._manager.handover.roll_back(assigned)
 
-    @staticmethod
-    def _drop(sends: Iterable[tuple[Assigned, int, HeldSend]], error: BaseException) -> None:
-        for _, _, send in sends:
-            send.delivery.settle(error)
-
     # -- partitions go ---------------------------------------------------------------------------------
 
-    def finish(self, deadline: float) -> None:
-        """Commit everything that is finished, and wait for it."""
+    def finish(self, partitions: Sequence[TopicPartition], deadline: float) -> None:
+        """Commit everything of these partitions that is finished, and wait for it."""
         manager = self._manager
+        owned = manager.assignment.owned
+        ours = [owned[partition] for partition in partitions if owned[partition].is_transactional]
         end = max(deadline, manager.clock.monotonic() + _LAST_SECONDS)
-        while self._under_way is not None or self._dirty:
+        while any(self.holds(assigned) for assigned in ours):
             now = manager.clock.monotonic()
             if now >= end:
                 return
@@ -207,7 +211,9 @@ class Transactions:
         self._sends = [one for one in self._sends if one[0].partition not in gone]
         for partition in gone:
             self._dirty.pop(partition, None)
-        self._drop(left, TransactionAborted("the partition was given up before its transaction", code="_REVOKED"))
+        if not self._dirty:
+            self._finished = 0
+        self.drop(send for _, _, send in left)
 
     def close(self) -> None:
         """End the thread; what it has under way is given up."""

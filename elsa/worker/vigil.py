@@ -33,6 +33,10 @@ class Vigil:
         """Whether a turn of one message may begin; if not, the executor is told again when it may."""
         return self._caution.enter(self._worker, executor)
 
+    def leave(self) -> None:
+        """Nothing began after all."""
+        self._caution.leave(self._worker)
+
     def begun(self, turn: Turn, raws: Sequence[Any], *, is_alone: bool, is_batch: bool) -> None:
         """A turn begins with these messages."""
         if is_alone:

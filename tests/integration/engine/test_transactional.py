@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import elsa
+from elsa.control.protocol import Target
 from elsa.kafka.transactions import TransactionalProducer
 
 from .waiting import Log, Seen, until
@@ -94,3 +95,74 @@ def test_deliveries_are_done_with_their_transaction(make_app: Callable[..., elsa
         metadata = delivery.result(20)
 
     assert (metadata.topic, metadata.partition, metadata.offset) == (out, 0, 0)
+
+
+def break_commits(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+    """While the event is not set, transactions of handlers are aborted at their end."""
+    commit, heals = TransactionalProducer.commit, threading.Event()
+
+    def fails(self: TransactionalProducer, timeout: float) -> None:
+        if "-tx" in self.id and not heals.is_set():
+            raise elsa.errors.TransactionAborted("made up", code="_TEST")
+        commit(self, timeout)
+
+    monkeypatch.setattr(TransactionalProducer, "commit", fails)
+    return heals
+
+
+def test_a_stop_commits_nothing_whose_results_were_not(
+    make_app: Callable[..., elsa.App], topic: Topics, log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The last commit of a stop is not one of transactions."""
+    name, out = topic(2), topic(1)
+    heals = break_commits(monkeypatch)
+    group = ""
+    for _ in range(2):
+        app = make_app(drain_timeout=3.0)
+        group = group or app.name
+        seen: Seen[int] = Seen()
+
+        @app.handler(name, group=group, name="copy", transactional=True)
+        def copy(body: int, ctx: elsa.Context, seen: Seen[int] = seen) -> None:
+            ctx.send(out, body)
+            seen(body)
+
+        if not heals.is_set():
+            app.produce(name, [elsa.Record(str(n).encode(), partition=n % 2) for n in range(100)])
+        with app:
+            if heals.is_set():
+                for partition in range(2):
+                    log.wait_committed(group, name, 50, partition)
+            else:
+                seen.wait(100)
+        if not heals.is_set():
+            assert [log.committed(group, name, p) for p in range(2)] == [None, None]
+            heals.set()
+
+    assert sorted(int(message.value or b"") for message in log.read(out)) == list(range(100))
+
+
+def test_a_halt_beside_an_aborted_transaction_commits_nothing_of_it(
+    make_app: Callable[..., elsa.App], topic: Topics, log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app, name, out = make_app(), topic(1), topic(1)
+    heals = break_commits(monkeypatch)
+    bad = threading.Event()
+    bad.set()
+
+    @app.handler(name, transactional=True, on_exhausted="stop", retry=None)
+    def copy(body: int, ctx: elsa.Context) -> None:
+        if body == 20 and bad.is_set():
+            raise ValueError
+        ctx.send(out, body)
+
+    app.produce(name, [str(n).encode() for n in range(40)])
+    with app:
+        until(lambda: [s.paused for s in app._runtime.snapshots()] == ["halted"], "it is halted")
+        heals.set()
+        bad.clear()
+        for manager in app._runtime.managers:
+            manager.resume(Target())
+        log.wait_committed(app.name, name, 40)
+
+    assert [int(message.value or b"") for message in log.read(out)] == list(range(40))

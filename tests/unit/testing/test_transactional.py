@@ -111,6 +111,67 @@ def test_what_a_handler_skips_has_sent_what_it_sent(app: elsa.App) -> None:
         assert t.committed("orders") == 1
 
 
+def test_of_a_batch_only_the_guilty_one_is_given_up(app: elsa.App) -> None:
+    seen: list[list[int]] = []
+
+    @app.handler("orders", transactional=True, batch=4, batch_wait=0, retry=elsa.Retry(max_attempts=2, base=1))
+    def bill(orders: list[int], ctx: elsa.Context) -> None:
+        seen.append(orders)
+        for order in orders:
+            ctx.send("refused" if order == 3 else "fine", order)
+
+    with app.test(raise_errors=False) as t:
+        t.refuse("refused")
+        t.send_many("orders", [1, 2, 3, 4])
+        for _ in range(10):
+            t.advance(20)
+        assert [dead.message.json() for dead in t.dead_letters()] == [3]
+        assert [m.json() for m in t.sent("fine")] == [1, 2, 4]
+        assert t.committed("orders") == 4
+    assert seen[0] == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("ordering", ["partition", "key"])
+def test_a_refused_send_keeps_the_order(app: elsa.App, ordering: Any) -> None:
+    seen: list[int] = []
+
+    @app.handler("orders", transactional=True, ordering=ordering, retry=elsa.Retry(max_attempts=3, base=1))
+    def bill(order: int, ctx: elsa.Context) -> None:
+        seen.append(order)
+        ctx.send("refused" if order == 2 and seen.count(2) < 3 else "fine", order)
+
+    with app.test(raise_errors=False) as t:
+        t.refuse("refused")
+        t.send_many("orders", [1, 2, 3, 4], key="k")
+        for _ in range(10):
+            t.advance(20)
+        assert [m.json() for m in t.sent("fine")] == [1, 2, 3, 4]
+        assert t.committed("orders") == 4
+    firsts = [order for index, order in enumerate(seen) if order not in seen[:index]]
+    assert firsts == [1, 2, 3, 4]
+
+
+def test_a_class_is_a_handler_here_too(app: elsa.App) -> None:
+    """Its policy is known before its first `setup` has run."""
+
+    @app.handler("orders", transactional=True, retry=elsa.Retry(max_attempts=2, base=1))
+    class Bill:
+        def setup(self, ctx: elsa.Context) -> None:
+            self.count = 0
+
+        def handle(self, order: int, ctx: elsa.Context) -> None:
+            self.count += 1
+            ctx.send("refused" if order == 1 else "fine", order)
+
+    with app.test(raise_errors=False) as t:
+        t.refuse("refused")
+        t.send_many("orders", [1, 2])
+        for _ in range(6):
+            t.advance(20)
+        assert [dead.message.json() for dead in t.dead_letters()] == [1]
+        assert [m.json() for m in t.sent("fine")] == [2]
+
+
 def test_nobody_can_wait_for_a_send_inside_the_call(app: elsa.App) -> None:
     deliveries = []
 

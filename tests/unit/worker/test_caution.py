@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from elsa.control.protocol import Target
 from elsa.kafka.consumer import Committed
 from elsa.message import TopicPartition
 from elsa.worker.caution import MOST_DEATHS
@@ -221,6 +222,41 @@ def test_a_poisonous_message_ends_as_its_handler_wants(
     assert member.manager.assignment.owned[ZERO].held == held
     assert 2 not in [offset for where, offset in member.started if where == ZERO]
     assert (broker.commits[ZERO].offset == 6) is done
+
+
+def test_a_halt_by_poison_ends_when_told_to(join: Join, broker: Broker) -> None:
+    text = encode(0, -1, [], {}, deaths={2: MOST_DEATHS})
+    assert text
+    broker.commits[ZERO] = Committed(0, text)
+    member = join(options={"on_exhausted": "stop"})
+    for _ in range(10):
+        begin(member)
+        while member.calls:
+            member.finish()
+    assert member.manager.assignment.owned[ZERO].held == "halted"
+    member.manager.resume(Target())
+    for _ in range(10):
+        begin(member)
+        while member.calls:
+            member.finish()
+
+    assert member.manager.assignment.owned[ZERO].held is None
+    assert broker.commits[ZERO].offset == 6
+
+
+def test_two_suspects_never_run_at_once(join: Join) -> None:
+    """Both are told that they may: the second finds that the first is in."""
+    for _ in range(2):
+        begin(join())
+    member = join()
+    member.turn()
+    caution = member.manager.assignment.caution
+    workers = [assigned.worker for assigned in member.manager.assignment.owned.values() if assigned.worker is not None]
+    let_in = [worker for worker in workers if caution.enter(worker, member.place)]
+
+    assert len(let_in) == 1
+    caution.leave(let_in[0])
+    assert len(begin(member)) == 1
 
 
 def test_deaths_are_read_back_beside_everything_else() -> None:

@@ -255,3 +255,24 @@ def test_a_handler_tells_how_far_it_is_and_its_next_attempt_knows(app: elsa.App,
 
     assert seen == [None, 5, 10, None]
     assert worker.kept.progress == {}
+
+
+def test_a_class_handlers_poison_is_given_up_before_its_setup(app: elsa.App, raw: Any) -> None:
+    """Its policy is needed before there is an instance."""
+
+    @app.handler("t")
+    class Handle:
+        def setup(self, ctx: elsa.Context) -> None:
+            """Not yet."""
+
+        def handle(self, body: int) -> None:
+            """Runs what is left."""
+
+    around = Around()
+    worker = around.make(app)
+    worker._poison = {0}
+    worker.put([raw(0, b"0"), raw(1, b"1")])
+    around.run(worker)
+
+    assert [(one.offset(), outcome.reason) for one, outcome, _ in around.copies] == [(0, "poison")]
+    assert around.done == [1]
