@@ -23,6 +23,9 @@ class Vigil:
         group, journal = worker.binding.group, caution.journal
         self._place = 0 if journal is None or group is None else journal.place(group, worker.partition)
         self._journal = journal if self._place else None
+        #: of a partition that is one lane, whose turns come one after the other: kept from turn to turn
+        self._is_single = worker.ordering == "partition" and worker.batch is None
+        self._cell = 0
 
     @property
     def is_on(self) -> bool:
@@ -41,7 +44,12 @@ class Vigil:
         """A turn begins with these messages."""
         if is_alone:
             turn.suspects = tuple(raw.offset() for raw in raws)
-        if self._journal is not None:
+        if self._journal is None:
+            return
+        if self._is_single:
+            self._cell = turn.cell = self._cell or self._journal.enter(self._place)
+            turn.words = self._journal.words if turn.cell else None
+        else:
             first, last = (raws[0].offset(), raws[-1].offset()) if is_batch else (-1, -1)
             turn.cell = self._journal.enter(self._place, first, last)
             turn.words = self._journal.words if turn.cell and not is_batch else None
@@ -49,10 +57,22 @@ class Vigil:
     def over(self, turn: Turn) -> None:
         """A turn has ended."""
         if turn.cell and self._journal is not None:
-            self._journal.leave(turn.cell)
+            if self._is_single:
+                self._journal.words[turn.cell + 1] = -1
+            else:
+                self._journal.leave(turn.cell)
+            if self._worker.closed:
+                self._give_back()
         if self._caution.is_on:
             self._caution.ran(self._worker, turn.suspects if turn.has_run else ())
 
     def end(self) -> None:
         """Nothing of the worker will begin any more."""
         self._caution.forget(self._worker)
+        if not self._worker.is_busy:
+            self._give_back()
+
+    def _give_back(self) -> None:
+        if self._cell and self._journal is not None:
+            self._journal.leave(self._cell)
+            self._cell = 0
