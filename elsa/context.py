@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
-from elsa.errors import ElsaError, EncodeError
+from elsa.errors import ElsaError, EncodeError, TransactionAborted
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from elsa.message import Headers, Message, TopicPartition
 
@@ -59,6 +59,17 @@ class Held:
         with self._lock:
             sends, self._sends = self._sends, None
             return sends or []
+
+    def drop(self, error: BaseException | None = None) -> None:
+        """The call is over, and nobody will ever read what it has sent."""
+        drop(self.close(), error)
+
+
+def drop(sends: Iterable[Any], error: BaseException | None = None) -> None:
+    """Settle the Deliveries of held sends that are given up."""
+    why = error or TransactionAborted("the call is made again: its transaction was given up", code="_GIVEN_UP")
+    for send in sends:
+        send.delivery.settle(why)
 
 
 class NoContext(ElsaError, LookupError):

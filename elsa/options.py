@@ -118,12 +118,17 @@ def _check_values(where: str, values: Mapping[str, Any]) -> None:
 
 
 def _check_standalone(where: str, values: Mapping[str, Any]) -> None:
-    retry = values.get("retry")
-    if isinstance(retry, Retry) and retry.always_moves:
+    if _moves(values):
         raise DeclarationError(
             f'{where}: Retry(where="topic") needs a group, a standalone handler has no retry topic',
             hint='use where="memory", or give it a group',
         )
+
+
+def _moves(values: Mapping[str, Any]) -> bool:
+    """Whether what failed is tried again by topic."""
+    retry = values.get("retry")
+    return isinstance(retry, Retry) and retry.always_moves
 
 
 def _check_transactional(where: str, group: str | None, values: Mapping[str, Any]) -> None:
@@ -134,8 +139,7 @@ def _check_transactional(where: str, group: str | None, values: Mapping[str, Any
     said = f"{where}: transactional=True"
     if group is None:
         raise DeclarationError(f"{said} needs a group: its offsets are part of the transaction", hint="add group=...")
-    retry = values.get("retry")
-    if isinstance(retry, Retry) and retry.always_moves:
+    if _moves(values):
         raise DeclarationError(f'{said} with Retry(where="topic"): its copy could come twice', hint='where="memory"')
     if values.get("executor") == "process":
         raise UnsupportedOption(
@@ -172,8 +176,7 @@ def _check_at_most_once(where: str, group: str | None, values: Mapping[str, Any]
     said = f'{where}: delivery="at_most_once"'
     if group is None:
         raise DeclarationError(f"{said} needs a group: a standalone handler commits nothing", hint="add group=...")
-    retry = values.get("retry")
-    if isinstance(retry, Retry) and retry.always_moves:
+    if _moves(values):
         raise DeclarationError(f'{said} with Retry(where="topic"): its copy could run twice', hint='where="memory"')
     if values.get("on_exhausted") == "stop":
         raise DeclarationError(

@@ -24,7 +24,7 @@ from elsa.worker.executors.threads import InThread, begin, run_turn
 from elsa.worker.group import GroupManager
 from elsa.worker.mailbox import Loaded, TransactionEnded
 from elsa.worker.settlement import Settlement
-from elsa.worker.transactions import Batch, Transactions
+from elsa.worker.transactions import Batch, Entry, Transactions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 
     from elsa.app import App
     from elsa.clock import Clock
-    from elsa.delivery import HeldSend
     from elsa.handlers import Handler
     from elsa.kafka.consumer import GroupConsumer
     from elsa.message import TopicPartition
@@ -219,16 +218,18 @@ class MemoryTransactions(Transactions):
         self._under_way = batch
         manager = self._manager
         error: BaseException | None = None
-        refused: list[tuple[BaseException, HeldSend]] = []
-        for _, _, send in batch.sends:
+        refused: list[tuple[BaseException, Entry]] = []
+        for entry in batch.sends:
+            send = entry.send
             try:
                 manager.app.producer.target(send.topic, send.key, send.partition)
             except ElsaError as broken:
                 error = broken
-                refused.append((broken, send))
+                refused.append((broken, entry))
         # what is refused comes first: nothing else may be there then
         refusals = manager.memory.log.refusals
-        for _, _, send in sorted(batch.sends, key=lambda one: one[2].topic not in refusals):
+        for entry in sorted(batch.sends, key=lambda one: one.send.topic not in refusals):
+            send = entry.send
             if error is not None and send.topic not in refusals:
                 break
             facts: dict[str, Any] = {"key": send.key, "headers": send.headers or (), "partition": send.partition}
@@ -236,7 +237,7 @@ class MemoryTransactions(Transactions):
             why = made.exception(0)
             if why is not None:
                 error = why
-                refused.append((why, send))
+                refused.append((why, entry))
             send.delivery.settle(made._outcome)
         if error is None:
             manager.consumer.commit_now({partition: commit for partition, (_, commit) in batch.commits.items()})

@@ -12,7 +12,6 @@ from elsa.errors import BatchError, DecodeError
 from elsa.outcome import ABANDONED, DONE, Kind, Outcome
 from elsa.worker.conclusion import CONFIRMED
 from elsa.worker.repeats import is_repeated
-from elsa.worker.transactions import Transactions
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -119,7 +118,7 @@ class Batch:
         if outcome.kind is Kind.PARTIAL:
             if self.context.held is not None:
                 # of a call that has finished nothing
-                Transactions.drop(self.context.held.close())
+                self.context.held.drop()
             self._come_again(left)
         elif not outcome.is_blamed and (
             outcome.kind is Kind.MOVED or (outcome.kind is Kind.RETRY and self._worker.ordering != "partition")

@@ -35,9 +35,7 @@ class Conclusion:
 
     def conclude(self, turn: Turn, raw: Any, context: Context, outcome: Outcome) -> None:
         """Do what the outcome asks for; nothing here waits."""
-        worker = self._worker
-        if outcome.kind is Kind.RETRY and worker.is_last_chance:
-            outcome = dataclasses.replace(outcome, kind=Kind.DEAD, reason="exhausted")
+        worker, outcome = self._worker, self._final(outcome)
         kind = outcome.kind
         if kind is Kind.RETRY:
             worker.retry(turn, raw, outcome)
@@ -50,19 +48,19 @@ class Conclusion:
             worker.halt(raw, outcome, turn)
         elif kind is Kind.ABANDONED:
             turn.is_over = True
-        elif kind is Kind.DONE and worker.seen is not None:
-            remember(worker, raw, context)
-            self._confirm(raw, context, outcome)
-        elif context.sends is not None and kind in CONFIRMED:
-            self.await_sends(raw, context, outcome)
         else:
-            self._finish(raw, outcome)
+            if kind is Kind.DONE and worker.seen is not None:
+                remember(worker, raw, context)
+            if context.sends is not None and kind in CONFIRMED:
+                self.await_sends(raw, context, outcome)
+            else:
+                self._finish(raw, outcome)
 
-    def _confirm(self, raw: Any, context: Context, outcome: Outcome) -> None:
-        if context.sends is not None:
-            self.await_sends(raw, context, outcome)
-        else:
-            self._finish(raw, outcome)
+    def _final(self, outcome: Outcome) -> Outcome:
+        """What would be tried again is given up when there is nobody who would."""
+        if outcome.kind is Kind.RETRY and self._worker.is_last_chance:
+            return dataclasses.replace(outcome, kind=Kind.DEAD, reason="exhausted")
+        return outcome
 
     def _finish(self, raw: Any, outcome: Outcome) -> None:
         if outcome.kind is Kind.DEAD:
@@ -96,7 +94,7 @@ class Conclusion:
         return False
 
     def give_up(self, raw: Any, outcome: Outcome) -> None:
-        """Carry out the outcome of a message that is not run at all; on the group manager's thread."""
+        """Carry out the outcome of a message outside of a turn: its call has returned, or is not made at all."""
         if outcome.kind is Kind.HALTED:
             self._worker.halt(raw, outcome)
         else:
@@ -152,16 +150,12 @@ class Conclusion:
         """A send made by a finished call was refused, so the call has failed: decide as if it had raised."""
         invoker = self._worker.router.invoker(raw)
         assert invoker is not None
-        outcome = invoker.failed(error, attempt, raw)
-        if outcome.kind is Kind.RETRY and self._worker.is_last_chance:
-            outcome = dataclasses.replace(outcome, kind=Kind.DEAD, reason="exhausted")
+        outcome = self._final(invoker.failed(error, attempt, raw))
         if outcome.kind is Kind.RETRY:
             self._worker.retry_late(raw, outcome)
         elif outcome.kind is Kind.CRASHED:
             assert outcome.error is not None
             self._worker.crashed(outcome.error)
-        elif outcome.kind is Kind.HALTED:
-            self._worker.halt(raw, outcome)
         else:
-            self._finish(raw, outcome)
+            self.give_up(raw, outcome)
         self.give_up_settling()

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from elsa import exits
+from elsa.context import drop
 from elsa.errors import FatalClientError
 from elsa.kafka.consumer import SLICE
 from elsa.kafka.errors import is_fatal
@@ -414,7 +415,7 @@ class GroupManager:
             self.transactions.add(assigned, item.offsets, item.sends)
             self._finished(item.worker, item.offsets, acknowledges=True)
         else:
-            self.transactions.drop(item.sends)
+            drop(item.sends)
 
     @property
     def transactional_id(self) -> str:

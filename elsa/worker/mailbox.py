@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from elsa.worker.assigned import Assigned
     from elsa.worker.partition import PartitionWorker
     from elsa.worker.seen import Seen
+    from elsa.worker.transactions import Batch, Entry
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +46,9 @@ class Produced:
 class TransactionEnded:
     """A transaction was committed, or aborted because of `error`; `refused` are sends that no broker takes."""
 
-    batch: Any
+    batch: Batch
     error: BaseException | None
-    refused: Sequence[tuple[BaseException, HeldSend]] = ()
+    refused: Sequence[tuple[BaseException, Entry]] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,7 +29,6 @@ from elsa.worker.lanes import KeyedLanes, SingleLane
 from elsa.worker.lifecycle import Lifecycle
 from elsa.worker.mailbox import Crashed, Ended, Finished, Halted, Park, Produced
 from elsa.worker.pace import Gate, Gates
-from elsa.worker.transactions import Transactions
 from elsa.worker.turns import BatchTurn, LaneTurn, LifecycleTurn, SliceSize, SliceTurn, Turn
 from elsa.worker.vigil import Vigil
 
@@ -208,14 +207,16 @@ class PartitionWorker:
 
     def _without_poison(self, raws: Sequence[Any]) -> list[Any]:
         """What has killed its process too often is given up unseen."""
-        fine = [raw for raw in raws if raw.offset() not in self._poison]
+        left = []
         for raw in raws:
-            if raw.offset() in self._poison:
-                self._poison.discard(raw.offset())
-                outcome = delivery.poison(raw, self.binding.task_of(raw) or self.binding.first)
-                self.observer.finished([], {outcome.kind.value: 1})
-                self._conclusion.give_up(raw, outcome)
-        return fine
+            if raw.offset() not in self._poison:
+                left.append(raw)
+                continue
+            self._poison.discard(raw.offset())
+            outcome = delivery.poison(raw, self.binding.task_of(raw) or self.binding.first)
+            self.observer.finished([], {outcome.kind.value: 1})
+            self._conclusion.give_up(raw, outcome)
+        return left
 
     def _without_refused(self, raws: Sequence[Any]) -> list[Any]:
         """What was refused to a transaction has failed: its policy says what comes next."""
@@ -455,7 +456,7 @@ class PartitionWorker:
             if outcome.is_fine:
                 self.produced(turn, [raw], context, outcome)
                 return
-            Transactions.drop(context.held.close(), outcome.error)
+            context.held.drop(outcome.error)
         if outcome.kind is Kind.DONE and context.sends is None and self.seen is None:
             turn.done.append(raw.offset())
             return

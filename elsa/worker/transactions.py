@@ -14,9 +14,10 @@ import queue
 import secrets
 import threading
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from elsa.errors import ElsaError, FatalClientError, TransactionAborted, TransactionFenced
+from elsa.context import drop
+from elsa.errors import ElsaError, FatalClientError, TransactionFenced
 from elsa.kafka.consumer import proves_membership
 from elsa.kafka.transactions import TransactionalProducer
 from elsa.policies.backoff import Backoff
@@ -58,11 +59,19 @@ class Membership:
         return self._metadata
 
 
+class Entry(NamedTuple):
+    """A send, and the messages of the call that made it."""
+
+    assigned: Assigned
+    offsets: Sequence[int]
+    send: HeldSend
+
+
 @dataclass(eq=False)
 class Batch:
     """One transaction."""
 
-    sends: list[tuple[Assigned, Sequence[int], HeldSend]]
+    sends: list[Entry]
     commits: dict[TopicPartition, tuple[Assigned, Commit]]
     membership: Membership | None = None
     reports: list[tuple[Any, Any]] = field(default_factory=list)
@@ -83,7 +92,7 @@ class Transactions:
     def __init__(self, manager: GroupManager, *, most: int) -> None:
         self._manager = manager
         self._most = most
-        self._sends: list[tuple[Assigned, Sequence[int], HeldSend]] = []
+        self._sends: list[Entry] = []
         self._dirty: dict[TopicPartition, Assigned] = {}
         self._finished = 0
         self._under_way: Batch | None = None
@@ -95,7 +104,7 @@ class Transactions:
 
     def add(self, assigned: Assigned, offsets: Sequence[int], sends: Sequence[HeldSend]) -> None:
         """A call is done, and has sent this."""
-        self._sends += [(assigned, tuple(offsets), send) for send in sends]
+        self._sends += [Entry(assigned, tuple(offsets), send) for send in sends]
         self._dirty[assigned.partition] = assigned
 
     def note(self, assigned: Assigned, messages: int) -> None:
@@ -106,13 +115,6 @@ class Transactions:
         self._finished += messages
         if assigned.tracker.version != assigned.version_committed:
             self._dirty[assigned.partition] = assigned
-
-    @staticmethod
-    def drop(sends: Iterable[HeldSend], error: BaseException | None = None) -> None:
-        """Nobody will ever read these."""
-        why = error or TransactionAborted("the call is made again: its transaction was given up", code="_GIVEN_UP")
-        for send in sends:
-            send.delivery.settle(why)
 
     @property
     def is_behind(self) -> bool:
@@ -146,6 +148,8 @@ class Transactions:
                 commits[partition] = (assigned, commit)
         sends, self._sends, self._dirty, self._finished = self._sends, [], {}, 0
         if not commits and not sends:
+            # nothing of it is to be written: whoever waits for that need not wait
+            self._call_back()
             return
         self._next = now + PERIOD_SECONDS
         self._begin(Batch(sends, commits, Membership(manager.group, metadata)))
@@ -159,7 +163,7 @@ class Transactions:
 
     def ended(self, news: TransactionEnded) -> None:
         """The transaction that was under way has ended."""
-        batch: Batch = news.batch
+        batch = news.batch
         assert batch is self._under_way
         self._under_way = None
         manager = self._manager
@@ -172,19 +176,20 @@ class Transactions:
         else:
             manager.observer.committed("error", 0.0, {})
             manager.report("transaction", f"a transaction was aborted, its messages are handled again: {news.error}")
-            for error, send in news.refused:
-                for assigned, offsets_of_call, one in batch.sends:
-                    if one is send:
-                        assigned.refuse(offsets_of_call, error)
+            for error, entry in news.refused:
+                entry.assigned.refuse(entry.offsets, error)
             self._roll_back(batch, news.error)
+        self._call_back()
+
+    def _call_back(self) -> None:
         callbacks, self._callbacks = self._callbacks, []
         for call in callbacks:
             call()
 
     def _roll_back(self, batch: Batch, error: BaseException) -> None:
         affected = {assigned for assigned, _ in batch.commits.values()} | set(self._dirty.values())
-        affected |= {assigned for assigned, _, _ in self._sends}
-        self.drop((send for _, _, send in self._sends), error)
+        affected |= {entry.assigned for entry in self._sends}
+        drop((entry.send for entry in self._sends), error)
         self._sends, self._dirty, self._finished = [], {}, 0
         for assigned in affected:
             self._manager.handover.roll_back(assigned)
@@ -207,13 +212,13 @@ class Transactions:
     def forget(self, partitions: Iterable[TopicPartition]) -> None:
         """Partitions are not ours any more: what is left of them was not committed, and nobody reads it."""
         gone = set(partitions)
-        left = [one for one in self._sends if one[0].partition in gone]
-        self._sends = [one for one in self._sends if one[0].partition not in gone]
+        left = [entry for entry in self._sends if entry.assigned.partition in gone]
+        self._sends = [entry for entry in self._sends if entry.assigned.partition not in gone]
         for partition in gone:
             self._dirty.pop(partition, None)
         if not self._dirty:
             self._finished = 0
-        self.drop(send for _, _, send in left)
+        drop(entry.send for entry in left)
 
     def close(self) -> None:
         """End the thread; what it has under way is given up."""
@@ -259,8 +264,7 @@ class Transactor:
             self._run(batch)
         except Exception as error:  # border: however it failed, its messages are handled again
             refused = self._abort(error)
-            for _, _, send in batch.sends:
-                send.delivery.settle(error)
+            drop((entry.send for entry in batch.sends), error)
             return TransactionEnded(batch, error, refused)
         for delivery, report in batch.reports:
             delivery(None, report)
@@ -272,7 +276,8 @@ class Transactor:
             producer = self._connect()
         is_careful, self._careful = self._careful > 0, max(0, self._careful - 1)
         producer.begin()
-        for _, _, send in batch.sends:
+        for entry in batch.sends:
+            send = entry.send
             producer.produce(
                 send.topic,
                 send.value,  # type: ignore[arg-type]  # the client takes text as well
@@ -280,7 +285,7 @@ class Transactor:
                 headers=send.headers,
                 partition=send.partition,
                 timestamp=send.timestamp,
-                mark=send,
+                mark=entry,
                 delivered=functools.partial(_note, batch, send.delivery),
             )
             if is_careful:
@@ -301,10 +306,10 @@ class Transactor:
         self._producer = producer
         return producer
 
-    def _abort(self, error: BaseException) -> list[tuple[BaseException, HeldSend]]:
+    def _abort(self, error: BaseException) -> list[tuple[BaseException, Entry]]:
         """Make sure that nothing of the transaction is left open; what the brokers have refused of it."""
         producer = self._producer
-        refused: list[tuple[BaseException, HeldSend]] = []
+        refused: list[tuple[BaseException, Entry]] = []
         if producer is not None:
             # librdkafka (2.16) begins the next transaction with a wrong sequence number after a refused message
             is_spoiled = bool(producer.failures())
