@@ -64,7 +64,8 @@ class Slot:
             # one line by one write, then the rest is cut off: whoever reads after a kill in between finds the new line
             line = json.dumps(self._digests).encode() + b"\n"
             try:
-                os.pwrite(self._descriptor, line, 0)
+                if os.pwrite(self._descriptor, line, 0) < len(line):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
                 os.ftruncate(self._descriptor, len(line))
             except OSError as error:
                 self._forget(error)
