@@ -101,8 +101,8 @@ class PartitionWorker:
         declared = binding.first.declared
         self.ordering = declared.ordering
         #: what stops the partition when nearly everything fails; only what fails comes back through a retry topic
-        is_guarded = declared.max_dead_ratio is not None and not self.is_retry
-        self.breaker = Breaker(declared.max_dead_ratio) if is_guarded else None
+        ratio = None if self.is_retry else declared.max_dead_ratio
+        self.breaker = None if ratio is None else Breaker(ratio)
         self.batch = declared.batch if binding.handler is not None else None
         self.to_message = self._message_maker()
         self.post = post
