@@ -124,6 +124,20 @@ class Session:
         if kind == Event.WAITING:
             # the topic was deleted: who begins a session makes it anew, or says what is missing
             raise event_error(raw, self._around.app.settings, self._around.group)
+        if kind in (Event.REFUSED, Event.PASSING):
+            # what is refused is waited for: the worker has other work to do
+            self._report(raw)
+
+    def _report(self, raw: Any) -> None:
+        """Say the same trouble once a minute, count it always."""
+        code = raw.error().name()
+        error = event_error(raw, self._around.app.settings, self._around.group)
+        self._error(error)
+        log.warning(
+            "periodic tasks may not fire: %s",
+            error,
+            extra={"event": "scheduler_troubled", "code": code, "limit": ("troubled", code)},
+        )
 
     def close(self, *, leave: bool) -> None:
         self.is_ready = False
