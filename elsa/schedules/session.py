@@ -12,7 +12,7 @@ import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from elsa.errors import ElsaError, FatalClientError, KafkaError, TransactionAborted, TransactionFenced
+from elsa.errors import BrokerUnavailable, ElsaError, FatalClientError, KafkaError, TransactionAborted, TransactionFenced
 from elsa.kafka.consumer import Committed
 from elsa.kafka.events import Event, classify, event_error
 from elsa.message import TopicPartition
@@ -40,6 +40,8 @@ POLL_SECONDS = 0.1
 PACE_SECONDS = 0.1
 #: how long the broker may take for one step of a transaction
 STEP_SECONDS = 10.0
+#: what may keep a stop waiting while no broker answers
+PATIENCE_SECONDS = 1.0
 #: what a killed scheduler's transaction may hold up, if nobody takes its id over
 TRANSACTION_SECONDS = 10.0
 #: how often it is looked whether a predecessor's transaction is over
@@ -60,6 +62,7 @@ class Surroundings:
     schedules: tuple[Schedule, ...]
     group: str
     clock: Clock
+    is_stopping: Callable[[], bool]
     group_observer: GroupObserver
     observers: Mapping[str, ScheduleObserver]
     make_consumer: Callable[..., GroupConsumer]
@@ -96,8 +99,23 @@ class Session:
 
     def open(self) -> None:
         # first of all: what a predecessor of the same id has begun must not come after what we read
-        self._producer.init(STEP_SECONDS * 3)
-        self._consumer.subscribe([self._topic])
+        self._take_over()
+        if not self._around.is_stopping():
+            self._consumer.subscribe([self._topic])
+
+    def _take_over(self) -> None:
+        """Take the transactional id over, as soon as a broker answers; a stop cuts it short."""
+        while not self._around.is_stopping():
+            try:
+                self._producer.init(PATIENCE_SECONDS)
+            except BrokerUnavailable as error:
+                log.info(
+                    "the scheduler waits for a broker: %s",
+                    str(error).splitlines()[0],
+                    extra={"event": "scheduler_waits", "limit": "scheduler waits"},
+                )
+            else:
+                return
 
     def turn(self) -> None:
         """Hear of partitions that come and go, and fire what is due in those that are here."""
