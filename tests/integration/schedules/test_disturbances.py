@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,6 +15,8 @@ from elsa.testing.kafka import unique_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from elsa.testing.kafka import Topics
 
 pytestmark = [pytest.mark.broker, pytest.mark.slow]
 
@@ -68,3 +71,27 @@ def test_a_topic_of_schedules_that_is_deleted_is_made_anew(app: elsa.App) -> Non
         wait_until(lambda: app.topics.exists(schedules_topic(app.name)))
         fires.forget()
         fires.wait_for(3)
+
+
+@pytest.mark.parametrize(
+    ("limit", "size"), [(2_000, 5_000), (1_000_000, 1_500_000)], ids=["in one request", "by itself"]
+)
+def test_a_call_that_is_too_large_holds_nobody_else_up(
+    app: elsa.App, topic: Topics, caplog: pytest.LogCaptureFixture, limit: int, size: int
+) -> None:
+    fires = Fires()
+    where = topic(config={"max.message.bytes": str(limit)})
+    app.every(1, name="small")(app.task(name="small", topic=where)(lambda: fires()))
+    app.every(1, name="large", args=("x" * size,))(app.task(name="large", topic=where)(lambda text: None))
+
+    def held() -> set[str]:
+        return {getattr(one, "schedule", "") for one in caplog.records if getattr(one, "event", "") == "schedule_held"}
+
+    with app:
+        wait_until(lambda: "large" in held())
+        fires.wait_for(8)
+
+    assert held() == {"large"}
+    ids = [(message.header("elsa-id") or b"").decode() for message in app.stream(where)]
+    times = [datetime.fromisoformat(one.removeprefix("small:")).timestamp() for one in ids]
+    assert times == [times[0] + number for number in range(len(times))]
