@@ -19,8 +19,8 @@ from elsa.kafka.transactions import is_verdict
 from elsa.message import TopicPartition
 from elsa.names import schedules_topic
 from elsa.policies.schedule import moment
-from elsa.schedules import state
-from elsa.schedules.shard import MOST_FIRES, Shard
+from elsa.schedules.inheritance import inherit
+from elsa.schedules.shard import MOST_FIRES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from elsa.kafka.transactions import TransactionalProducer
     from elsa.observer import GroupObserver, ScheduleObserver
     from elsa.schedules.declared import Schedule
-    from elsa.schedules.shard import Plan
+    from elsa.schedules.shard import Plan, Shard
 
 log = logging.getLogger("elsa.schedules")
 
@@ -359,18 +359,9 @@ class Session:
                 self._arrives_at = self._clock.monotonic() + ARRIVAL_SECONDS
                 return
             self._arriving.discard(number)
-            self._take(number, "" if line is None else line.metadata)
-
-    def _take(self, number: int, metadata: str) -> None:
-        known = state.decode(metadata) if metadata else {}
-        if known is None:
-            log.warning(
-                "what the commit of %s says of schedules cannot be read, they begin anew",
-                self._topic,
-                extra={"event": "schedules_unreadable", "topic": self._topic, "partition": number},
-            )
-        schedules = [one for one in self._around.schedules if one.shard == number]
-        self.shards[number] = Shard(schedules, known or {}, moment(self._clock.now()))
+            schedules = [one for one in self._around.schedules if one.shard == number]
+            metadata = "" if line is None else line.metadata
+            self.shards[number] = inherit(where, self._around.group, metadata, schedules, self._clock.now())
 
     def _revoked(self, partitions: list[TopicPartition]) -> None:
         """No transaction is open here: they begin and end within one turn."""
