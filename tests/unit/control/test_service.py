@@ -46,9 +46,11 @@ class Sender:
         self.sent: list[tuple[str, Any, Any]] = []
         self.events: list[str] = []
 
-    def send(self, topic: str, value: bytes | None, *, key: str, block: bool) -> Delivered:
+    def send(self, topic: str, value: bytes | None, *, key: str, partition: int, block: bool) -> Delivered:
         # a full buffer must not hold the service up
         assert block is False
+        # nobody reads another one
+        assert partition == 0
         self.events.append("sent")
         self.sent.append((topic, key, None if value is None else decode(value)))
         return Delivered(self._clock.now() + self.ahead, self.error)
