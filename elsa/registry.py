@@ -49,7 +49,11 @@ class Binding:
         """Whether a topic belongs here; a regex never matches an internal topic."""
         if not self.is_pattern:
             return topic == self.topic
-        return re.match(self.topic, topic) is not None and not is_internal(topic)
+        return self.means(topic) and not is_internal(topic, self.first.app.name)
+
+    def means(self, topic: str) -> bool:
+        """Whether a topic is what its regex says, internal or not."""
+        return re.match(self.topic, topic) is not None
 
 
 #: options that hold for a topic, so tasks that share one have to agree on them
