@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from elsa import headers as header_names
 from elsa.errors import DeclarationError
 from elsa.handlers import Handler, Task
-from elsa.names import is_internal
+from elsa.names import dead_letter_topic, is_internal
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -77,6 +77,8 @@ class Registry:
         self._bindings: dict[str | None, dict[str, Binding]] = {}
         self._standalone: list[Binding] = []
         self._names: dict[str, Handler[Any, Any]] = {}
+        #: a dead-letter topic's name -> whose it is: (topic, group or app)
+        self._owners: dict[str, tuple[str, str]] = {}
 
     def __iter__(self) -> Iterator[Handler[Any, Any]]:
         return iter(self._names.values())
@@ -96,6 +98,7 @@ class Registry:
             raise DeclarationError(
                 f"a handler named {handler.name!r} exists already", hint="give one of them another name="
             )
+        self._check_apart(handler)
         if handler.group is None:
             for topic in handler.topics:
                 self._standalone.append(self._bind(Binding(topic, None), handler))
@@ -104,6 +107,22 @@ class Registry:
             for topic in handler.topics:
                 places[topic] = self._bind(places.get(topic) or Binding(topic, handler.group), handler)
         self._names[handler.name] = handler
+
+    def _check_apart(self, handler: Handler[Any, Any]) -> None:
+        """Refuse what would share its retry and dead-letter topics with another pair of topic and group."""
+        app = handler.app.name
+        for topic in handler.topics:
+            if topic.startswith("^"):
+                continue
+            mine = (topic, handler.group or app)
+            name = dead_letter_topic(topic, handler.group, app)
+            other = self._owners.setdefault(name, mine)
+            if other != mine:
+                raise DeclarationError(
+                    f"handler {handler.name}: topic {mine[0]!r} in group {mine[1]!r} and topic {other[0]!r} in group "
+                    f"{other[1]!r} would share the topic {name}, and their retry topics",
+                    hint="give one of the groups another name",
+                )
 
     def _bind(self, binding: Binding, handler: Handler[Any, Any]) -> Binding:
         where = f"topic {binding.topic!r} in group {binding.group!r}"
