@@ -58,8 +58,11 @@ class Obedient(Protocol):
 class Service:
     """`start`, `finish` and `stop` may be called from any thread, also twice; everything else belongs to its own."""
 
-    def __init__(self, app: App, worker: str, slot: int | None, obedient: Obedient, *, clock: Clock = SYSTEM) -> None:
+    def __init__(
+        self, app: App, worker: Callable[[], str], slot: int | None, obedient: Obedient, *, clock: Clock = SYSTEM
+    ) -> None:
         self._app = app
+        #: the process's name, which changes when another one has it
         self._worker = worker
         self._slot = slot
         self._obedient = obedient
@@ -109,7 +112,7 @@ class Service:
                 self._stopping.wait(backoff.next())
         try:
             if self._reports_at:
-                self._producer.send(self._status, None, key=self._worker, partition=0, block=False)
+                self._producer.send(self._status, None, key=self._worker(), partition=0, block=False)
         except ElsaError as error:
             log.debug("the end of this process could not be reported: %s", error)
         # reports that did not get there are nobody's loss
@@ -168,7 +171,7 @@ class Service:
         if found is None:
             self.ignored += 1
             self._count("unreadable")
-        if not isinstance(found, Command) or not found.target.is_for(self._worker, self._slot):
+        if not isinstance(found, Command) or not found.target.is_for(self._worker(), self._slot):
             return
         self._learn()
         if message.timestamp is not None and self._time.now() - message.timestamp > found.ttl:
@@ -184,7 +187,7 @@ class Service:
             then()
 
     def _obey(self, command: Command) -> tuple[Answer, Callable[[], None] | None]:
-        facts: dict[str, Any] = {"id": command.id, "worker": self._worker}
+        facts: dict[str, Any] = {"id": command.id, "worker": self._worker()}
         try:
             result, then = self._obedient.obey(command)
         except UnknownTarget as error:
@@ -215,7 +218,7 @@ class Service:
         self._reports_at = self._clock.monotonic() + STATUS_SECONDS
         status = self._obedient.describe(self.ignored)
         sent = self._clock.monotonic()
-        delivery = self._producer.send(self._status, encode(status), key=self._worker, partition=0, block=False)
+        delivery = self._producer.send(self._status, encode(status), key=self._worker(), partition=0, block=False)
         delivery.add_done_callback(lambda done: self._stamped(done, sent))
         self._learn()
 

@@ -44,7 +44,7 @@ def _tell_ahead(group: str, known: Mapping[bytes, int], schedules: Sequence[Sche
         through = known.get(one.identity, 0)
         if through > now + AHEAD_MILLISECONDS:
             log.warning(
-                "schedule %s does not fire before %s: somebody whose clock was ahead of this one has decided until then",
+                "schedule %s does not fire before %s: it was decided until then by a clock that was ahead of this one",
                 one.name,
                 iso(through),
                 extra={

@@ -251,7 +251,8 @@ class Session:
             verdicts = [(schedule, why) for why, schedule in failures if is_verdict(why)]
             if is_careful:
                 # what was sent before was confirmed
-                self._blame(plans, {schedule: error for why, schedule in failures if not why.retryable} | dict(verdicts))
+                final = {schedule: error for why, schedule in failures if not why.retryable}
+                self._blame(plans, final | dict(verdicts))
             elif len(verdicts) == 1:
                 self._blame(plans, dict(verdicts))
             elif failures:

@@ -27,18 +27,18 @@ class Fires:
     """Counts the calls of a task, and waits for more of them."""
 
     def __init__(self) -> None:
-        self._came = threading.Semaphore(0)
+        self._count = threading.Semaphore(0)
 
-    def __call__(self) -> None:
-        self._came.release()
+    def came(self) -> None:
+        self._count.release()
 
     def wait_for(self, count: int) -> None:
         """So many more than have been waited for."""
         for _ in range(count):
-            assert self._came.acquire(timeout=PATIENCE_SECONDS)
+            assert self._count.acquire(timeout=PATIENCE_SECONDS)
 
     def forget(self) -> None:
-        while self._came.acquire(blocking=False):
+        while self._count.acquire(blocking=False):
             pass
 
 
@@ -63,7 +63,12 @@ def app(brokers: str) -> Iterator[elsa.App]:
 
 def test_a_topic_of_schedules_that_is_deleted_is_made_anew(app: elsa.App) -> None:
     fires = Fires()
-    app.every(1)(app.task(name="tick")(lambda: fires()))
+
+    @app.every(1)
+    @app.task
+    def tick() -> None:
+        fires.came()
+
     with app:
         fires.wait_for(2)
         app.topics.delete(schedules_topic(app.name))
@@ -81,8 +86,15 @@ def test_a_call_that_is_too_large_holds_nobody_else_up(
 ) -> None:
     fires = Fires()
     where = topic(config={"max.message.bytes": str(limit)})
-    app.every(1, name="small")(app.task(name="small", topic=where)(lambda: fires()))
-    app.every(1, name="large", args=("x" * size,))(app.task(name="large", topic=where)(lambda text: None))
+
+    @app.every(1, name="small")
+    @app.task(topic=where)
+    def small() -> None:
+        fires.came()
+
+    @app.every(1, name="large", args=("x" * size,))
+    @app.task(topic=where)
+    def large(text: str) -> None: ...
 
     def held() -> set[str]:
         return {getattr(one, "schedule", "") for one in caplog.records if getattr(one, "event", "") == "schedule_held"}

@@ -207,7 +207,12 @@ def test_schedules_wait_for_the_right_on_their_group_and_say_so(
     guarded_kafka.grant("TRANSACTIONAL_ID", app.name, "WRITE", is_prefix=True)
     guarded_kafka.grant("GROUP", app.name, "READ")
     fired = threading.Event()
-    app.every(1)(app.task(name="tick")(lambda: fired.set()))
+
+    @app.every(1)
+    @app.task
+    def tick() -> None:
+        fired.set()
+
     app.start()
 
     for _ in range(300):

@@ -109,8 +109,8 @@ class World:
             "clock": Clock(),
         }
         scan = self.scan(wanted or Filter(), stop=stop, again=again)
-        renew: Any = lambda: (Producer(self), self.marks())
-        return Run(scan, destination=destination, producer=producer, renew=renew, **{**defaults, **options})()  # type: ignore[arg-type]  # duck-typed
+        options = {**defaults, "renew": lambda: (Producer(self), self.marks()), **options}
+        return Run(scan, destination=destination, producer=producer, **options)()  # type: ignore[arg-type]  # duck-typed
 
 
 class Clock:
