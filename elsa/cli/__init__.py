@@ -32,6 +32,7 @@ SECTIONS = {
         "dlq": "List, show, replay and drop dead letters.",
     },
     "Operate": {
+        "healthcheck": "Ask the worker of this machine whether it is well.",
         "inspect": "Ask the running workers: who they are, what they do, what they own.",
         "control": "Steer the running workers: pause, resume, rate, quiet, stop.",
         "topics": "List, create, describe, alter and delete topics.",

@@ -27,6 +27,7 @@ from elsa.observe import logs
 from elsa.worker.control import ControlChannel
 from elsa.worker.executors import kind_of
 from elsa.worker.spec import share
+from elsa.worker.vitals import Vitals
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -55,6 +56,7 @@ class WorkerProcess:
         self._runtime: Runtime | None = None
         self._app: App | None = None
         self._metrics: Any = None
+        self._vitals: Vitals | None = None
         self._is_loaded = False
         self._is_ready = False
         self._positions: Mapping[str, Any] = {}
@@ -122,6 +124,7 @@ class WorkerProcess:
         app._runtime = runtime
         runtime.start()
         topics = runtime.topics(_BANNER_SECONDS)
+        self._vitals = Vitals(runtime)
         self._channel.send(
             {
                 "type": "hello",
@@ -174,8 +177,16 @@ class WorkerProcess:
                 return self._ended(runtime)
             if not self._is_ready and runtime.is_ready:
                 self._is_ready = True
+                self._beat(at_once=True)
                 self._channel.send({"type": "ready", "slot": runtime.slot.number if runtime.slot else None})
             self._report_positions(runtime)
+            self._beat()
+
+    def _beat(self, *, at_once: bool = False) -> None:
+        """Tell the supervisor how this process is, where there is something to tell."""
+        assert self._vitals is not None
+        if (beat := self._vitals.beat(at_once=at_once)) is not None:
+            self._channel.send(beat)
 
     def _handle(self, runtime: Runtime, news: Mapping[str, Any]) -> int | None:
         kind = news["type"]
@@ -200,13 +211,9 @@ class WorkerProcess:
 
     @staticmethod
     def _status(runtime: Runtime) -> dict[str, Any]:
-        import dataclasses  # noqa: PLC0415 - only when somebody asks
+        from elsa.worker.status import status  # noqa: PLC0415 - only when somebody asks
 
-        return {
-            "ready": runtime.is_ready,
-            "partitions": [dataclasses.asdict(s) for s in runtime.snapshots()],
-            "running": runtime.running(with_stacks=False),
-        }
+        return status(runtime)
 
     def _report_positions(self, runtime: Runtime, *, force: bool = False) -> None:
         now = SYSTEM.monotonic()
@@ -337,7 +344,9 @@ def notes(handler: Handler[Any, Any]) -> list[str]:
 
 
 def _for_supervisor(app: App) -> dict[str, Any]:
-    names = ("stop_timeout", "metrics_port", "http_host", "processes", "name")
+    from elsa.observe.guard import FIELDS  # noqa: PLC0415 - only once
+
+    names = ("stop_timeout", "metrics_port", "http_host", "processes", "name", *(f"http_{name}" for name in FIELDS))
     return {name: getattr(app.settings, name) for name in names}
 
 
