@@ -33,7 +33,7 @@ SECTIONS = {
     },
     "Operate": {
         "healthcheck": "Ask the worker of this machine whether it is well.",
-        "inspect": "Ask the running workers: who they are, what they do, what they own.",
+        "inspect": "Ask the running workers: who they are, what they do and own.",
         "control": "Steer the running workers: pause, resume, rate, quiet, stop.",
         "topics": "List, create, describe, alter and delete topics.",
         "groups": "List and describe consumer groups, their lag and offsets.",
