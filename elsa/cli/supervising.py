@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import logging
 import os
 import sys
@@ -139,7 +138,7 @@ class Listener:
 
         logs.setup(self._settings.log_level, self._settings.json_logs)
         self._supervisor = supervisor
-        self._serve(dataclasses.asdict(self._settings))
+        self._serve_as_set(self._settings)
         early, self._early = self._early, []
         for event in early:
             self.take(event)
@@ -176,6 +175,12 @@ class Listener:
         """Raise what kept the endpoint from serving."""
         if self._error is not None:
             raise self._error
+
+    def _serve_as_set(self, settings: Settings) -> None:
+        if settings.metrics_port is not None:
+            from elsa.observe.guard import settings_of
+
+            self._serve({"metrics_port": settings.metrics_port, **settings_of(settings)})
 
     def _serve(self, settings: Mapping[str, Any]) -> None:
         port = settings.get("metrics_port")

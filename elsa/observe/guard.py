@@ -13,8 +13,14 @@ from elsa.errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-#: the settings that a guard is made of, without their prefix `http_`
-FIELDS = ("cert", "key", "client_ca", "token", "open")
+    from elsa.config import Settings
+
+_FIELDS = ("cert", "key", "client_ca", "token", "open")
+
+
+def settings_of(settings: Settings) -> dict[str, Any]:
+    """The settings that a guard is made of, by their names."""
+    return {f"http_{name}": getattr(settings, f"http_{name}") for name in _FIELDS}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,8 +40,8 @@ class Guard:
 
     @classmethod
     def of(cls, settings: Mapping[str, Any]) -> Guard:
-        """From settings by their names; those that are missing are not set."""
-        values = {name: settings.get(f"http_{name}") for name in FIELDS}
+        """From settings by their names (`settings_of`); those that are missing are not set."""
+        values = {name: settings.get(f"http_{name}") for name in _FIELDS}
         return cls(**{name: value for name, value in values.items() if value is not None})
 
     @property

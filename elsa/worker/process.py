@@ -344,10 +344,10 @@ def notes(handler: Handler[Any, Any]) -> list[str]:
 
 
 def _for_supervisor(app: App) -> dict[str, Any]:
-    from elsa.observe.guard import FIELDS  # noqa: PLC0415 - only once
+    from elsa.observe.guard import settings_of  # noqa: PLC0415 - only once
 
-    names = ("stop_timeout", "metrics_port", "http_host", "processes", "name", *(f"http_{name}" for name in FIELDS))
-    return {name: getattr(app.settings, name) for name in names}
+    names = ("stop_timeout", "metrics_port", "http_host", "processes", "name")
+    return {name: getattr(app.settings, name) for name in names} | settings_of(app.settings)
 
 
 def main() -> int:
