@@ -6,6 +6,7 @@ import hmac
 import ipaddress
 import ssl
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from elsa.errors import ConfigError
@@ -96,6 +97,11 @@ class Guard:
                     hint="it is a PEM file of the authorities that clients' certificates come from",
                 ) from error
         return context
+
+    def stamp(self) -> tuple[int, ...]:
+        """Another one when a certificate has been renewed; the files have to be there."""
+        files = (self.cert, self.key, self.client_ca)
+        return tuple(Path(file).stat().st_mtime_ns for file in files if file is not None)
 
     def allows(self, authorization: str | None) -> bool:
         """Whether an Authorization header is enough; everything is without a token."""

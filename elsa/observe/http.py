@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 from elsa.errors import ConfigError
 from elsa.observe.exposition import OPENMETRICS, TEXT
 from elsa.observe.guard import Guard
+from elsa.observe.handshakes import Handshakes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -136,7 +137,7 @@ class MetricsServer:
         if self._server is not None:
             return
         self.guard.check(self.host)
-        self._server = self._listen(self.guard.context())
+        self._server = self._listen(None if self.guard.cert is None else Handshakes(self.guard))
         self.port = self._server.server_address[1]
         # the poll interval only bounds how long `stop` takes
         self._thread = Thread(target=self._server.serve_forever, args=(0.1,), name="elsa-http", daemon=True)
@@ -162,13 +163,13 @@ class MetricsServer:
     def __exit__(self, *exc: object) -> None:
         self.stop()
 
-    def _listen(self, context: ssl.SSLContext | None) -> _Server:
+    def _listen(self, handshakes: Handshakes | None) -> _Server:
         wanted = DEFAULT_PORT if self.port is None else self.port
         try:
-            return _Server((self.host, wanted), self.answer, context)
+            return _Server((self.host, wanted), self.answer, handshakes)
         except OSError as error:
             if self.port is None and error.errno == errno.EADDRINUSE:
-                return _Server((self.host, 0), self.answer, context)
+                return _Server((self.host, 0), self.answer, handshakes)
             reason = "the port is taken" if error.errno == errno.EADDRINUSE else error.strerror or str(error)
             raise ConfigError(
                 f"metrics can not be served on {self.host}:{wanted}: {reason}",
@@ -187,10 +188,10 @@ class _Server(ThreadingHTTPServer):
         self,
         address: tuple[str, int],
         answer: Callable[[str, str, str | None], Page],
-        context: ssl.SSLContext | None,
+        handshakes: Handshakes | None,
     ) -> None:
         self.answer = answer
-        self._context = context
+        self._handshakes = handshakes
         self._open: set[socket.socket] = set()
         self._guard = Lock()
         if ":" in address[0]:
@@ -205,10 +206,7 @@ class _Server(ThreadingHTTPServer):
 
     def get_request(self) -> tuple[Any, Any]:
         request, address = super().get_request()
-        if self._context is None:
-            return request, address
-        # without the handshake: it waits for the client, and this is the thread that accepts the others
-        return self._context.wrap_socket(request, server_side=True, do_handshake_on_connect=False), address
+        return request if self._handshakes is None else self._handshakes.wrap(request), address
 
     def finish_request(self, request: Any, client_address: Any) -> None:
         if isinstance(request, ssl.SSLSocket):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import ssl
 import subprocess
 import sys
 import urllib.error
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import trustme
 
 from elsa import exits
 from elsa.broker import EmbeddedKafka
@@ -67,10 +69,10 @@ def failed(base: str, path: str) -> list[str]:
     return sorted({check["name"] for check in ask(base, path)[1]["checks"] if not check["ok"]})
 
 
-def healthcheck(on: Stage, base: str, *argv: str) -> subprocess.CompletedProcess[str]:
+def healthcheck(on: Stage, base: str, *argv: str, **more: str) -> subprocess.CompletedProcess[str]:
     port = base.rpartition(":")[2]
     command = [sys.executable, "-m", "elsa", "healthcheck", *argv]
-    env = on.environment | {"ELSA_METRICS_PORT": port}
+    env = on.environment | {"ELSA_METRICS_PORT": port} | more
     return subprocess.run(command, env=env, cwd=on.folder, capture_output=True, text=True, timeout=60)
 
 
@@ -102,6 +104,31 @@ def test_without_kafka_a_worker_lives_and_is_not_ready_and_both_come_right_by_th
             on.wait_all()
             assert tree.workers() == pids
             assert tree.stop() == exits.OK
+
+
+def test_with_client_certificates_nobody_else_reads_anything(set_stage: SetStage, tmp_path: Path) -> None:
+    authority = trustme.CA()
+    files = {name: str(tmp_path / f"{name}.pem") for name in ("server", "authority", "client")}
+    authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(files["server"])
+    authority.issue_cert("prometheus").private_key_and_cert_chain_pem.write_to_path(files["client"])
+    authority.cert_pem.write_to_path(files["authority"])
+    stage = set_stage(1)
+    tls = ("--http-cert", files["server"], "--http-client-ca", files["authority"])
+    tree = stage.start("--metrics-port", "0", "--http-host", "0.0.0.0", *tls)
+    base = base_of(tree).replace("0.0.0.0", "127.0.0.1")
+    assert base.startswith("https://")
+    context = ssl.create_default_context(cafile=files["authority"])
+
+    with pytest.raises(OSError), urllib.request.urlopen(f"{base}/metrics", context=context, timeout=10):
+        pass
+    context.load_cert_chain(files["client"])
+    with urllib.request.urlopen(f"{base}/metrics", context=context, timeout=10) as answer:
+        assert b"elsa_worker_processes" in answer.read()
+    asking = {"ELSA_HTTP_CERT": files["server"]}
+    assert healthcheck(stage, base, "--url", base, **asking).returncode == exits.NO_WORKER
+    assert healthcheck(stage, base, "--url", base, "--cert", files["client"], **asking).returncode == exits.OK
+    assert tree.events("http_open") == []
+    assert tree.stop() == exits.OK
 
 
 def test_a_poll_loop_that_hangs_is_not_alive_until_it_goes_on(set_stage: SetStage) -> None:

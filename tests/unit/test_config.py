@@ -375,4 +375,4 @@ def test_the_token_of_the_metrics_port_is_shown_to_nobody() -> None:
 
 @pytest.mark.parametrize("name", ["http_key", "http_client_ca"])
 def test_tls_needs_the_certificate_of_the_server(name: str) -> None:
-    assert f"{name} is set without http_cert" in refused(**{name: "file.pem"})
+    assert f"{name} is set without http_cert" in refused({f"ELSA_{name.upper()}": "file.pem"})

@@ -147,3 +147,18 @@ def test_nothing_is_logged_of_a_guarded_port(
         pass
 
     assert not caplog.text
+
+
+def test_a_renewed_certificate_is_shown_from_the_next_connection_on(
+    authority: trustme.CA, files: dict[str, str], caplog: pytest.LogCaptureFixture
+) -> None:
+    with MetricsServer(lambda: b"jobs 1\n", port=0, guard=Guard(cert=files["cert"], key=files["key"])) as server:
+        assert get(server, client(authority))[0] == 200
+        newer = trustme.CA()
+        made = newer.issue_cert("127.0.0.1")
+        made.cert_chain_pems[0].write_to_path(files["cert"])
+        with pytest.raises(ssl.SSLError):
+            get(server, client(newer))
+        assert "a renewed certificate can not be used, the one before goes on" in caplog.text
+        made.private_key_pem.write_to_path(files["key"])
+        assert get(server, client(newer))[0] == 200
