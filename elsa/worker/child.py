@@ -59,6 +59,8 @@ class Child:
     #: what it last said of its health, by probe; and when it was heard of, monotonic
     checks: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
     heard_at: float = 0.0
+    #: it ends by itself, and is not expected to say anything before, monotonic
+    ends_by: float = 0.0
     #: whether it was told to end
     is_dismissed: bool = False
     was_killed: bool = False

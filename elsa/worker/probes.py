@@ -110,11 +110,12 @@ def _is_alive(place: Place, child: Child | None) -> Check | None:
     if not child.has_greeted:
         return aged("process", child.lived(), LOADING_SECONDS, "the import of the app hangs: kill -USR1 shows where")
     hint = f"worker process {child.pid} hangs or is stopped: kill -9 {child.pid} has it replaced"
-    return aged("process", now - child.heard_at, SILENT_SECONDS, hint)
+    return aged("process", max(0.0, now - max(child.heard_at, child.ends_by)), SILENT_SECONDS, hint)
 
 
 def _is_ready(_: Place, child: Child | None) -> Check:
-    is_heard = child is not None and SYSTEM.monotonic() - child.heard_at <= SILENT_SECONDS
+    now = SYSTEM.monotonic()
+    is_heard = child is not None and now - child.heard_at <= SILENT_SECONDS and child.ends_by == 0.0
     return Check(
         name="process",
         ok=child is not None and child.state is State.RUNNING and is_heard,

@@ -43,6 +43,8 @@ _STARTING_SECONDS = 0.02
 _RUNNING_SECONDS = 0.5
 #: how long the banner waits for the partition counts; a cluster that is away must not hold it up
 _BANNER_SECONDS = 0.5
+#: what an end may take beside draining and flushing
+_LAST_SECONDS = 10.0
 #: how often positions of standalone handlers are reported
 _POSITIONS_SECONDS = 1.0
 
@@ -239,6 +241,7 @@ class WorkerProcess:
     def _stop(self, runtime: Runtime, deadline: float | None, *, leave: bool | None, reason: str | None) -> int:
         assert self._app is not None
         limit = self._app.settings.stop_timeout if deadline is None else deadline
+        self._channel.send({"type": "ending", "seconds": 2 * limit + _LAST_SECONDS})
         clean = runtime.stop(limit, leave=leave)
         self._report_positions(runtime, force=True)
         self._app._runtime = None

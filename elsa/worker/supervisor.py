@@ -216,6 +216,8 @@ class Supervisor:
             self._tell("ready", INFO, "worker process is ready", **facts, seconds=round(child.lived(), 2))
         elif kind == "beat":
             child.checks = message.get("checks") or {}
+        elif kind == "ending":
+            child.ends_by = child.heard_at + float(message.get("seconds") or 0.0)
         elif kind == "positions":
             self._crew.remember(message.get("positions") or {})
         elif kind == "wish":

@@ -125,6 +125,7 @@ class Vitals:
             "`elsa control stacks` shows where, a restart frees its partitions",
             manager.name,
         )
+        yield self._client(manager, now)
         if manager.group is None:
             return
         frozen = pulse.frozen
@@ -136,7 +137,6 @@ class Vitals:
             f"the group's join stands still in {state!r}: restart this worker, and look at the group's other members",
             manager.name,
         )
-        yield self._client(manager, now)
 
     @staticmethod
     def _client(manager: GroupManager, now: float) -> Check:

@@ -65,6 +65,14 @@ class StandIn:
         self.channel.send({"type": "ready", "slot": 40 + self.index if slot is None else slot})
         self.obey()
 
+    def end_slowly(self) -> None:
+        """Ends by itself, takes its time, and says so."""
+        self.greet()
+        self.channel.send({"type": "ready", "slot": self.index})
+        self.channel.send({"type": "ending", "seconds": 60})
+        self.inbox.get()
+        self.leave(0)
+
     def sick(self) -> None:
         """Serves, and says that something in it hangs."""
         self.greet()

@@ -95,3 +95,11 @@ def test_a_worker_that_stops_is_not_ready_and_lives(supervise: Supervise) -> Non
 
     assert ask(run, "/livez") == (200, [])
     assert [check["name"] for check in ask(run, "/readyz")[1]] == ["draining", "process"]
+
+
+def test_a_process_that_ends_by_itself_is_not_missed_while_it_drains(supervise: Supervise) -> None:
+    run = supervise({"0": ["end_slowly"]}, processes=1, endpoint=True, silent=0.0)
+    run.wait_for("ready")
+    until(lambda: ask(run, "/livez") == (200, []))
+
+    assert [check["name"] for check in ask(run, "/readyz")[1]] == ["process"]

@@ -64,6 +64,14 @@ def test_probes_follow_their_function() -> None:
         assert (status, json.loads(body)) == (503, {"live": False, "checks": checks})
 
 
+def test_a_probe_may_be_a_plain_yes_or_no() -> None:
+    state = {"live": True}
+    with MetricsServer(lambda: b"", port=0, live=lambda: state["live"], ready=lambda: False) as server:
+        assert get(server, "/livez")[0::2] == (200, b'{\n "live": true\n}')
+        state["live"] = False
+        assert get(server, "/livez")[0] == get(server, "/readyz")[0] == 503
+
+
 def test_status_is_json_and_only_there_when_given() -> None:
     with MetricsServer(lambda: b"", port=0, status=lambda: {"group": "billing", "error": ValueError("x")}) as server:
         assert json.loads(get(server, "/statusz")[2]) == {"group": "billing", "error": "x"}
