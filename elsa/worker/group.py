@@ -244,7 +244,7 @@ class GroupManager:
         """One client from its start to its end."""
         self._trouble = None
         self.consumer = self.membership.make_consumer()
-        self.pulse.has_client = True
+        self.pulse.renewed()
         try:
             self.membership.join()
             self._has_client = True

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 
 #: join states of librdkafka that say nothing: joined, or waiting for Kafka or for topics
 _AT_REST = ("steady", "init", "wait-metadata")
+#: clients that fail fatally within this time of each other are one row
+FATAL_SECONDS = 60.0
 
 
 class Fatal(NamedTuple):
@@ -36,6 +38,10 @@ class Pulse:
         self.frozen: tuple[str, float] | None = None
         self.fatal: Fatal | None = None
 
+    def renewed(self) -> None:
+        """There is a new client, which has not begun to join."""
+        self.has_client, self.frozen = True, None
+
     def polled(self) -> None:
         """The thread has come round."""
         self.polled_at = self._clock.monotonic()
@@ -47,8 +53,10 @@ class Pulse:
 
     def failed(self, text: str) -> None:
         """A client is beyond repair."""
-        now = self._clock.monotonic()
-        self.fatal = Fatal(now if self.fatal is None else self.fatal.first, now, text)
+        now, before = self._clock.monotonic(), self.fatal
+        # failures that lie far apart are no row: Kafka may have been away in between
+        is_next = before is not None and now - before.last <= FATAL_SECONDS
+        self.fatal = Fatal(before.first if before is not None and is_next else now, now, text)
 
     def heard(self, statistics: Mapping[str, Any]) -> None:
         """Librdkafka's statistics; while the coordinator does not answer, no join stands still."""

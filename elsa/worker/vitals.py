@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from elsa.clock import SYSTEM
+from elsa.worker.pulse import FATAL_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -23,8 +24,6 @@ BEAT_SECONDS = 5.0
 LOOK_SECONDS = 1.0
 #: what a call may take beyond its handler's own timeout
 GRACE_SECONDS = 60.0
-#: for so long clients of a group may fail fatally one after the other
-FATAL_SECONDS = 60.0
 #: the cluster was looked at within this time beyond `metadata_refresh`, or its answer does not count any more
 LATE_SECONDS = 30.0
 #: a join state may last so many `max_poll_interval`

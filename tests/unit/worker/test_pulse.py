@@ -59,3 +59,22 @@ def test_fatal_errors_are_counted_from_the_first_until_the_group_is_joined() -> 
 
     assert pulse.fatal is None
     assert pulse.was_assigned
+
+
+def test_failures_that_lie_far_apart_are_no_row() -> None:
+    clock = FakeClock()
+    pulse = Pulse(clock)
+    pulse.failed("fenced")
+    clock.advance(3_600)
+    pulse.failed("fenced again")
+
+    assert pulse.fatal == Fatal(clock.monotonic(), clock.monotonic(), "fenced again")
+
+
+def test_a_new_client_has_no_join_that_stands_still() -> None:
+    pulse = Pulse(FakeClock())
+    pulse.heard(statistics("wait-sync"))
+    pulse.renewed()
+
+    assert pulse.frozen is None
+    assert pulse.has_client
