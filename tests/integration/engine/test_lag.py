@@ -261,7 +261,7 @@ def test_what_is_revoked_vanishes_at_once_also_while_its_handler_still_runs(
     def take(body: str, ctx: elsa.Context) -> None: ...
 
     fill(first, name, dict.fromkeys(range(4), 3))
-    twice = []
+    twice: list[int] = []
     with first:
         begun.wait(4)
         until(lambda: set(shown(ones)) == {0, 1, 2, 3}, "one member has all of them")
