@@ -15,6 +15,8 @@ import sys
 import time
 from pathlib import Path
 
+from elsa.observe.exposition import Family
+from elsa.observe.merge import pack
 from elsa.worker.control import ControlChannel
 
 PLAN = json.loads(sys.argv[1])
@@ -78,8 +80,8 @@ class StandIn:
                 self.leave(6 if kind == "now" else 0)
             elif kind == "scrape":
                 value = 10 * (self.life + 1)
-                family = ["jobs_total", "counter", "Jobs.", [["jobs_total", [], value]]]
-                snapshot = [["_life", "", f"{os.getpid()}", []], family]
+                family: Family = ("jobs_total", "counter", "Jobs.", [("jobs_total", (), value)])
+                snapshot = pack([("_life", "", f"{os.getpid()}", []), family])
                 self.channel.send({"type": "samples", "id": message["id"], "snapshot": snapshot})
             elif kind == "status":
                 self.channel.send({"type": "status", "id": message["id"], "status": {"life": self.life}})
