@@ -18,7 +18,7 @@ from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_ori
 from elsa import contradictions, environment
 from elsa.errors import ConfigError
 from elsa.redaction import HIDDEN, redact_brokers, redact_kafka
-from elsa.units import Choice, Duration, Size, Whole, boolean
+from elsa.units import Choice, Duration, Size, Whole, Words, boolean
 
 
 def brokers(value: Any) -> str:
@@ -114,6 +114,18 @@ class Settings:
     send_timeout: Seconds = 120.0
     compression: Annotated[str, Choice("none", "gzip", "snappy", "lz4", "zstd")] = "none"
     partitioner: Annotated[str, Choice("murmur2", "md5", "random", "zero")] = "murmur2"
+
+    # traces
+    #: sets OpenTelemetry up by its own OTEL_* variables, in every process; needs elsa[otel]
+    otel: bool = False
+    #: "link": handling a message begins a trace of its own, with a link to the message's
+    trace_parent: Literal["message", "link"] = "message"
+    #: keys of OpenTelemetry's baggage that may cross Kafka
+    trace_baggage: Annotated[tuple[str, ...], Words()] = ()
+    #: without OpenTelemetry: what a handler sends carries the trace of the message that it handles
+    trace_passthrough: bool = False
+    trace_spans: Annotated[tuple[str, ...], Words("poll", "commit", "create")] = ()
+    trace_attributes: Annotated[tuple[str, ...], Words("key", "body_size")] = ()
 
     # what people see
     log_level: Annotated[str, Choice("debug", "info", "warning", "error", "critical")] = "info"

@@ -9,7 +9,8 @@ import re
 import socket
 from typing import TYPE_CHECKING, Any, Literal
 
-from confluent_kafka import Consumer, KafkaException, Producer
+from confluent_kafka import KafkaException
+from confluent_kafka.cimpl import Consumer, Producer
 
 from elsa.clock import SYSTEM
 from elsa.errors import ConfigError

@@ -64,7 +64,7 @@ class Copy:
 
     def send(self) -> None:
         try:
-            delivery = self._send(self.worker.to_message(self._raw))
+            delivery = self._sent(self.worker.to_message(self._raw))
         except (UnknownTopic, UnknownPartition) as error:
             topic = error.topic or ""
             self._settlement.made.discard(topic)
@@ -74,6 +74,12 @@ class Copy:
             self._refused(error)
         else:
             delivery.add_done_callback(self._reported)
+
+    def _sent(self, message: Message) -> Delivery:
+        """Send it from where its call ran, so that it continues the trace of that."""
+        scope = self.outcome.scope
+        # several copies may have one scope, and a context cannot be entered twice at once
+        return self._send(message) if scope is None else scope.copy().run(self._send, message)
 
     def _send(self, message: Message) -> Delivery:
         raise NotImplementedError

@@ -19,7 +19,7 @@ from elsa.context import Context
 from elsa.kafka.consumer import to_message
 from elsa.outcome import Kind, Outcome
 from elsa.policies import retried
-from elsa.worker import batches, delivery
+from elsa.worker import batches, delivery, traced
 from elsa.worker.caution import Caution
 from elsa.worker.conclusion import Conclusion
 from elsa.worker.deferrals import Deferrals
@@ -37,7 +37,6 @@ if TYPE_CHECKING:
 
     from elsa.app import App
     from elsa.clock import Clock
-    from elsa.context import Context
     from elsa.handlers import Handler
     from elsa.message import Message, TopicPartition
     from elsa.observer import HandlerObserver
@@ -214,6 +213,7 @@ class PartitionWorker:
                 continue
             self._poison.discard(raw.offset())
             outcome = delivery.poison(raw, self.binding.task_of(raw) or self.binding.first)
+            outcome = traced.unrun(self.observer, Context(self, (raw,), self.to_message, outcome.attempt), outcome)
             self.observer.finished([], {outcome.kind.value: 1})
             self._conclusion.give_up(raw, outcome)
         return left

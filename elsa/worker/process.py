@@ -44,6 +44,8 @@ _RUNNING_SECONDS = 0.5
 _BANNER_SECONDS = 0.5
 #: how often positions of standalone handlers are reported
 _POSITIONS_SECONDS = 1.0
+#: what the last spans may take
+_FLUSH_SECONDS = 3.0
 
 
 class WorkerProcess:
@@ -143,10 +145,7 @@ class WorkerProcess:
         from elsa.observe.tracing import tracing_observer  # noqa: PLC0415 - see above
 
         self._metrics = PrometheusObserver()
-        settings = app.settings
-        app.observer = Compound(
-            self._metrics, tracing_observer(brokers=settings.brokers, client_id=app.name), app.observer
-        )
+        app.observer = Compound(self._metrics, tracing_observer(app), app.observer)
 
     def _failed(self, error: Exception) -> int:
         code = exit_code(error)
@@ -236,6 +235,9 @@ class WorkerProcess:
         self._report_positions(runtime, force=True)
         self._app._runtime = None
         self._app.stop(limit)
+        from elsa.observe import tracing  # noqa: PLC0415 - see _observe
+
+        tracing.flush(_FLUSH_SECONDS)
         if not clean:
             self._give_up("handlers did not return in time")
         # what was counted since the last scrape must not be lost with this process
