@@ -144,6 +144,11 @@ class Context:
         return self._loaded
 
     @property
+    def has_messages(self) -> bool:
+        """Whether there is one: not in `setup`."""
+        return bool(self._raw)
+
+    @property
     def message(self) -> Message:
         """The message (of a batch: the first); raises NoContext in `setup`, where there is none yet."""
         if not self._raw:

@@ -31,22 +31,27 @@ REPEAT_SECONDS = 60.0
 
 
 class OncePerMinute(logging.Filter):
-    """Lets a log line through once a minute, told apart by its text without the numbers."""
+    """Lets a log line through once a minute, told apart by its text without the numbers; it says how many it was."""
 
     def __init__(self, clock: Clock = SYSTEM) -> None:
         super().__init__()
         self._clock = clock
-        self._seen: dict[str, float] = {}
+        #: when it came through, and how many were held back since
+        self._seen: dict[str, tuple[float, int]] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Whether this line was not let through within the last minute (from any thread)."""
         text = _NUMBERS.sub("", record.getMessage())
         now = self._clock.monotonic()
-        if now - self._seen.get(text, -REPEAT_SECONDS) < REPEAT_SECONDS:
+        since, held = self._seen.get(text, (-REPEAT_SECONDS, 0))
+        if now - since < REPEAT_SECONDS:
+            self._seen[text] = since, held + 1
             return False
         if len(self._seen) > 1_000:  # texts with names in them must not pile up
             self._seen.clear()
-        self._seen[text] = now
+        self._seen[text] = now, 0
+        if held:
+            record.repeated = held
         return True
 
 
