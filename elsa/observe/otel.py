@@ -38,7 +38,8 @@ def set_up(service: str) -> None:
             raise ConfigError("otel is set, and the SDK of OpenTelemetry is not installed", hint=_INSTALL) from error
         from opentelemetry import trace  # noqa: PLC0415 - after the check
 
-        resource = Resource.create()
+        # which process of a worker it was
+        resource = Resource.create({"process.pid": os.getpid()})
         if str(resource.attributes.get(SERVICE_NAME, "")).startswith("unknown_service"):
             resource = resource.merge(Resource({SERVICE_NAME: service}))
         # ended below, after the producers: their last reports end spans
