@@ -12,12 +12,12 @@ from importlib.metadata import entry_points
 from typing import Any
 
 from elsa.errors import ConfigError
-from elsa.observe.tracing import tracing_enabled
+from elsa.observe.tracing import in_time, tracing_enabled
 
 #: the protocols of OTLP by the exporters that speak them
 _OTLP = {"http/protobuf": "otlp_proto_http", "grpc": "otlp_proto_grpc"}
 #: how long the last spans of a program may take at its exit
-EXIT_MILLISECONDS = 3_000
+EXIT_SECONDS = 3.0
 
 _lock = threading.Lock()
 
@@ -85,5 +85,5 @@ def _end(provider: Any) -> None:
     from elsa import producer  # noqa: PLC0415 - at the end only
 
     producer.close_all()
-    provider.force_flush(EXIT_MILLISECONDS)
-    provider.shutdown()
+    # it exports what is left
+    in_time(provider.shutdown, EXIT_SECONDS)

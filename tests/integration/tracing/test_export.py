@@ -145,6 +145,12 @@ def test_a_missing_extra_is_told(shop: Shop) -> None:
     assert "Traceback" not in worker.log
 
 
+def test_a_collector_that_is_away_holds_no_stop_up(shop: Shop) -> None:
+    sent = shop.work({"ELSA_OTEL": "1", "OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9"})
+
+    assert len({place(message) for message in sent}) == 4
+
+
 CONTRIB = """
     import sys
     {instrument}
