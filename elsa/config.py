@@ -17,7 +17,7 @@ from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_ori
 
 from elsa import contradictions, environment
 from elsa.errors import ConfigError
-from elsa.redaction import HIDDEN, redact_brokers, redact_kafka
+from elsa.redaction import HIDDEN, KafkaKeys, redact_brokers, redact_kafka
 from elsa.units import Choice, Duration, Size, Whole, Words, boolean
 
 
@@ -51,7 +51,7 @@ def kafka(value: Any) -> dict[str, Any]:
             raise ValueError(f"a text, number or true/false for the Kafka key {key!r}")
         else:
             found[key] = inner
-    return found
+    return KafkaKeys(found)
 
 
 def text(value: Any) -> str:
@@ -107,6 +107,9 @@ class Settings:
     drain_timeout: Annotated[float, Duration(0)] = 20.0
     stop_timeout: Annotated[float, Duration(0)] = 25.0
     processes: Count = 1
+
+    #: whether dead letters (and messages in retry topics) say what the exception said, which may be personal
+    dlq_exception_message: bool = True
 
     # the producer
     send_buffer: Count = 100_000
@@ -194,7 +197,7 @@ def load(
         converted = _converted(name, hints[name], value, source)
         if name == "kafka":
             sources |= {f"kafka.{key}": source for key in converted}
-            converted = {**values.get("kafka", {}), **converted}
+            converted = KafkaKeys({**values.get("kafka", {}), **converted})
         values[name] = converted
         sources[name] = source
     return Loaded(_checked(Settings(**values)), sources)

@@ -16,7 +16,7 @@ from elsa.clock import SYSTEM
 from elsa.errors import ConfigError
 from elsa.kafka.properties import COMMON, CONSUMER_ONLY, OWNED, PRODUCER_ONLY
 from elsa.kafka.throttle import Throttle
-from elsa.redaction import is_secret
+from elsa.redaction import KafkaKeys, is_secret
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -77,15 +77,17 @@ def client_config(settings: Settings, kind: Kind, **owned: Any) -> dict[str, Any
     foreign = PRODUCER_ONLY if kind == "consumer" else CONSUMER_ONLY
     if kind == "admin":
         foreign = PRODUCER_ONLY | CONSUMER_ONLY
-    config: dict[str, Any] = {
-        "bootstrap.servers": settings.brokers,
-        "client.id": f"{settings.name}-{kind}-{socket.gethostname()}-{os.getpid()}",
-        "topic.metadata.refresh.interval.ms": milliseconds(settings.metadata_refresh),
-        # a broker that comes back is found within a second or two, not after librdkafka's ten
-        "reconnect.backoff.max.ms": 2_000,
-        "logger": logger,
-        "throttle_cb": Throttle(kind),
-    }
+    config = KafkaKeys(
+        {
+            "bootstrap.servers": settings.brokers,
+            "client.id": f"{settings.name}-{kind}-{socket.gethostname()}-{os.getpid()}",
+            "topic.metadata.refresh.interval.ms": milliseconds(settings.metadata_refresh),
+            # a broker that comes back is found within a second or two, not after librdkafka's ten
+            "reconnect.backoff.max.ms": 2_000,
+            "logger": logger,
+            "throttle_cb": Throttle(kind),
+        }
+    )
     config |= {name.replace("_", ".") if name not in OWNED else name: value for name, value in owned.items()}
     config |= {name: value for name, value in settings.kafka.items() if name not in foreign}
     return config
@@ -114,8 +116,8 @@ def validate_kafka(settings: Settings) -> None:
             raise ConfigError(f"kafka[{name!r}] has no value", hint="leave the key out to get librdkafka's default")
     _check_owned(settings.kafka)
     offline = {"bootstrap.servers": "", "client.id": settings.name, "logger": logger}
-    consumer_keys = {name: value for name, value in settings.kafka.items() if name not in PRODUCER_ONLY}
-    producer_keys = {name: value for name, value in settings.kafka.items() if name not in CONSUMER_ONLY}
+    consumer_keys = KafkaKeys({name: value for name, value in settings.kafka.items() if name not in PRODUCER_ONLY})
+    producer_keys = KafkaKeys({name: value for name, value in settings.kafka.items() if name not in CONSUMER_ONLY})
     try:
         Consumer({**consumer_keys, **offline, "group.id": settings.name}).close()
         producer = Producer({**producer_keys, **offline, "enable.idempotence": True})

@@ -167,7 +167,13 @@ class DeadLetter(Copy):
         named = worker.binding.first.declared.dead_letter
         topic = named or names.dead_letter_topic(worker.source, worker.group, self._app.name)
         headers = self._headers(
-            lambda outcome: dead_letter.headers(message, outcome, self._handler, with_traceback=self._reduction == 0)
+            lambda outcome: dead_letter.headers(
+                message,
+                outcome,
+                self._handler,
+                with_traceback=self._reduction == 0,
+                with_message=self._app.settings.dlq_exception_message,
+            )
         )
         # at last a stub: it says where the original lies
         value = message.value if self._reduction < 2 else b""
@@ -215,6 +221,7 @@ class Later(Copy):
                 due=self._due,
                 target=f"{self._target}:{message.partition}",
                 with_error=self._reduction == 0,
+                with_message=self._app.settings.dlq_exception_message,
             )
         )
         hop = delay.next_hop(headers, now=self.worker.clock.now(), app=self._app.name)

@@ -20,11 +20,11 @@ class Lines(io.StringIO):
     """What was logged as JSON."""
 
     @property
-    def read(self) -> list[dict[str, Any]]:
+    def all(self) -> list[dict[str, Any]]:
         return [json.loads(line) for line in self.getvalue().splitlines()]
 
     def said(self, message: str) -> list[dict[str, Any]]:
-        return [line for line in self.read if line["message"] == message]
+        return [line for line in self.all if line["message"] == message]
 
 
 @pytest.fixture

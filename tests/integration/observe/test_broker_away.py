@@ -79,9 +79,9 @@ def test_each_line_is_written_once_and_counted(
         if type(handler).__name__ == "_ElsaHandler":
             handler.close()
 
-    written = Counter((line["logger"], line["message"]) for line in lines.read if "repeated" not in line)
+    written = Counter((line["logger"], line["message"]) for line in lines.all if "repeated" not in line)
     assert own_kafka.pids != [node]
     assert max(written.values()) <= 3, "a line may come for each of several causes"
-    left_out = sum(line.get("repeated", 0) for line in lines.read)
+    left_out = sum(line.get("repeated", 0) for line in lines.all)
     assert left_out >= MANY / 2
-    assert len([line for line in lines.read if line["level"] in ("warning", "error")]) < MANY / 2
+    assert len([line for line in lines.all if line["level"] in ("warning", "error")]) < MANY / 2

@@ -38,6 +38,8 @@ class Collector:
 
     def __init__(self) -> None:
         self.spans: list[Span] = []
+        #: the same as it came
+        self.bodies: list[bytes] = []
         collector = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -45,6 +47,7 @@ class Collector:
                 body = self.rfile.read(int(self.headers["content-length"]))
                 if self.headers.get("content-encoding") == "gzip":
                     body = gzip.decompress(body)
+                collector.bodies.append(body)
                 if self.path == "/v1/traces":
                     collector.spans += _spans(body)
                 self.send_response(200)

@@ -21,7 +21,7 @@ from elsa import headers as names
 from .collector import BIN, Collector, Worker
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
     from elsa.testing.kafka import Topics
@@ -72,7 +72,7 @@ class Shop:
 
 
 @pytest.fixture
-def shop(tmp_path: Path, brokers: str, topic: Topics, log: Log, make_app: Callable[..., elsa.App]) -> Iterator[Shop]:
+def shop(tmp_path: Path, brokers: str, topic: Topics, log: Log, make_app: Callable[..., elsa.App]) -> Shop:
     return Shop(tmp_path, brokers, make_app(), topic, log)
 
 
