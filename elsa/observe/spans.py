@@ -18,6 +18,7 @@ from elsa import __version__
 from elsa import headers as names
 from elsa.clock import SYSTEM
 from elsa.errors import RetryLater, Skip
+from elsa.kafka import identity
 from elsa.observe import attributes, rounds
 from elsa.observe.context import extract, header, inject, span_context, written
 from elsa.observer import GroupObserver, HandlerObserver, Observer
@@ -62,6 +63,7 @@ class TracingObserver(Observer):
         self._extras = frozenset(attributes)
         self._functions = functions
         self._common = common(brokers, client_id)
+        self._brokers = brokers
         self.trace_send = self._trace_send
 
     # -- handling --------------------------------------------------------------------------------------
@@ -89,6 +91,11 @@ class TracingObserver(Observer):
         """An observer that makes the optional spans of a group; one that hears nothing when there are none."""
         return rounds.group_observer(self._tracer, self._common, self._spans, group)
 
+    def _cluster(self) -> dict[str, Any]:
+        """Known once a client has asked for metadata."""
+        found = identity.id_of(self._brokers)
+        return {} if found is None else {"messaging.kafka.cluster.id": found}
+
     def _named(self, handler: str) -> dict[str, Any]:
         function = self._functions(handler)
         if function is None:
@@ -100,6 +107,7 @@ class TracingObserver(Observer):
         first = messages[0]
         given = {
             **base,
+            **self._cluster(),
             "messaging.destination.name": first.topic,
             "messaging.destination.partition.id": str(first.partition),
             "elsa.attempt": attempt,
@@ -163,7 +171,7 @@ class TracingObserver(Observer):
         return carried, end
 
     def _of_send(self, name: str, topic: str, pairs: names.Pairs) -> dict[str, Any]:
-        found = {**self._common, **attributes.operation(name), "messaging.destination.name": topic}
+        found = {**self._common, **self._cluster(), **attributes.operation(name), "messaging.destination.name": topic}
         if (identity := names.text(pairs, names.ID)) is not None:
             found["messaging.message.id"] = identity
         return found

@@ -68,6 +68,8 @@ def test_a_send_its_call_and_what_the_call_sends(recorded: Recorded, app: elsa.A
     assert send.attributes["messaging.kafka.offset"] == process.attributes["messaging.kafka.offset"] == 0
     assert process.attributes["code.function.name"].endswith("<locals>.bill")
     assert process.attributes["elsa.queue_wait_ms"] >= 0
+    assert len(process.attributes["messaging.kafka.cluster.id"]) == 22
+    assert send.attributes["messaging.kafka.cluster.id"] == process.attributes["messaging.kafka.cluster.id"]
 
 
 def test_attempts_in_memory_are_siblings(recorded: Recorded, app: elsa.App, topic: Topics) -> None:
