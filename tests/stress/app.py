@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 import elsa
+from elsa.delays import session
 from tests.stress.journal import DONE, LOST, Handled, Journal
 from tests.stress.kinds import FAIL, FAILURES, KINDS, REJECT
 
@@ -42,6 +43,10 @@ class Failing(Exception):
     """What a message raises that is to be tried again."""
 
 
+if "STRESS_UNTRIMMED" in os.environ:
+    # so that what was lost leaves traces
+    session.TRIM_SECONDS = 1e9
+
 _soon = elsa.Retry(base=0.2, max_delay=1.0, where="memory")
 _by_topic = elsa.Retry(base=1.0, max_delay=2.0, where="topic")
 
@@ -62,6 +67,11 @@ def _handle(name: str, note: Note, ctx: elsa.Context) -> None:
     time.sleep(_SECONDS * (note.number % 5) / 2)
     _meet_fate(note, ctx)
     _journal.write(_record(name, note, ctx))
+
+
+def _send(name: str, note: Note, ctx: elsa.Context) -> None:
+    # the reader of the output takes it for a record of a journal
+    ctx.send(_kinds[name].output, _record(name, note, ctx).pack(), partition=0)
 
 
 @app.handler(_kinds["key"].topic, ordering="key", concurrency=16, retry=_soon)
@@ -89,8 +99,15 @@ def moved(note: Note, ctx: elsa.Context) -> None:
 @app.handler(_kinds["relayed"].topic, ordering="key", concurrency=16, retry=_soon)
 async def relay(note: Note, ctx: elsa.Context) -> None:
     await asyncio.sleep(_SECONDS * (note.number % 5) / 2)
-    # the reader of the output takes it for a record of a journal
-    ctx.send(_kinds["relayed"].output, _record("relayed", note, ctx).pack(), partition=0)
+    _send("relayed", note, ctx)
+
+
+@app.handler(_kinds["exact"].topic, ordering="key", concurrency=16, retry=_soon, transactional=True)
+def exactly(note: Note, ctx: elsa.Context) -> None:
+    time.sleep(_SECONDS * (note.number % 5) / 2)
+    # sent before it fails: of a call that failed nobody may ever see anything
+    _send("exact", note, ctx)
+    _meet_fate(note, ctx)
 
 
 @app.on_lost
