@@ -24,6 +24,7 @@ from confluent_kafka.cimpl import Consumer, NewPartitions, NewTopic
 
 from elsa.clock import SYSTEM
 from elsa.errors import BrokerUnavailable, ConfigError, ElsaError, KafkaError
+from elsa.kafka import identity
 from elsa.kafka.config import client_config
 from elsa.kafka.errors import ClientError, Reports, translate
 from elsa.message import TopicPartition
@@ -224,6 +225,7 @@ class Admin:
         except KafkaException as error:
             raise self._translated(error, operation="Describe") from error
         self._reports.forget()
+        identity.learn(self._settings.brokers, found)
         return found
 
     def create_topic(

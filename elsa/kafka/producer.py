@@ -15,6 +15,7 @@ from confluent_kafka.cimpl import Producer as RawProducer
 
 from elsa import errors
 from elsa.clock import SYSTEM
+from elsa.kafka import identity
 from elsa.kafka.codes import Class, meaning
 from elsa.kafka.config import client_config, milliseconds
 from elsa.kafka.errors import ClientError, Reports, is_fatal, is_unknown_topic, translate
@@ -194,10 +195,12 @@ class ProducerClient:
         while True:
             left = start + timeout - SYSTEM.monotonic()
             try:
-                found = self._metadata(max(left, 0.01), topic).topics[topic]
+                metadata = self._metadata(max(left, 0.01), topic)
+                found = metadata.topics[topic]
             except KafkaException as error:
                 raise self._reports.translate(error) from error
             self._reports.forget()
+            identity.learn(self._settings.brokers, metadata)
             if found.error is None and found.partitions:
                 return len(found.partitions)
             waited = SYSTEM.monotonic() - start

@@ -20,6 +20,7 @@ from elsa.names import schedules_topic
 from elsa.policies.schedule import moment
 from elsa.schedules import state
 from elsa.schedules.shard import Shard
+from elsa.trails import Trails
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -83,6 +84,7 @@ class Session:
         self._topics: dict[str, float] = {}
         self._trouble: BaseException | None = None
         self.is_ready = False
+        self._trails = Trails(around.app.observer.trace_send)
         self._producer = around.make_producer(around.app.settings, identity, timeout=TRANSACTION_SECONDS)
         self._consumer = around.make_consumer(
             around.app.settings,
@@ -119,6 +121,8 @@ class Session:
 
     def close(self, *, leave: bool) -> None:
         self.is_ready = False
+        # of a transaction that nobody knows the end of
+        self._trails.end(TransactionAborted("the scheduler's membership has ended", code="_GIVEN_UP"))
         try:
             if leave:
                 self._leave()
@@ -208,9 +212,11 @@ class Session:
         producer.begin()
         for plan in plans.values():
             for schedule, at in plan.fires:
+                topic = schedule.task.topic
+                headers, delivered = self._trails.begin(topic, schedule.message(at))
                 try:
                     producer.produce(
-                        schedule.task.topic, schedule.body, key=None, headers=schedule.message(at), mark=schedule
+                        topic, schedule.body, key=None, headers=headers, mark=schedule, delivered=delivered
                     )
                 except (TransactionAborted, TransactionFenced, FatalClientError):
                     raise
@@ -221,9 +227,11 @@ class Session:
             commits = {TopicPartition(self._topic, number): Committed(0, p.metadata) for number, p in plans.items()}
             producer.send_offsets(commits, proof, STEP_SECONDS)
             producer.commit(STEP_SECONDS)
+            self._trails.end()
         return refused
 
     def _abort(self, plans: Mapping[int, Plan], refused: Mapping[Schedule, ElsaError], error: ElsaError) -> None:
+        self._trails.end(error)
         self._producer.abort(STEP_SECONDS)
         log.info("a transaction of the scheduler was aborted and is made again: %s", error, extra={"limit": "aborted"})
         for number, plan in plans.items():
