@@ -28,6 +28,27 @@ _KAFKA = "ELSA_KAFKA__"
 _FILE = "_FILE"
 
 
+class FileValue(str):
+    """A value that a file holds, and which file: whoever keeps it can look again."""
+
+    path: str
+
+    def __new__(cls, text: str, path: str) -> FileValue:
+        value = super().__new__(cls, text)
+        value.path = path
+        return value
+
+    def __getnewargs__(self) -> tuple[str, str]:
+        return str(self), self.path
+
+    def again(self) -> FileValue:
+        """What the file holds now; the same as before when it cannot be read."""
+        try:
+            return FileValue(_stripped(Path(self.path).read_text(encoding="utf-8")), self.path)
+        except (OSError, UnicodeDecodeError):
+            return self
+
+
 def read(env: Mapping[str, str], names: Collection[str]) -> list[tuple[str, object, str]]:
     """(setting, value, source) of every `ELSA_*` variable; raises ConfigError for one that is no setting.
 
@@ -76,6 +97,10 @@ def _content(variable: str, path: str) -> str:
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise ConfigError(f"{variable} names the file {path}, which cannot be read: {reason}") from error
+    return FileValue(_stripped(content), str(Path(path).absolute()))
+
+
+def _stripped(content: str) -> str:
     return content.removesuffix("\n").removesuffix("\r")
 
 

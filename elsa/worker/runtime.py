@@ -145,7 +145,7 @@ class Runtime:
         self.app.observer.watch(self.snapshots)
         for manager in self.managers:
             manager.start()
-        self._watcher = watcher = Watcher(self.app, self.bindings, self.managers, SYSTEM)
+        self._watcher = watcher = Watcher(self.app, self.bindings, self.managers, SYSTEM, self._fail)
         self._settlement.topic_made = lambda _: watcher.look()
         self._watcher.start()
         self._mover = Mover(self.app, instance=self.name, is_static=self.slot is not None)
