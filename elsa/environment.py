@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from elsa.errors import ConfigError
 
@@ -31,15 +31,16 @@ _FILE = "_FILE"
 class FileValue(str):
     """A value that a file holds, and which file: whoever keeps it can look again."""
 
+    __slots__ = ("path",)
     path: str
 
-    def __new__(cls, text: str, path: str) -> FileValue:
+    def __new__(cls, text: str, path: str) -> Self:
         value = super().__new__(cls, text)
         value.path = path
         return value
 
-    def __getnewargs__(self) -> tuple[str, str]:
-        return str(self), self.path
+    def __reduce__(self) -> tuple[type[FileValue], tuple[str, str]]:
+        return FileValue, (str(self), self.path)
 
     def again(self) -> FileValue:
         """What the file holds now; the same as before when it cannot be read."""

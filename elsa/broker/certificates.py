@@ -58,9 +58,7 @@ class Authority:
         shutil.copyfile(self._store, store)
         names = ",".join(f"{'ip' if host.replace('.', '').isdecimal() else 'dns'}:{host}" for host in hosts)
         extensions = ("-ext", f"san={names}", "-ext", "eku=serverAuth,clientAuth")
-        self._run(
-            store, "-genkeypair", name, f"CN={name}", *_KEY, "-signer", "ca", *extensions, *_lasting(days, start)
-        )
+        self._run(store, "-genkeypair", name, f"CN={name}", *_KEY, "-signer", "ca", *extensions, *_lasting(days, start))
         # the authority's key stays where it is
         self._run(store, "-delete", "ca", None)
         return store

@@ -1,7 +1,7 @@
-"""What makes the embedded cluster a secure one: certificates, users with passwords, their rights, and files for clients.
+"""What makes the embedded cluster a secure one: certificates, users with passwords and rights, files for clients.
 
-Owned by the cluster. Everything lies in the folder `security` beside the nodes, made at the first secure start, kept by
-later ones, and readable by its owner alone.
+Owned by the cluster. Everything lies in the folder `security` beside the nodes, made at the first secure start, kept
+by later ones, and readable by its owner alone.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import secrets
 import shlex
 import shutil
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from elsa import acls
@@ -24,6 +23,7 @@ from elsa.kafka.users import Users
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
 FOLDER = "security"
 #: the brokers' own user, which may do everything; it makes the others

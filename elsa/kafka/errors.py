@@ -47,8 +47,7 @@ _WORDS: tuple[tuple[str, type[errors.KafkaError], str | None, str | None], ...] 
         codes.CREDENTIALS,
         errors.AuthenticationFailed,
         "the broker refused the credentials{of_user}",
-        "check sasl.username, sasl.password and sasl.mechanism of `kafka` (`elsa config` says where each comes from): "
-        "the broker does not tell an unknown user from a wrong password",
+        "check sasl.username, sasl.password and sasl.mechanism of `kafka` (`elsa config` says where each comes from)",
     ),
     (codes.TOKENS, errors.AuthenticationFailed, None, "check the sasl.* keys of `kafka`"),
     (
@@ -131,8 +130,8 @@ class _Facts(dict[str, Any]):
 def translate(error: ClientError | ClientException | BaseException, **facts: Any) -> errors.ElsaError:
     """The Elsa error for a client error, with its facts.
 
-    Facts: topic, partition, offset, group, transactional_id, brokers, user, and `operation`, the right that the call needs
-    as kafka-acls writes it (Read). An ElsaError comes back as it is. `code` is Kafka's name of the error, the broker's
+    Facts: topic, partition, offset, group, transactional_id, brokers, user, and `operation`, the right that the call
+    needs as kafka-acls writes it (Read). An ElsaError comes back as it is. `code` is Kafka's name of the error, the broker's
     own text stands in the message.
 
     >>> translate(ClientError(ClientError.TOPIC_ALREADY_EXISTS), topic="orders").code
@@ -179,7 +178,9 @@ def _words(error: ClientError, facts: dict[str, Any]) -> tuple[type[errors.Kafka
         return kind, kind.__doc__ or sense.reason, None
     brokers = facts.get("brokers")
     user = facts.get("user")
-    said = _Facts(facts, at=f" at {brokers}" if brokers else "", of_user=f" of user {user!r}" if user else "")
+    # which of the two it is, the broker does not tell
+    of_user = f" of user {user!r}, who is unknown or has another password" if user else ""
+    said = _Facts(facts, at=f" at {brokers}" if brokers else "", of_user=of_user)
     return kind, (what or sense.reason).format_map(said), hint.format_map(said) if hint else None
 
 

@@ -1,7 +1,8 @@
-"""Says what is wrong between a client's security settings and a listener: certificate, TLS or plain text, SASL or none.
+"""Says what is wrong between a client's security settings and a listener: certificate, TLS or plain text, the login.
 
-Asked by `errors.Reports` when a client could not connect: librdkafka (2.16) calls an expired certificate, one of another
-host and one of an unknown authority alike, and of plain text where TLS is spoken it only says that nobody answers.
+Asked by `errors.Reports` when a client could not connect: librdkafka (2.16) calls an expired certificate, one of
+another host and one of an unknown authority alike, and of plain text where TLS is spoken it only says that nobody
+answers.
 """
 
 from __future__ import annotations

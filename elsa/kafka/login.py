@@ -1,7 +1,7 @@
 """Lets a running client log in with a password that has changed, where the password comes from a file.
 
-Every adapter in this package has one for each of its clients: the client's reports are told to it, and between two calls
-it is given the client. Not within a report: confluent-kafka 2.16 ends the process over a call from there.
+Every adapter in this package has one for each of its clients: the client's reports are told to it, and between two
+calls it is given the client. Not within a report: confluent-kafka 2.16 ends the process over a call from there.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ log = logging.getLogger("elsa.kafka")
 #: how often the files are read while the broker refuses what they held
 _LOOK_SECONDS = 1.0
 _REFUSED = codes.numbers(codes.CREDENTIALS)
-_USER, _PASSWORD = "sasl.username", "sasl.password"  # noqa: S105 - the names of the keys
+_USER, _PASSWORD = "sasl.username", "sasl.password"
 
 
 def fresh(kafka: Mapping[str, Any]) -> dict[str, Any]:

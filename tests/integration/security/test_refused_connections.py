@@ -1,7 +1,7 @@
 """Who cannot connect is told which of it is wrong: the password, the certificate and how, TLS, or the login.
 
-librdkafka calls an expired certificate, one of another host and one of an unknown authority alike, and of plain text where
-TLS is spoken it says that nobody answers; the broker does not tell an unknown user from a wrong password.
+librdkafka calls an expired certificate, one of another host and one of an unknown authority alike, and of plain text
+where TLS is spoken it says that nobody answers; the broker does not tell an unknown user from a wrong password.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ _NO_LOGIN: dict[str, Any] = {"sasl_mechanism": None, "sasl_username": None, "sas
 CASES: dict[str, tuple[Callable[[Secure], Settings], str, str]] = {
     "wrong password": (
         lambda secure: secure.settings("worker", sasl_password="wrong"),
-        "the broker refused the credentials of user 'worker'",
-        "the broker does not tell an unknown user from a wrong password",
+        "the broker refused the credentials of user 'worker', who is unknown or has another password",
+        "check sasl.username, sasl.password and sasl.mechanism",
     ),
     "unknown user": (
         lambda secure: secure.settings("worker", sasl_username="nobody"),
@@ -55,16 +55,12 @@ CASES: dict[str, tuple[Callable[[Secure], Settings], str, str]] = {
         "set ssl.ca.location in `kafka` to the certificate of the authority that signed it",
     ),
     "expired": (
-        lambda secure: secure.settings(
-            "worker", brokers=secure.expired, ssl_ca_location=str(secure.other_authority)
-        ),
+        lambda secure: secure.settings("worker", brokers=secure.expired, ssl_ca_location=str(secure.other_authority)),
         "has expired",
         "renew it on the broker",
     ),
     "another host": (
-        lambda secure: secure.settings(
-            "worker", brokers=secure.foreign, ssl_ca_location=str(secure.other_authority)
-        ),
+        lambda secure: secure.settings("worker", brokers=secure.foreign, ssl_ca_location=str(secure.other_authority)),
         "is not for the name '127.0.0.1'",
         "use a name that stands in it",
     ),
@@ -124,7 +120,9 @@ def test_every_other_client_says_it_as_well(secure: Secure) -> None:
 def test_a_file_that_is_not_there_is_named(secure: Secure) -> None:
     settings = secure.settings("worker", ssl_ca_location="/nowhere/ca.pem")
     for call in (lambda: Topics(settings).list(), lambda: validate_kafka(settings)):
-        with pytest.raises(ConfigError, match=r"kafka\['ssl.ca.location'\] names the file /nowhere/ca.pem, which is not"):
+        with pytest.raises(
+            ConfigError, match=r"kafka\['ssl.ca.location'\] names the file /nowhere/ca.pem, which is not"
+        ):
             call()
 
 

@@ -1,0 +1,222 @@
+"""A worker with exactly the rights of the table does everything, and lacks something without any one of them.
+
+One App uses all that a worker can: it makes its topics, retries through topics, buries, delays, fires by a schedule, knows
+duplicates, works in transactions and answers commands. Without a right either some of that never happens, or something
+is said to be missing; which of it is known when the rest has happened.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+import uuid
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import elsa
+from elsa import acls, names
+from elsa.acls import Place
+from elsa.config import Settings
+from elsa.control.client import Caller
+from elsa.errors import ElsaError
+from elsa.fetcher import Fetcher
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable, Iterator
+    from pathlib import Path
+
+    from elsa.acls import Right
+
+    from .secure import Secure
+
+pytestmark = [pytest.mark.broker, pytest.mark.slow, pytest.mark.timeout(240)]
+
+FEATURES = frozenset(acls.FEATURES)
+PATIENCE = 60.0
+ALL = {"handled", "retried", "buried", "delayed", "fired", "seen", "transacted", "commanded", "deleted"}
+
+
+class Refusals(logging.Handler):
+    """Hears what Elsa says of rights that are missing."""
+
+    def __init__(self) -> None:
+        # below that stands what librdkafka asks for without needing it
+        super().__init__(logging.INFO)
+        self.said: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        text = " ".join([record.getMessage(), *(str(value) for value in vars(record).values())])
+        if "an ACL is missing" in text or "AUTHORIZATION_FAILED" in text or "authorization failed" in text:
+            self.said.append(text)
+
+
+class Shop:
+    """The App: what is known of its work stands in `done`."""
+
+    def __init__(self, secure: Secure, tmp_path: Path) -> None:
+        self.name = f"it-{uuid.uuid4().hex[:10]}"
+        self.topic = f"{self.name}-orders"
+        self.out = f"{self.name}-out"
+        self.done: set[str] = set()
+        self._secure = secure
+        self._folder = tmp_path
+        self._is_over = threading.Event()
+
+    @property
+    def places(self) -> list[Place]:
+        """Where its handlers read and send."""
+        return [self._place("main", "work"), self._place("once", "once"), self._place("sums", "sums")] + [
+            Place(self.out, features=frozenset({"sends"})),
+            Place(names.task_topic(self.name), self.name),
+        ]
+
+    def _place(self, suffix: str, group: str) -> Place:
+        topic, group = f"{self.topic}-{suffix}", f"{self.name}-{group}"
+        dead, retry, seen = f"{topic}.{group}.dlq", names.retry_topic(topic, group), names.seen_topic(topic, group)
+        # each right is needed somewhere: the handlers differ in what they use
+        uses = {
+            "main": ({"sends"}, dead, retry, ""),
+            "once": (set(), "", "", seen),
+            "sums": (set(), "", "", ""),
+        }[suffix]
+        features = frozenset({"create", *uses[0]})
+        return Place(topic, group, uses[1], uses[2], uses[3], features | frozenset({"retry", "idempotent"}))
+
+    def rights(self) -> list[Right]:
+        return acls.rights("worker", self.name, self.places, {"create", "delay", "schedules", "transactional"})
+
+    def app(self, rights: Iterable[Right]) -> elsa.App:
+        kafka = self._secure.user([*rights])
+        app = elsa.App(
+            self.name,
+            brokers=self._secure.bootstrap,
+            kafka=kafka,
+            metadata_refresh=1.0,
+            runtime_dir=str(self._folder),
+            default_partitions=1,
+        )
+        done = self.done
+        main, once, sums = (place for place in self.places[:3])
+
+        @app.handler(main.topic, group=main.group, retry=elsa.Retry(max_attempts=2, base=0.1, where="topic"))
+        def work(body: str, ctx: elsa.Context) -> None:
+            if body == "bad":
+                if ctx.attempt == 2:
+                    done.add("retried")
+                raise ValueError(body)
+            done.add({"late": "delayed"}.get(body, "handled"))
+
+        @app.handler(once.topic, group=once.group, idempotent_by="id")
+        def only_once(body: str) -> None: ...
+
+        @app.handler(sums.topic, group=sums.group, transactional=True)
+        def add(body: str, ctx: elsa.Context) -> None:
+            ctx.send(self.out, body)
+
+        @app.every(1)
+        def tick() -> None:
+            done.add("fired")
+
+        return app
+
+    def run(self, app: elsa.App, refusals: Refusals, wanted: Collection[str]) -> None:
+        """Work until all of `wanted` has happened, or something was refused."""
+        pending: list[Callable[[], object]] = [
+            lambda: app.send(self.places[0].topic, "good"),
+            lambda: app.send(self.places[0].topic, "bad"),
+            lambda: app.send(self.places[0].topic, "late", delay=1),
+            lambda: app.send(self.places[1].topic, "v", id="1"),
+            lambda: app.send(self.places[2].topic, "v"),
+        ]
+        end = time.monotonic() + PATIENCE
+        while time.monotonic() < end and not self.done >= set(wanted) and not refusals.said:
+            if app._runtime is not None and app._runtime.failure is not None:
+                refusals.said.append(app._runtime.failure)
+            if pending:
+                try:
+                    pending[0]()
+                except ElsaError as error:
+                    if "an ACL is missing" in str(error):
+                        refusals.said.append(str(error))
+                else:
+                    del pending[0]
+            self._look(app)
+            self._is_over.wait(0.3)
+
+    def _look(self, app: elsa.App) -> None:
+        """What is seen from outside, by one who may see everything."""
+        fetcher = Fetcher(Settings(name=self.name, brokers=self._secure.bootstrap, kafka=self._secure.broker.client()))
+        main, once = self.places[0], self.places[1]
+        for what, topic in (("buried", main.dead), ("seen", once.seen), ("transacted", self.out)):
+            if what in self.done:
+                continue
+            try:
+                if fetcher.fetch(topic, timeout=3).messages:
+                    self.done.add(what)
+            except ElsaError:
+                pass  # not there yet
+        try:
+            if "commanded" not in self.done and Caller(app.settings).call("ping", timeout=2).by_worker:
+                self.done.add("commanded")
+            marks = fetcher._topics.watermarks(names.delay_topic(self.name, 1)) if "delayed" in self.done else {}
+            if any(low > 0 for low, _ in marks.values()):
+                self.done.add("deleted")
+        except ElsaError:
+            pass
+
+
+@pytest.fixture
+def refusals() -> Iterator[Refusals]:
+    heard = Refusals()
+    logger = logging.getLogger("elsa")
+    logger.addHandler(heard)
+    level = logger.level
+    logger.setLevel(logging.INFO)
+    yield heard
+    logger.setLevel(level)
+    logger.removeHandler(heard)
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("elsa.delays.session.TRIM_SECONDS", 0.5)
+
+
+def test_with_all_of_them_everything_works(secure: Secure, refusals: Refusals, tmp_path: Path) -> None:
+    shop = Shop(secure, tmp_path)
+    app = shop.app(shop.rights())
+    app.start()
+    try:
+        shop.run(app, refusals, ALL)
+    finally:
+        app.stop(10)
+
+    assert not refusals.said
+    assert ALL == shop.done
+
+
+def _rows() -> list[str]:
+    """The table's rows by what they give, as the tests' names."""
+    return list(dict.fromkeys(f"{row.operation} on {row.resource} {row.name}" for row in acls.ROLES["worker"]))
+
+
+@pytest.mark.parametrize("row", _rows())
+def test_without_one_of_them_something_is_missing(
+    secure: Secure, refusals: Refusals, tmp_path: Path, row: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    full = acls.ROLES["worker"]
+    shop = Shop(secure, tmp_path)
+    kept = tuple(one for one in full if f"{one.operation} on {one.resource} {one.name}" != row)
+    monkeypatch.setattr(acls, "ROLES", {**acls.ROLES, "worker": kept})
+    assert len(kept) < len(full)
+    app = shop.app(shop.rights())
+    app.start()
+    try:
+        shop.run(app, refusals, ALL)
+    finally:
+        app.stop(10)
+    print("BROKEN BY", row, "->", (refusals.said or [""])[0][:160], sorted(ALL - shop.done))
+
+    assert refusals.said or shop.done != ALL
