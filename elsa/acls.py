@@ -23,13 +23,13 @@ PLACES = {
 }
 #: what needs a right that not everybody needs
 FEATURES = {
-    "create": "topics that are missing are created (`create_topics`)",
-    "retry": "retries wait in topics (`Retry(where=...)`), or dead letters are replayed",
+    "create": "`create_topics`",
+    "retry": "retries wait in a topic, replayed dead letters",
     "idempotent": "`idempotent_by`",
-    "delay": "messages are sent with `delay` or `eta`, or retried later",
+    "delay": "`delay`, `eta`, retries in a topic",
     "schedules": "`@app.every`, `@app.cron`",
     "transactional": "`transactional=True`",
-    "sends": "handlers send to the topic, at once, later or by a schedule",
+    "sends": "handlers or schedules send there, delayed messages go there",
 }
 #: what stands for every resource of a kind, as Kafka writes it
 EVERY = "*"

@@ -7,6 +7,7 @@ is said to be missing; which of it is known when the rest has happened.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
@@ -21,10 +22,11 @@ from elsa.acls import Place
 from elsa.config import Settings
 from elsa.control.client import Caller
 from elsa.errors import ElsaError
-from elsa.fetcher import Fetcher
+from elsa.producer import Producer
+from elsa.topics import Topics
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
     from pathlib import Path
 
     from elsa.acls import Right
@@ -63,29 +65,30 @@ class Shop:
         self._secure = secure
         self._folder = tmp_path
         self._is_over = threading.Event()
+        self._everything = Settings(name=self.name, brokers=secure.bootstrap, kafka=secure.broker.client())
+        self._topics = Topics(self._everything)
+        self._sender = Producer(self._everything)
+        self._topics.create(self.out)
 
     @property
     def places(self) -> list[Place]:
-        """Where its handlers read and send."""
-        return [self._place("main", "work"), self._place("once", "once"), self._place("sums", "sums")] + [
+        """Where its handlers read and send; each feature is used by one of them."""
+        return [
+            self._place("main", "create", "retry", "sends"),
+            self._place("once", "create", "idempotent"),
+            self._place("sums", "create", "transactional"),
             Place(self.out, features=frozenset({"sends"})),
             Place(names.task_topic(self.name), self.name),
         ]
 
-    def _place(self, suffix: str, group: str) -> Place:
-        topic, group = f"{self.topic}-{suffix}", f"{self.name}-{group}"
-        dead, retry, seen = f"{topic}.{group}.dlq", names.retry_topic(topic, group), names.seen_topic(topic, group)
-        # each right is needed somewhere: the handlers differ in what they use
-        uses = {
-            "main": ({"sends"}, dead, retry, ""),
-            "once": (set(), "", "", seen),
-            "sums": (set(), "", "", ""),
-        }[suffix]
-        features = frozenset({"create", *uses[0]})
-        return Place(topic, group, uses[1], uses[2], uses[3], features | frozenset({"retry", "idempotent"}))
+    def _place(self, name: str, *features: str) -> Place:
+        topic, group = f"{self.topic}-{name}", f"{self.name}-{name}"
+        dead = names.dead_letter_topic(topic, group, self.name)
+        retry, seen = names.retry_topic(topic, group), names.seen_topic(topic, group)
+        return Place(topic, group, dead, retry, seen, frozenset(features))
 
     def rights(self) -> list[Right]:
-        return acls.rights("worker", self.name, self.places, {"create", "delay", "schedules", "transactional"})
+        return acls.rights("worker", self.name, self.places, {"create", "delay", "schedules"})
 
     def app(self, rights: Iterable[Right]) -> elsa.App:
         kafka = self._secure.user([*rights])
@@ -124,13 +127,14 @@ class Shop:
     def run(self, app: elsa.App, refusals: Refusals, wanted: Collection[str]) -> None:
         """Work until all of `wanted` has happened, or something was refused."""
         pending: list[Callable[[], object]] = [
-            lambda: app.send(self.places[0].topic, "good"),
-            lambda: app.send(self.places[0].topic, "bad"),
+            lambda: self._sender.send(self.places[0].topic, b"good"),
+            lambda: self._sender.send(self.places[0].topic, b"bad"),
+            lambda: self._sender.send(self.places[1].topic, b"v", id="1"),
+            lambda: self._sender.send(self.places[2].topic, b"v"),
             lambda: app.send(self.places[0].topic, "late", delay=1),
-            lambda: app.send(self.places[1].topic, "v", id="1"),
-            lambda: app.send(self.places[2].topic, "v"),
         ]
         end = time.monotonic() + PATIENCE
+        app.start()
         while time.monotonic() < end and not self.done >= set(wanted) and not refusals.said:
             if app._runtime is not None and app._runtime.failure is not None:
                 refusals.said.append(app._runtime.failure)
@@ -142,29 +146,28 @@ class Shop:
                         refusals.said.append(str(error))
                 else:
                     del pending[0]
-            self._look(app)
+            self._look()
             self._is_over.wait(0.3)
+        app.stop(10)
+        self._sender.close(1)
 
-    def _look(self, app: elsa.App) -> None:
+    def _look(self) -> None:
         """What is seen from outside, by one who may see everything."""
-        fetcher = Fetcher(Settings(name=self.name, brokers=self._secure.bootstrap, kafka=self._secure.broker.client()))
         main, once = self.places[0], self.places[1]
         for what, topic in (("buried", main.dead), ("seen", once.seen), ("transacted", self.out)):
-            if what in self.done:
-                continue
-            try:
-                if fetcher.fetch(topic, timeout=3).messages:
-                    self.done.add(what)
-            except ElsaError:
-                pass  # not there yet
-        try:
-            if "commanded" not in self.done and Caller(app.settings).call("ping", timeout=2).by_worker:
+            if any(end > 0 for _, end in self._ends(topic).values()):
+                self.done.add(what)
+        if any(low > 0 for low, _ in self._ends(names.delay_topic(self.name, 1)).values()):
+            self.done.add("deleted")
+        with contextlib.suppress(ElsaError):
+            if "commanded" not in self.done and Caller(self._everything).call("ping", timeout=2).by_worker:
                 self.done.add("commanded")
-            marks = fetcher._topics.watermarks(names.delay_topic(self.name, 1)) if "delayed" in self.done else {}
-            if any(low > 0 for low, _ in marks.values()):
-                self.done.add("deleted")
+
+    def _ends(self, topic: str) -> Mapping[int, tuple[int, int]]:
+        try:
+            return self._topics.watermarks(topic)
         except ElsaError:
-            pass
+            return {}  # not there yet
 
 
 @pytest.fixture
@@ -187,11 +190,7 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_with_all_of_them_everything_works(secure: Secure, refusals: Refusals, tmp_path: Path) -> None:
     shop = Shop(secure, tmp_path)
     app = shop.app(shop.rights())
-    app.start()
-    try:
-        shop.run(app, refusals, ALL)
-    finally:
-        app.stop(10)
+    shop.run(app, refusals, ALL)
 
     assert not refusals.said
     assert ALL == shop.done
@@ -212,11 +211,7 @@ def test_without_one_of_them_something_is_missing(
     monkeypatch.setattr(acls, "ROLES", {**acls.ROLES, "worker": kept})
     assert len(kept) < len(full)
     app = shop.app(shop.rights())
-    app.start()
-    try:
-        shop.run(app, refusals, ALL)
-    finally:
-        app.stop(10)
+    shop.run(app, refusals, ALL)
     print("BROKEN BY", row, "->", (refusals.said or [""])[0][:160], sorted(ALL - shop.done))
 
     assert refusals.said or shop.done != ALL
