@@ -131,8 +131,8 @@ def translate(error: ClientError | ClientException | BaseException, **facts: Any
     """The Elsa error for a client error, with its facts.
 
     Facts: topic, partition, offset, group, transactional_id, brokers, user, and `operation`, the right that the call
-    needs as kafka-acls writes it (Read). An ElsaError comes back as it is. `code` is Kafka's name of the error, the broker's
-    own text stands in the message.
+    needs as kafka-acls writes it (Read). An ElsaError comes back as it is. `code` is Kafka's name of the error, the
+    broker's own text stands in the message.
 
     >>> translate(ClientError(ClientError.TOPIC_ALREADY_EXISTS), topic="orders").code
     'TOPIC_ALREADY_EXISTS'

@@ -1,7 +1,7 @@
 """A password that is changed in the cluster and in its file is taken over, without a restart and without loss.
 
-The change has an unlucky order on purpose: the broker refuses the old password before the file has the new one. Kafka keeps
-connections that are open, so the tests break them by a restart of the broker's node.
+The change has an unlucky order on purpose: the broker refuses the old password before the file has the new one. Kafka
+keeps connections that are open, so the tests break them by a restart of the broker's node.
 """
 
 from __future__ import annotations

@@ -1,10 +1,9 @@
-"""`elsa broker --secure` by its command: what it tells is enough for every command, it is kept, and secrets stay put."""
+"""`elsa broker --secure` by its command: what it tells is enough for every command, it is kept, secrets stay put."""
 
 from __future__ import annotations
 
 import contextlib
 import json
-import os
 import re
 import signal
 import stat
