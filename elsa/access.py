@@ -107,6 +107,10 @@ class _Asked:
         self._known: dict[tuple[str, str], frozenset[str] | None] = {}
 
     def state(self, right: Right) -> Literal["granted", "missing", "unknown"]:
+        if right.resource == "cluster":
+            # the only one in the table
+            assert right.operation == "DescribeConfigs"
+            return "granted" if self._rights.may_read_settings() else "missing"
         if right.resource == "transactional id":
             prefix = "" if right.name == EVERY else right.name
             return "granted" if self._rights.may_use_transactions(prefix) else "missing"
@@ -120,8 +124,6 @@ class _Asked:
         return "granted" if has_it else "missing"
 
     def _allowed(self, right: Right) -> frozenset[str] | None:
-        if right.resource == "cluster":
-            return self._once("cluster", "", lambda _: self._rights.cluster())
         if right.resource == "group":
             return self._once("group", "elsa-check" if right.name == EVERY else right.name, self._rights.group)
         if not right.is_prefix and right.name != EVERY:

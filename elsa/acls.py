@@ -107,14 +107,15 @@ _WORKER = (
     *_in("topic", "{app}.delay.…", "Delete", purpose="delete delayed messages that were moved", feature="delay"),
     *_in("group", "{app}.mover", "Read", purpose="share the delayed messages out", feature="delay"),
     *_in("group", "{app}.scheduler", "Read", purpose="share the schedules out", feature="schedules"),
-    *_in("transactional id", "{app}-…", "Write", purpose="let delayed messages go once", feature="delay"),
-    *_in("transactional id", "{app}-…", "Write", purpose="fire once", feature="schedules"),
+    # of rows with the same right the first that is used counts: those that are certain come first
     *_in("transactional id", "{app}-…", "Write", purpose="results and offsets together", feature="transactional"),
+    *_in("transactional id", "{app}-…", "Write", purpose="fire once", feature="schedules"),
+    *_in("transactional id", "{app}-…", "Write", purpose="let delayed messages go once", feature="delay"),
 )
 _PRODUCER = (
     *_in("topic", "{topic}", "Write", purpose="send"),
     *_in("topic", "{app}.…", "Write", purpose="put messages off, cancel them, call tasks", feature="delay"),
-    *_in("topic", "{app}.…", "Create", purpose="make the delay topics with the first message", feature="create"),
+    *_in("topic", "{app}.…", "Create", purpose="make the delay topics, unless a worker has", feature="delay"),
 )
 _MONITOR = (
     *_in("topic", EVERY, "Describe", purpose="see topics and the ends of their logs"),

@@ -10,6 +10,7 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
 from elsa.errors import AuthorizationFailed
+from elsa.kafka.cluster import broker_config
 from elsa.kafka.config import client_config
 from elsa.kafka.errors import ClientError, Reports
 from elsa.kafka.transactions import TransactionalProducer
@@ -83,13 +84,16 @@ class Rights:
                 return frozenset()
             raise self._told(error) from error
 
-    def cluster(self) -> frozenset[str]:
-        """What is allowed on the cluster."""
-        future = self._admin.describe_cluster(include_authorized_operations=True, request_timeout=_TIMEOUT_SECONDS)
+    def may_read_settings(self) -> bool:
+        """Whether the brokers' own settings may be read, which is DescribeConfigs on the cluster.
+
+        What else is allowed on the cluster the brokers tell only those who may Describe it.
+        """
         try:
-            return _operations(future.result(_TIMEOUT_SECONDS + 1))
-        except KafkaException as error:
-            raise self._told(error) from error
+            broker_config(self._settings, timeout=_TIMEOUT_SECONDS)
+        except AuthorizationFailed:
+            return False
+        return True
 
     def may_use_transactions(self, prefix: str) -> bool:
         """Whether transactional ids that begin so may be used: tried with one that nobody has.
