@@ -55,6 +55,11 @@ def test_an_unknown_option_names_the_near_one() -> None:
         {"max_in_flight": 0},
         {"executor": "gevent"},
         {"on_exhausted": "drop"},
+        {"max_dead_ratio": 1},
+        {"max_dead_ratio": -0.1},
+        {"max_dead_ratio": True},
+        {"max_dead_ratio": 0.5, "delivery": "at_most_once"},
+        {"max_dead_ratio": 0.5, "retry": Retry(where="topic")},
     ],
 )
 def test_wrong_values_are_refused(given: dict[str, Any]) -> None:
@@ -91,6 +96,7 @@ def test_topics_may_be_a_name_a_list_or_a_regex() -> None:
     [
         ({"rate": "30/m"}, {"rate": 0.5}),
         ({"rate": 7}, {"rate": 7.0}),
+        ({"buckets": [0.5, 2]}, {"buckets": (0.5, 2.0)}),
         ({"ordering": "key", "concurrency": 64}, {"ordering": "key", "concurrency": 64}),
         (
             {"executor": "process", "max_tasks_per_child": 9, "max_memory_per_child": "64MB"},
@@ -109,6 +115,7 @@ def test_what_is_given_as_people_write_it(given: dict[str, Any], found: dict[str
     [
         ({"rate": "fast"}, "rate='fast' is not a rate above 0"),
         ({"rate": 0}, "rate=0 is not a rate above 0"),
+        ({"buckets": [2, 1]}, r"buckets=\[2, 1\] is not rising numbers above 0"),
         ({"ordering": "keys"}, "ordering='keys' is unknown"),
         ({"executor": "fork"}, "executor='fork' is unknown"),
         ({"max_tasks_per_child": 5}, 'max_tasks_per_child=5 without executor="process"'),
