@@ -17,9 +17,8 @@ if TYPE_CHECKING:
 
     from elsa.clock import Clock
     from elsa.config import Settings
-    from elsa.control.protocol import Status
     from elsa.message import TopicPartition
-    from elsa.monitor.look import Place, Request
+    from elsa.monitor.look import Place, Report, Request
 
 #: states of a topic or partition that went away between two requests
 _GONE = (UnknownTopic, UnknownPartition)
@@ -132,7 +131,7 @@ class Survey:
                 offsets = {where: offset for where, offset in offsets.items() if where.topic != error.topic}
         return {}
 
-    def _follow(self, app: str | None, failures: list[Failure]) -> Mapping[str, tuple[float, Status]] | None:
+    def _follow(self, app: str | None, failures: list[Failure]) -> Mapping[str, Report] | None:
         if app is None:
             return {}
         if self._reports is None:
