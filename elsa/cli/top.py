@@ -134,6 +134,7 @@ class Looker:
         self._lock = Lock()
         self._frame: Frame | None = None
         self._trouble = ""
+        self.error: Exception | None = None
         self._stopping = Event()
         self._thread = Thread(target=self._main, name="elsa-top", daemon=True)
 
@@ -168,6 +169,9 @@ class Looker:
             except ElsaError as error:
                 with self._lock:
                     self._trouble = str(error).partition("\n")[0]
+            except Exception as error:  # raised by the main thread, which would draw the same frame for ever
+                self.error = error
+                return
             self.wait()
 
     def start(self) -> None:
@@ -217,6 +221,8 @@ def _run(looker: Looker, view: View) -> None:
         live = stack.enter_context(Live(console=console, screen=True, auto_refresh=False))
         is_going_on, drawn = True, None
         while is_going_on:
+            if looker.error is not None:
+                raise looker.error
             last, trouble = looker.last
             if not view.is_paused:
                 shown = last

@@ -101,7 +101,7 @@ class Inquiry:
             except concurrent.futures.TimeoutError:
                 found[key] = BrokerUnavailable(f"no answer about {key} within {self._timeout:g} s", code="_TIMED_OUT")
         errors = [each for each in found.values() if isinstance(each, ElsaError)]
-        if len(errors) == len(found) and isinstance(errors[0], BrokerUnavailable):
+        if found and len(errors) == len(found) and isinstance(errors[0], BrokerUnavailable):
             raise errors[0]
         return found
 

@@ -191,6 +191,12 @@ def test_a_group_that_does_not_exist_is_dead_and_patterns_find_those_that_do(
     assert {used, other} <= {each.name for each in everything.groups}
 
 
+def test_no_group_at_all_is_a_look_as_well(scout: Scout) -> None:
+    look = scout.look(Request(("it-nobody-has-this-name-*",)))
+
+    assert (look.groups, look.failures) == ((), ())
+
+
 def test_only_the_topics_that_are_asked_for(scout: Scout, topic: Any, group: Any, commit: Commit) -> None:
     first, second, used = topic(), topic(), group()
     for each in (first, second):
