@@ -119,6 +119,7 @@ class WorkerProcess:
             positions=spec.get("positions") or {},
             on_wish=self._wish,
         )
+        runtime.tallies = self._metrics.tallies if self._metrics is not None else None
         app._runtime = runtime
         runtime.start()
         topics = runtime.topics(_BANNER_SECONDS)
@@ -139,10 +140,10 @@ class WorkerProcess:
     def _observe(self, app: App) -> None:
         """Put what watches the engine into the App's seam, beside what the user has put there."""
         from elsa.observe.compound import Compound  # noqa: PLC0415 - costs start-up time only here
-        from elsa.observe.metrics import PrometheusObserver  # noqa: PLC0415 - see above
+        from elsa.observe.metrics import observer_of  # noqa: PLC0415 - see above
         from elsa.observe.tracing import tracing_observer  # noqa: PLC0415 - see above
 
-        self._metrics = PrometheusObserver()
+        self._metrics = observer_of(app)
         settings = app.settings
         app.observer = Compound(
             self._metrics, tracing_observer(brokers=settings.brokers, client_id=app.name), app.observer
@@ -192,11 +193,11 @@ class WorkerProcess:
             self._channel.send({"type": "status", "id": news.get("id"), "status": self._status(runtime)})
         return None
 
-    def _samples(self) -> list[Any]:
-        from elsa.observe.merge import snapshot  # noqa: PLC0415 - only when somebody scrapes
+    def _samples(self) -> str:
+        from elsa.observe.merge import pack, snapshot  # noqa: PLC0415 - only when somebody scrapes
         from elsa.observe.registry import process_registry  # noqa: PLC0415 - see above
 
-        return list(snapshot(self._metrics, process_registry()))
+        return pack(snapshot(self._metrics, process_registry()))
 
     @staticmethod
     def _status(runtime: Runtime) -> dict[str, Any]:
