@@ -118,7 +118,7 @@ _PRODUCER = (
     *_in("topic", "{app}.…", "Create", purpose="make the delay topics, unless a worker has", feature="delay"),
 )
 _MONITOR = (
-    *_in("topic", EVERY, "Describe", purpose="see topics and the ends of their logs"),
+    *_in("topic", EVERY, "Read", purpose="see topics and ends; how old what waits is; reports (elsa top)"),
     *_in("group", EVERY, "Describe", purpose="see groups, their members and offsets"),
 )
 _OPERATOR = (

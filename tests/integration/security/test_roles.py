@@ -26,6 +26,8 @@ from elsa.groups import Groups
 from elsa.kafka.cluster import broker_config
 from elsa.kafka.consumer import Committed, GroupConsumer
 from elsa.message import TopicPartition
+from elsa.monitor.look import Request
+from elsa.monitor.scout import Scout
 from elsa.producer import Producer
 from elsa.topics import Topics
 
@@ -54,7 +56,8 @@ class World:
             self._topics.create(name)
         headers = {"elsa-origin": f"{self.topic}:0:0", "elsa-handler": "bill", "elsa-reason": "exhausted"}
         producer = Producer(self.everything)
-        producer.send(self.topic, b"v").result(20)
+        for _ in range(2):
+            producer.send(self.topic, b"v").result(20)
         producer.send(self.dead, b"v", headers=headers).result(20)
         producer.close(5)
         self._commit()
@@ -101,6 +104,15 @@ class World:
                 raise AuthorizationFailed("not everything is seen")
 
         yield listed
+
+        def looked() -> None:
+            with Scout(settings) as scout:
+                look = scout.look(Request(groups=(self.group,)))
+            # of a topic that may not be seen Kafka says nothing, as if the group had nothing to do with it
+            if look.failures or look.groups[0].lag != 1:
+                raise AuthorizationFailed(f"{look}")
+
+        yield looked
 
     def producer(self, settings: Settings) -> Iterator[Callable[[], object]]:
         app = elsa.App(self.name, brokers=settings.brokers, kafka=settings.kafka, send_timeout=10)

@@ -65,13 +65,15 @@ def test_it_serves_its_users_is_kept_and_shows_no_secret(tmp_path: Path) -> None
         sent = elsa(users["producer"], "produce", "orders", "hello")
         fetched = elsa(users["worker"], "fetch", "orders")
         listed = elsa(users["monitor"], "topics", "list")
-        refused = elsa(users["monitor"], "fetch", "orders")
+        lag = elsa(users["monitor"], "lag", "--json")
+        refused = elsa(users["producer"], "fetch", "orders")
         shown = elsa(users["worker"], "config", "--json")
         if sys.platform == "linux":
             assert not [secret for secret in secrets if secret in command_lines(told["pids"])]
 
     assert {"admin", "worker", "producer", "monitor"} == users.keys()
-    assert (made.returncode, sent.returncode, listed.returncode) == (0, 0, 0), made.stderr + sent.stderr + listed.stderr
+    for done in (made, sent, fetched, listed, lag, shown):
+        assert done.returncode == exits.OK, done.stderr
     assert "hello" in fetched.stdout
     assert "orders" in listed.stdout
     assert refused.returncode == exits.BROKER
@@ -80,7 +82,7 @@ def test_it_serves_its_users_is_kept_and_shows_no_secret(tmp_path: Path) -> None
         row for row in json.loads(shown.stdout) if row["name"] == "kafka.sasl.password"
     ).items()
     written = "".join(path.read_text() for path in [*data.glob("node-*/*.log"), *folder.glob("*.env")])
-    seen = "".join(done.stdout + done.stderr for done in (made, sent, fetched, listed, refused, shown))
+    seen = "".join(done.stdout + done.stderr for done in (made, sent, fetched, listed, lag, refused, shown))
     assert len(secrets) == 5
     assert not [secret for secret in secrets if secret in written + seen + json.dumps(told)]
     assert all(stat.S_IMODE(path.stat().st_mode) == 0o600 for path in folder.iterdir())
