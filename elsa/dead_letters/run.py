@@ -17,6 +17,7 @@ from elsa.dead_letters.destinations import NoWayBack
 from elsa.errors import (
     AuthorizationFailed,
     ElsaError,
+    FatalClientError,
     MessageTooLarge,
     TransactionAborted,
     TransactionFenced,
@@ -203,7 +204,12 @@ class Run:
                 attempts += 1
                 # asked before the abort, which fails everything that is still in the buffer
                 failures = producer.failures()
-                producer.abort(STEP_SECONDS)
+                try:
+                    producer.abort(STEP_SECONDS)
+                except FatalClientError:
+                    # where every topic was refused, the broker knows of no transaction that could be ended
+                    self._raise_final(error, failures, batch)
+                    raise
                 refused = {mark: failure for failure, mark in failures if isinstance(failure, MessageTooLarge)}
                 self._raise_final(error, failures, batch)
                 self._take_out(batch, refused)

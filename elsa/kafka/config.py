@@ -7,6 +7,7 @@ import logging
 import os
 import re
 import socket
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from confluent_kafka import KafkaException
@@ -14,6 +15,7 @@ from confluent_kafka.cimpl import Consumer, Producer
 
 from elsa.clock import SYSTEM
 from elsa.errors import ConfigError
+from elsa.kafka.login import fresh
 from elsa.kafka.properties import COMMON, CONSUMER_ONLY, OWNED, PRODUCER_ONLY
 from elsa.kafka.throttle import Throttle
 from elsa.redaction import KafkaKeys, is_secret
@@ -89,8 +91,19 @@ def client_config(settings: Settings, kind: Kind, **owned: Any) -> dict[str, Any
         }
     )
     config |= {name.replace("_", ".") if name not in OWNED else name: value for name, value in owned.items()}
-    config |= {name: value for name, value in settings.kafka.items() if name not in foreign}
+    config |= {name: value for name, value in fresh(settings.kafka).items() if name not in foreign}
+    _check_files(config)
     return config
+
+
+def _check_files(config: Mapping[str, Any]) -> None:
+    """Raise ConfigError for a file that is named and not there: the client only says that OpenSSL failed."""
+    for name, value in config.items():
+        if name.endswith(".location") and isinstance(value, str) and value != "probe" and not Path(value).exists():
+            raise ConfigError(
+                f"kafka[{name!r}] names the file {value}, which is not there, or may not be looked at",
+                hint="a path that is not absolute begins where the program was started",
+            )
 
 
 def _check_owned(kafka: Mapping[str, Any]) -> None:
@@ -115,6 +128,7 @@ def validate_kafka(settings: Settings) -> None:
         if settings.kafka[name] is None:
             raise ConfigError(f"kafka[{name!r}] has no value", hint="leave the key out to get librdkafka's default")
     _check_owned(settings.kafka)
+    _check_files(settings.kafka)
     offline = {"bootstrap.servers": "", "client.id": settings.name, "logger": logger}
     consumer_keys = KafkaKeys({name: value for name, value in settings.kafka.items() if name not in PRODUCER_ONLY})
     producer_keys = KafkaKeys({name: value for name, value in settings.kafka.items() if name not in CONSUMER_ONLY})

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from elsa.errors import ElsaError, FatalClientError, KafkaError, TransactionAborted, TransactionFenced
 from elsa.kafka.consumer import Committed
-from elsa.kafka.events import Event, classify
+from elsa.kafka.events import Event, classify, event_error
 from elsa.message import TopicPartition
 from elsa.names import schedules_topic
 from elsa.policies.schedule import moment
@@ -104,8 +104,8 @@ class Session:
     def turn(self) -> None:
         """Hear of partitions that come and go, and fire what is due in those that are here."""
         for raw in self._consumer.poll(self._patience()):
-            if raw.error() is not None and classify(raw) == Event.REBUILD:
-                raise FatalClientError(f"the Kafka client of the scheduler is beyond repair: {raw.error().str()}")
+            if raw.error() is not None:
+                self._event(raw)
         if self._trouble is not None:
             trouble, self._trouble = self._trouble, None
             raise trouble
@@ -118,6 +118,20 @@ class Session:
         if proof is not None and (plans := self._plans(now)):
             self._fires_at = self._clock.monotonic() + PACE_SECONDS
             self._fire(plans, proof)
+
+    def _event(self, raw: Any) -> None:
+        kind = classify(raw)
+        if kind == Event.REBUILD:
+            raise FatalClientError(f"the Kafka client of the scheduler is beyond repair: {raw.error().str()}")
+        if kind == Event.REFUSED:
+            # waited for: the worker has other work to do
+            text = str(event_error(raw, self._around.app.settings, self._around.group))
+            self._around.group_observer.error(raw.error().name(), text)
+            log.warning(
+                "periodic tasks do not fire here: %s",
+                text,
+                extra={"event": "schedules_refused", "code": raw.error().name(), "limit": raw.error().name()},
+            )
 
     def close(self, *, leave: bool) -> None:
         self.is_ready = False
