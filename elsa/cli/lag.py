@@ -84,6 +84,8 @@ def command(
         raise click.UsageError("--max-messages and --max-age are limits of --check: add it")
     if watch and (check or grade):
         raise click.UsageError("--watch shows, --check and --grade look for a while and end: give one of them")
+    if interval <= 0 or window <= 0:
+        raise click.UsageError("--interval and --window have to be above 0")
     settings = settings_of(app, brokers)
     request = Request(names, topics, read_committed=not read_uncommitted)
     with Scout(settings, quiet=not is_debugging()) as scout:
@@ -140,6 +142,8 @@ def _watch(scout: Scout, request: Request, interval: float, *, as_json: bool) ->
                         click.clear()
                     _show(look, None, as_json=False)
                     _tell(look)
+                    for name in look.unknown:
+                        output.warn(f"there is no group {name!r}")
             pause.wait(interval)
 
 

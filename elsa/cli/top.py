@@ -131,6 +131,7 @@ class Looker:
         self._interval = interval
         self._flow = Flow()
         self._grades = Grades(_WINDOW_SECONDS)
+        self._began = SYSTEM.monotonic()
         self._lock = Lock()
         self._frame: Frame | None = None
         self._trouble = ""
@@ -144,7 +145,11 @@ class Looker:
 
         look = self._scout.look(self._request)
         unseen = {each.name for each in look.failures if each.what == "group"}
-        grades = self._grades.take(SYSTEM.monotonic(), look.groups, unseen)
+        now = SYSTEM.monotonic()
+        grades = self._grades.take(now, look.groups, unseen)
+        if now - self._began < _WINDOW_SECONDS:
+            # not that it is well is known yet, only what is not
+            grades = {key: grade for key, grade in grades.items() if grade != "ok"}
         found = frame(look, self._flow.take(look), grades, self._request.app or "")
         with self._lock:
             self._frame, self._trouble = found, ""

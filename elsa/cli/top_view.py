@@ -62,7 +62,7 @@ GROUPS: tuple[Column, ...] = (
     ("age", True, lambda row: _age(row.lag_seconds)),
     ("done/s", True, lambda row: rate_text(row.done)),
     ("in/s", True, lambda row: rate_text(row.incoming)),
-    ("grade", False, lambda row: row.grade),
+    ("grade", False, lambda row: row.grade or "-"),
 )
 PARTITIONS: tuple[Column, ...] = (
     ("group", False, lambda row: row.group),
@@ -71,7 +71,7 @@ PARTITIONS: tuple[Column, ...] = (
     ("age", True, lambda row: _age(row.lag_seconds)),
     ("done/s", True, lambda row: rate_text(row.done)),
     ("in/s", True, lambda row: rate_text(row.incoming)),
-    ("grade", False, lambda row: row.grade),
+    ("grade", False, lambda row: row.grade or "-"),
     ("paused", False, lambda row: row.paused or "-"),
     ("attempts", True, lambda row: "-" if row.head_attempts is None else str(row.head_attempts)),
     ("owner", False, lambda row: row.owner or "-"),
@@ -170,7 +170,7 @@ def _table(columns: Sequence[Column], rows: Sequence[Any]) -> RenderableType:
 def _style(row: Any) -> str:
     if getattr(row, "state", "") == "silent":
         return "red"
-    return _GRADES.get(getattr(row, "grade", ""), "")
+    return _GRADES.get(getattr(row, "grade", None) or "", "")
 
 
 def print_plain(frame: Frame, first_line: str) -> None:

@@ -19,7 +19,7 @@ _SLICE = 20
 
 
 def timestamps(
-    settings: Settings, offsets: Mapping[TopicPartition, int], seconds: float
+    settings: Settings, offsets: Mapping[TopicPartition, int], seconds: float, *, read_committed: bool = True
 ) -> dict[TopicPartition, float | None]:
     """Seconds since the epoch of the first message from each offset on, None where the rest holds no message.
 
@@ -32,7 +32,7 @@ def timestamps(
         return found
     left = set(offsets)
     end = SYSTEM.monotonic() + seconds
-    with Reader(settings, wait_milliseconds=100, one_each=True) as reader:
+    with Reader(settings, wait_milliseconds=100, one_each=True, read_committed=read_committed) as reader:
         reader.assign_all(offsets)
         while left and (rest := end - SYSTEM.monotonic()) > 0:
             done = set()

@@ -57,9 +57,9 @@ class OutOfRange:
 class Reader:
     """Reads the partitions it is given; one thread at a time. Close it, or use it in `with`.
 
-    It reads committed messages only and leaves no consumer group behind: the client wants a group id, but
-    without a subscription or a commit the broker never hears of it. `one_each` is for who wants only the first
-    message of each partition: a fetch brings little more than that.
+    It leaves no consumer group behind: the client wants a group id, but without a subscription or a commit the broker
+    never hears of it. `one_each` is for who wants only the first message of each partition: a fetch brings little more
+    than that.
     """
 
     def __init__(
@@ -69,6 +69,7 @@ class Reader:
         prefetch_kilobytes: int = 16_384,
         wait_milliseconds: int = 500,
         one_each: bool = False,
+        read_committed: bool = True,
     ) -> None:
         self._settings = settings
         self._fatal: ElsaError | None = None
@@ -81,7 +82,7 @@ class Reader:
             enable_auto_offset_store=False,
             enable_partition_eof=True,
             auto_offset_reset="error",
-            isolation_level="read_committed",
+            isolation_level="read_committed" if read_committed else "read_uncommitted",
             queued_max_messages_kbytes=prefetch_kilobytes,
             fetch_wait_max_ms=wait_milliseconds,
             error_cb=self._on_error,

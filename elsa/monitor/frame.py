@@ -24,7 +24,7 @@ _UNKNOWN = Rate(None, None)
 
 @dataclass(frozen=True, slots=True)
 class GroupRow:
-    """A group; rates in messages a second, None while unknown."""
+    """A group; rates in messages a second. They and the grade are None while they are unknown."""
 
     group: str
     state: str
@@ -33,7 +33,7 @@ class GroupRow:
     lag_seconds: float | None
     done: float | None
     incoming: float | None
-    grade: Grade
+    grade: Grade | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ class PartitionRow:
     lag_seconds: float | None
     done: float | None
     incoming: float | None
-    grade: Grade
+    grade: Grade | None
     owner: str | None
     paused: str | None = None
     head_attempts: int | None = None
@@ -132,7 +132,7 @@ def _partition(
         each.lag_seconds,
         rate.done,
         rate.incoming,
-        grades.get(key, "ok"),
+        grades.get(key),
         each.owner,
         told.get("paused") if told else None,
         told.get("head_attempts") if told else None,
@@ -148,7 +148,7 @@ def _group(group: GroupState, rows: Sequence[PartitionRow]) -> GroupRow:
         group.oldest_seconds,
         total(row.done for row in rows),
         total(row.incoming for row in rows),
-        worst(row.grade for row in rows),
+        worst(known) if (known := [row.grade for row in rows if row.grade is not None]) else None,
     )
 
 
@@ -205,7 +205,7 @@ def _order(sort: str) -> Any:
         if sort == "rate":
             return (-(row.done or 0.0), name)
         if sort == "grade":
-            return (-SEVERITY.index(row.grade), -row.lag, name)
+            return (-SEVERITY.index(row.grade or "ok"), -row.lag, name)
         return (-row.lag, name) if sort == "lag" else (name,)
 
     return key

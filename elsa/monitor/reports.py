@@ -78,9 +78,10 @@ class Reports:
         self._tallies.pop(name, None)
 
     def _open(self) -> bool:
+        # what is read anew must not come after what is newer
+        self._last.clear()
+        self._tallies.clear()
         if self._place.topic not in self._admin.partition_counts():
-            self._last.clear()
-            self._tallies.clear()
             return False
         since = datetime.fromtimestamp(SYSTEM.now() - WINDOW_SECONDS - SILENT_SECONDS, UTC)
         offset = self._admin.offsets([self._place], since)[self._place]

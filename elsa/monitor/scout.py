@@ -104,6 +104,8 @@ class Scout:
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL if self._quiet else None,
             )
+        if self._is_closed:  # meanwhile, by another thread
+            self._child.kill()
         self._connection = Connection(ours.detach())
         self._connection.send_bytes(settings)
         return self._connection

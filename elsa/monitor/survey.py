@@ -9,7 +9,7 @@ from elsa.clock import SYSTEM
 from elsa.errors import AuthorizationFailed, ElsaError, KafkaError, UnknownPartition, UnknownTopic
 from elsa.kafka import heads
 from elsa.kafka.inquiry import Inquiry
-from elsa.monitor.look import Edges, Failure, Look, Seen, concerned, owners
+from elsa.monitor.look import DEAD, Edges, Failure, Look, Seen, concerned, owners
 from elsa.monitor.reports import Reports
 
 if TYPE_CHECKING:
@@ -61,14 +61,15 @@ class Survey:
                 failures.append(_failure("group", name, info))
             elif isinstance(offsets, ElsaError):
                 failures.append(_failure("group", name, offsets))
-            else:
+            elif info.state != DEAD or name in request.groups:
+                # one that nobody has named and that is gone since it was listed is none
                 held = owners(info.members)
                 seen.append(Seen(info, offsets, held, sorted(concerned(offsets, held, counts, request.topics))))
         everything = sorted({where for each in seen for where in each.partitions})
         edges = Edges(
             self._edges(everything, failures, request, end=False), self._edges(everything, failures, request, end=True)
         )
-        written = self._ages({place for each in seen for place in each.places(edges)}, request.ages_seconds, failures)
+        written = self._ages({place for each in seen for place in each.places(edges)}, request, failures)
         now = self._clock.now()
         groups = tuple(each.state(edges, written, now) for each in seen)
         reports = self._follow(request.app, failures)
@@ -96,7 +97,7 @@ class Survey:
                 failures.append(_failure("partition", str(where), answer))
         return found
 
-    def _ages(self, places: set[Place], seconds: float, failures: list[Failure]) -> dict[Place, float | None]:
+    def _ages(self, places: set[Place], request: Request, failures: list[Failure]) -> dict[Place, float | None]:
         """When what each group has next was written, read only where that is not known from the look before.
 
         The message itself is asked, because its timestamp is exact: a guess from how fast ends moved knows nothing at
@@ -104,25 +105,25 @@ class Survey:
         """
         known = {place: self._written[place] for place in places if place in self._written}
         found: dict[Place, float | None] = dict(known)
-        deadline = self._clock.monotonic() + seconds
+        deadline = self._clock.monotonic() + request.ages_seconds
         # groups that read one topic stand at different places: one place of each partition at a time
         while (missing := places - found.keys()) and (left := deadline - self._clock.monotonic()) > 0:
             turn = dict(sorted(missing, reverse=True))
-            read = self._read(turn, left, failures)
+            read = self._read(turn, left, request, failures)
             found |= {(where, turn[where]): moment for where, moment in read.items()}
             places -= {(where, offset) for where, offset in turn.items() if where not in read}
         self._written = {place: moment for place, moment in found.items() if moment is not None}
         return found
 
     def _read(
-        self, offsets: dict[TopicPartition, int], seconds: float, failures: list[Failure]
+        self, offsets: dict[TopicPartition, int], seconds: float, request: Request, failures: list[Failure]
     ) -> dict[TopicPartition, float | None]:
         """As `heads.timestamps`; a topic that may not be read is told and left out."""
         deadline = self._clock.monotonic() + seconds
         offsets = dict(offsets)
         while offsets and (left := deadline - self._clock.monotonic()) > 0:
             try:
-                return heads.timestamps(self._settings, offsets, left)
+                return heads.timestamps(self._settings, offsets, left, read_committed=request.read_committed)
             except KafkaError as error:
                 if not isinstance(error, _GONE):
                     failures.append(_failure("age", error.topic or "", error))
@@ -142,11 +143,6 @@ class Survey:
             self._reports.close()
             failures.append(_failure("cluster", "", error))
             return {}
-
-    def close(self) -> None:
-        """End the clients that last; idempotent."""
-        if self._reports is not None:
-            self._reports.close()
 
 
 def _failure(what: str, name: str, error: ElsaError) -> Failure:

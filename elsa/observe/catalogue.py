@@ -455,8 +455,8 @@ GROUP_STATUS = _gauge(
     "elsa_group_partition_status",
     "group topic partition status",
     "1 for the grade of the group in this partition, 0 for the others.",
-    "rewind: its offset went back; stop: no commit for longer than the window and messages wait; stall: commits of"
-    " one and the same offset; warn: it moves and the lag grows.",
+    "Over a window in which messages waited all the time. rewind: its offset went back; stop: nobody has the partition"
+    " and nothing moves; stall: somebody has it and nothing moves; warn: it moves and the lag only grows.",
     "max",
     status=GRADES,
 )

@@ -98,9 +98,15 @@ class Screen:
 
     def end(self) -> int:
         """Its exit code; what it wrote at its end is in `text`."""
-        until(lambda: self._read() or self.process.poll() is not None, "it has ended")
+
+        def is_over() -> bool:
+            # what nobody reads would hold it up
+            self._read()
+            return self.process.poll() is not None
+
+        until(is_over, "it has ended")
         self._read()
-        return self.process.returncode
+        return int(self.process.returncode)
 
     @property
     def is_restored(self) -> bool:

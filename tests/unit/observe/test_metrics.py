@@ -337,3 +337,19 @@ def test_a_throttle_that_nobody_hears_the_end_of_ends_by_itself(clock: Any, valu
     observer.throttled("consumer", "1", 1.0)
     observer.throttled("consumer", "1", 0.0)
     assert value(observer.families(), "elsa_kafka_broker_throttle_seconds", **labels) == 0
+
+
+def test_a_process_reports_what_its_handlers_have_done(observer: PrometheusObserver) -> None:
+    handler = observer.handler("billing", "orders", "shop.bill")
+    handler.started(3)
+    handler.finished([0.002, 0.02], {"ok": 1, "failed": 1})
+    handler.exception(ValueError(), 1)
+    handler.ended(2)
+    (tally,) = observer.tallies()
+
+    assert (tally.group, tally.topic, tally.handler) == ("billing", "orders", "shop.bill")
+    assert (tally.running, tally.outcomes, tally.exceptions) == (1, {"ok": 1, "failed": 1}, 1)
+    # up to the last bucket that has a call
+    assert tally.spread == [(0.005, 1), (0.01, 0), (0.025, 1)]
+    assert observer.handler(None, "mails", "shop.mail") is not None
+    assert observer.tallies()[1].group is None
