@@ -7,8 +7,7 @@ import json
 import re
 import subprocess
 import sys
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
@@ -18,6 +17,9 @@ from grafana_foundation_sdk.models.dashboard import Dashboard
 from dashboards.alarms import Places
 from dashboards.build import HERE, differing, files, main
 from dashboards.thresholds import Thresholds
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 register_default_plugins()
 
