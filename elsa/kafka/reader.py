@@ -20,7 +20,7 @@ from elsa.kafka.errors import ClientError, translate
 from elsa.kafka.events import Event, classify, event_error
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from types import TracebackType
     from typing import Self
 
@@ -31,6 +31,8 @@ log = logging.getLogger("elsa.kafka")
 
 #: most messages that one turn takes from the client
 SLICE = 500
+#: about one batch of each partition; where batches are larger, the broker answers for one partition at a time
+_ONE_EACH = {"fetch_message_max_bytes": 16_384, "queued_min_messages": 1}
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,10 +57,18 @@ class Reader:
     """Reads the partitions it is given; one thread at a time. Close it, or use it in `with`.
 
     It reads committed messages only and leaves no consumer group behind: the client wants a group id, but
-    without a subscription or a commit the broker never hears of it.
+    without a subscription or a commit the broker never hears of it. `one_each` is for who wants only the first
+    message of each partition: a fetch brings little more than that.
     """
 
-    def __init__(self, settings: Settings, *, prefetch_kilobytes: int = 16_384, wait_milliseconds: int = 500) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        prefetch_kilobytes: int = 16_384,
+        wait_milliseconds: int = 500,
+        one_each: bool = False,
+    ) -> None:
         self._settings = settings
         self._fatal: ElsaError | None = None
         config = client_config(
@@ -73,6 +83,7 @@ class Reader:
             queued_max_messages_kbytes=prefetch_kilobytes,
             fetch_wait_max_ms=wait_milliseconds,
             error_cb=self._on_error,
+            **(_ONE_EACH if one_each else {}),
         )
         try:
             self._raw = Consumer(config)
@@ -95,6 +106,10 @@ class Reader:
     def add(self, topic: str, offsets: Mapping[int, int]) -> None:
         """Read these partitions too."""
         self._raw.incremental_assign([RawPartition(topic, partition, offset) for partition, offset in offsets.items()])
+
+    def remove(self, partitions: Iterable[TopicPartition]) -> None:
+        """Read these no more; what was fetched of them is dropped."""
+        self._raw.incremental_unassign([RawPartition(*each) for each in partitions])
 
     def seek(self, topic: str, partition: int, offset: int) -> None:
         """Go on elsewhere in a partition that is being read."""

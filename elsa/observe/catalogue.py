@@ -468,7 +468,9 @@ MONITOR_UP = _gauge(
 MONITOR_LAST_SUCCESS = _gauge(
     "elsa_monitor_last_success_timestamp_seconds", "", "When a look at the cluster last succeeded.", "", "max"
 )
-MONITOR_DURATION = _gauge("elsa_monitor_look_duration_seconds", "", "How long the last look at the cluster took.", "", "max")
+MONITOR_DURATION = _gauge(
+    "elsa_monitor_look_duration_seconds", "", "How long the last look at the cluster took.", "", "max"
+)
 MONITOR_ERRORS = _counter(
     "elsa_monitor_errors_total",
     "error_type",
