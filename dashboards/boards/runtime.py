@@ -201,9 +201,12 @@ def _client(limits: Thresholds) -> tuple[Panel, ...]:
         ),
         lines(
             "Held back by quotas",
-            "Does a broker make clients wait because of a quota?",
+            "Does a broker make clients wait because of a quota? 0 when none ever did.",
             "s",
-            Line(f"max by (client, broker) ({pick('elsa_kafka_broker_throttle_seconds')})", "{{client}} {{broker}}"),
+            Line(
+                f"max by (client, broker) ({pick('elsa_kafka_broker_throttle_seconds')}) or vector(0)",
+                "{{client}} {{broker}}",
+            ),
         ),
         lines(
             "Requests that failed, connections",

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -97,16 +98,21 @@ class Shop:
     def worker(self, name: str, *arguments: str) -> str:
         """Start a worker; host:port of its metrics."""
         self.start(name, "worker", "shop:app", "--json-logs", "--metrics-port", "0", *arguments)
-        return str(until(lambda: self._address(name), f"the worker {name} tells where its metrics are"))
+        return self._address(name)
 
-    def _address(self, name: str) -> str | None:
-        assert self.processes[name].poll() is None, self.log(name)[-4000:]
-        for line in self.log(name).splitlines():
-            with contextlib.suppress(ValueError, KeyError, TypeError):
-                entry = json.loads(line)
-                if entry.get("event") == "worker_started":
-                    return str(entry["worker"]["metrics"]).removeprefix("http://").removesuffix("/metrics")
-        return None
+    def monitor(self, name: str) -> str:
+        """Start `elsa monitor` for the group; host:port of its metrics."""
+        group = ("--group", self.names["shop"])
+        self.start(name, "monitor", *group, "--http-port", "0", "--json-logs", "--interval", "1s", "--window", "10s")
+        return self._address(name)
+
+    def _address(self, name: str) -> str:
+        def told() -> str | None:
+            assert self.processes[name].poll() is None, self.log(name)[-4000:]
+            found = re.search(r"http://([\d.]+:\d+)/metrics", self.log(name))
+            return found[1] if found else None
+
+        return str(until(told, f"{name} tells where its metrics are"))
 
     def run(self, *arguments: str) -> None:
         """Run one command of `elsa` to its end."""
@@ -194,6 +200,8 @@ def _acts(story: Story, shop: Shop, load: Load) -> None:
     orders = f'topic="{shop.names["orders"]}"'
     first = shop.worker("first", "--processes", "2")
     watcher.watch("shop", first)
+    monitor = shop.monitor("monitor")
+    watcher.watch("monitor", monitor)
     story.start = time.time()
     load.start()
     done = f'sum(elsa_messages_processed_total{{{orders},outcome="ok"}}) > 100'
@@ -205,7 +213,7 @@ def _acts(story: Story, shop: Shop, load: Load) -> None:
     until(lambda: watcher.query(shared), "both workers have partitions")
     paused = ("--topic", shop.names["orders"], "--partition", str(PAUSED))
     shop.run("control", "pause", "--name", shop.names["shop"], *paused)
-    story.pages = {"worker": _page(first)}
+    story.pages = {"worker": _page(first), "monitor": _page(monitor)}
     wanted = {"ElsaDeadLetters", "ElsaPartitionStalled"}
     until(lambda: story.note_alerts() >= wanted, f"{wanted} fire")
     until(lambda: time.time() - story.start > ACT, "the load has lasted", 2 * ACT)
@@ -215,6 +223,7 @@ def _acts(story: Story, shop: Shop, load: Load) -> None:
     for name, address in (("second", second), ("first", first)):
         shop.stop(name)
         watcher.forget(address)
+    until(lambda: "ElsaGroupHasNoWorkers" in story.note_alerts(), "an alert says that nobody is left")
     story.over = time.time()
 
 
