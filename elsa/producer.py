@@ -77,7 +77,12 @@ class Producer:
         # a plain Observer hears nothing: then nothing is told per message
         listens = type(self._observer).sent is not Observer.sent
         self.sent: Callable[[str, str, float, str | None], None] | None = self._observer.sent if listens else None
-        self._connect = connect or partial(ProducerClient, on_throttled=self._observer.throttled)
+        self._connect = connect or partial(
+            ProducerClient,
+            on_throttled=self._observer.throttled,
+            on_statistics=partial(self._observer.statistics, "producer"),
+        )
+        self._observer.watch_queue("producer", self._queue)
         self._rule = _python_rule(settings.partitioner)
         self._closed = False
         self._reset()
@@ -261,6 +266,11 @@ class Producer:
             failures = (client.failure for client in (self._client, self._failed) if client is not None)
             return next((failure for failure in failures if failure is not None), error)
         return error
+
+    def _queue(self) -> tuple[int, int]:
+        """How many messages are not confirmed, and how many there may be."""
+        client = self._client
+        return (0 if client is None else client.pending()), self._settings.send_buffer
 
     def _open(self) -> ProducerClient:
         """The client, made when there is none."""

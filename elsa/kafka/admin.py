@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 import os
 import struct
 import threading
@@ -311,6 +312,18 @@ class Admin:
             spec = OffsetSpec.for_timestamp(round(place.timestamp() * 1_000))
         wanted = {RawPartition(topic, partition): spec for topic, partition in partitions}
         return self._patiently(lambda left: self._list_offsets(wanted, left), timeout) if wanted else {}
+
+    def ends(self, partitions: Iterable[TopicPartition], timeout: float = TIMEOUT_SECONDS) -> dict[TopicPartition, int]:
+        """The last stable offsets, in one request; without those that cannot be told now (no leader, gone)."""
+        spec = OffsetSpec.latest()  # type: ignore[no-untyped-call]  # as above
+        wanted = {RawPartition(topic, partition): spec for topic, partition in partitions}
+        futures = self._client().list_offsets(wanted, isolation_level=Isolation.READ_COMMITTED, request_timeout=timeout)
+        found = {}
+        for raw, future in futures.items():
+            with contextlib.suppress(KafkaError):
+                facts = {"topic": raw.topic, "partition": raw.partition, "operation": "Describe"}
+                found[TopicPartition(raw.topic, raw.partition)] = self._wait(future, timeout, **facts).offset
+        return found
 
     def _list_offsets(self, wanted: Mapping[RawPartition, OffsetSpec], timeout: float) -> dict[TopicPartition, int]:
         futures = self._client().list_offsets(

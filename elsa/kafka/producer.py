@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import json
 import logging
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -20,7 +21,7 @@ from elsa.kafka.errors import ClientError, Reports, is_fatal, is_unknown_topic, 
 from elsa.kafka.throttle import Throttle
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from elsa.config import Settings
 
@@ -28,6 +29,7 @@ log = logging.getLogger("elsa.kafka")
 
 #: how long a topic may look absent before it is: metadata of a new one takes a moment to spread
 PATIENCE_SECONDS = 0.5
+STATISTICS_SECONDS = 15
 _POLL_SECONDS = 0.1
 _RETRY_SECONDS = 0.1
 _FLUSH_SECONDS = 0.25
@@ -53,6 +55,7 @@ class ProducerClient:
         *,
         is_idempotent: bool = True,
         on_throttled: Callable[[str, str, float], None] | None = None,
+        on_statistics: Callable[[Mapping[str, Any]], None] | None = None,
     ) -> None:
         self._settings = settings
         #: what this client has failed for good with
@@ -78,6 +81,9 @@ class ProducerClient:
             error_cb=self._on_error,
             throttle_cb=Throttle("producer", on_throttled),
         )
+        if on_statistics is not None:
+            config["stats_cb"] = lambda text: on_statistics(json.loads(text))
+            config["statistics.interval.ms"] = STATISTICS_SECONDS * 1_000
         try:
             self._raw = RawProducer(config)
         except KafkaException as error:

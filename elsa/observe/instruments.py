@@ -21,10 +21,15 @@ class Histogram:
         self.counts = [0] * (len(self.bounds) + 1)
         self.total = 0.0
 
-    def observe(self, value: float) -> None:
-        """One value."""
-        self.counts[bisect_left(self.bounds, value)] += 1
-        self.total += value
+    def observe(self, value: float, count: int = 1) -> None:
+        """One value, or `count` equal ones."""
+        self.counts[bisect_left(self.bounds, value)] += count
+        self.total += value * count
+
+    def merge(self, other: Histogram) -> None:
+        """Add what another one with the same bounds has."""
+        self.counts = [mine + its for mine, its in zip(self.counts, other.counts, strict=True)]
+        self.total += other.total
 
     def add(self, spread: Sequence[tuple[int, int]], total: float) -> None:
         """The `spread` of a slice of values and their sum."""

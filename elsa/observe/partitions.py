@@ -22,17 +22,22 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
+#: partitions of one process that have series of their own, unless the settings say otherwise
+MOST_PARTITIONS = 500
+
 #: (group, topic, handler) as labels; the topic is the pattern for a regex subscription
 HandlerKey = tuple[str, str, str]
 
 
 def lag(snapshot: PartitionSnapshot) -> int | None:
-    """Offsets from what is finished to the end, None while the end or the start is unknown.
+    """Offsets from what is committed to the end, None while the end or the start is unknown.
 
-    Nothing committed: a group begins at the earliest offset (another start is committed at once), so all
-    of the partition lies before it. A standalone handler commits nowhere, so its position counts.
+    The end is the last stable offset: what is behind it cannot be read yet. Nothing committed: a group begins at the
+    earliest offset (another start is committed at once), so all of the partition lies before it. A standalone handler
+    commits nowhere, so its position counts.
     """
-    if snapshot.high_watermark < 0:
+    end = snapshot.end if snapshot.end >= 0 else snapshot.high_watermark
+    if end < 0:
         return None
     starts = [snapshot.position]
     if snapshot.group is not None:
@@ -40,15 +45,19 @@ def lag(snapshot: PartitionSnapshot) -> int | None:
     start = next((offset for offset in starts if offset >= 0), None)
     if start is None:
         return None
-    # the cached watermark stands still while nothing is fetched; what was finished is certain
-    return max(0, snapshot.high_watermark - start, snapshot.position - start)
+    # the end may be known late; what was finished is certain
+    return max(0, end - start, snapshot.position - start)
 
 
 class PartitionGauges:
-    """All gauges of assigned partitions; scrapes come one at a time (the caller holds a lock)."""
+    """All gauges of assigned partitions; scrapes come one at a time (the caller holds a lock).
 
-    def __init__(self, clock: Clock) -> None:
+    `labels` is auto, on or off: whether each partition has series of its own.
+    """
+
+    def __init__(self, clock: Clock, labels: str = "auto") -> None:
         self._clock = clock
+        self._labels = labels
         self._watched: list[Callable[[], Sequence[PartitionSnapshot]]] = []
         self._behind_since: dict[tuple[str, str, int], float] = {}
 
@@ -56,39 +65,73 @@ class PartitionGauges:
         """Ask `snapshot` too from now on."""
         self._watched.append(snapshot)
 
-    def collect(self, page: Page, handlers: Mapping[HandlerKey, int]) -> None:
-        """Add every gauge; `handlers` says how many messages each works on, also those without a partition."""
+    def collect(self, page: Page, handlers: Mapping[HandlerKey, int]) -> Counter[str]:
+        """Add every gauge; how many calls run, by group.
+
+        `handlers` says how many messages each works on, also those without a partition.
+        """
         snapshots = [each for watched in tuple(self._watched) for each in _ask(watched)]
         _per_topic(page, handlers, snapshots)
-        # of a topic of many tasks there may be one snapshot for each of them
-        once = {(each.group or "", each.topic, each.partition): each for each in reversed(snapshots)}
+        # of a topic of many tasks there may be one snapshot for each of them; of a partition that goes there is
+        # nothing left to see from here on, because its next owner shows it
+        once = {
+            (each.group or "", each.topic, each.partition): each for each in reversed(snapshots) if not each.is_leaving
+        }
         now = self._clock.monotonic()
         self._behind_since = {
             key: self._behind_since.get(key, now)
             for key, each in once.items()
             if lag(each) and each.oldest_timestamp is None
         }
-        for key, each in once.items():
-            self._per_partition(page, each, key, now - self._behind_since.get(key, now))
+        ages = {key: self._age(each, now - self._behind_since.get(key, now)) for key, each in once.items()}
+        _lag_per_topic(page, handlers, once, ages)
+        if self._labels == "on" or (self._labels == "auto" and len(once) <= MOST_PARTITIONS):
+            for key, each in once.items():
+                _per_partition(page, each, (key[0], key[1], str(key[2])), ages[key])
+        busy: Counter[str] = Counter()
+        for each in snapshots:
+            busy[each.group or ""] += each.running
+        return busy
 
-    def _per_partition(
-        self, page: Page, each: PartitionSnapshot, key: tuple[str, str, int], behind_seconds: float
-    ) -> None:
-        labels = (key[0], key[1], str(key[2]))
-        behind = lag(each)
-        if behind is not None:
-            page.add(catalogue.LAG, labels, behind)
+    def _age(self, each: PartitionSnapshot, behind_seconds: float) -> float | None:
+        """Of the oldest message that is not finished; None when nothing is known."""
         if each.oldest_timestamp is not None:
             # producers' clocks may run ahead of ours
-            page.add(catalogue.LAG_SECONDS, labels, max(0.0, self._clock.now() - each.oldest_timestamp))
-        elif behind is not None:
-            page.add(catalogue.LAG_SECONDS, labels, behind_seconds)
-        if each.committed >= 0 and each.group is not None:
-            page.add(catalogue.COMMITTED, labels, each.committed)
-        if each.high_watermark >= 0:
-            page.add(catalogue.HIGH_WATERMARK, labels, each.high_watermark)
-        page.add(catalogue.UNCOMMITTED, labels, each.uncommitted)
-        page.add(catalogue.HEAD_ATTEMPTS, labels, each.head_attempts)
+            return max(0.0, self._clock.now() - each.oldest_timestamp)
+        return None if lag(each) is None else behind_seconds
+
+
+def _per_partition(page: Page, each: PartitionSnapshot, labels: tuple[str, str, str], age: float | None) -> None:
+    behind = lag(each)
+    if behind is not None:
+        page.add(catalogue.LAG, labels, behind)
+    if age is not None:
+        page.add(catalogue.LAG_SECONDS, labels, age)
+    if each.committed >= 0 and each.group is not None:
+        page.add(catalogue.COMMITTED, labels, each.committed)
+    if each.high_watermark >= 0:
+        page.add(catalogue.HIGH_WATERMARK, labels, each.high_watermark)
+    page.add(catalogue.UNCOMMITTED, labels, each.uncommitted)
+    page.add(catalogue.HEAD_ATTEMPTS, labels, each.head_attempts)
+
+
+def _lag_per_topic(
+    page: Page,
+    handlers: Collection[HandlerKey],
+    once: Mapping[tuple[str, str, int], PartitionSnapshot],
+    ages: Mapping[tuple[str, str, int], float | None],
+) -> None:
+    topics = dict.fromkeys((group, topic) for group, topic, _ in handlers)
+    behind: Counter[tuple[str, str]] = Counter(dict.fromkeys(topics, 0))
+    oldest: dict[tuple[str, str], float] = dict.fromkeys(topics, 0.0)
+    for key, each in once.items():
+        labels = key[0], _label(handlers, each)
+        behind[labels] += lag(each) or 0
+        oldest[labels] = max(oldest.get(labels, 0.0), ages[key] or 0.0)
+    for labels, offsets in behind.items():
+        page.add(catalogue.TOPIC_LAG, labels, offsets)
+    for labels, seconds in oldest.items():
+        page.add(catalogue.TOPIC_LAG_SECONDS, labels, seconds)
 
 
 def _per_topic(page: Page, handlers: Mapping[HandlerKey, int], snapshots: Sequence[PartitionSnapshot]) -> None:
@@ -98,14 +141,16 @@ def _per_topic(page: Page, handlers: Mapping[HandlerKey, int], snapshots: Sequen
     paused: Counter[tuple[str, str, str]] = Counter(
         {(*key, reason): 0 for key in topics for reason in catalogue.PAUSE_REASONS}
     )
+    limits: Counter[tuple[str, str]] = Counter(dict.fromkeys(topics, 0))
     owned: set[tuple[str, str, int]] = set()
     for each in snapshots:
         group, topic = each.group or "", _label(handlers, each)
         waiting[group, topic] += each.buffered + each.in_progress
-        if (group, each.topic, each.partition) in owned:
+        if each.is_leaving or (group, each.topic, each.partition) in owned:
             continue
         owned.add((group, each.topic, each.partition))
         assigned[group, topic] += 1
+        limits[group, topic] += each.limit
         if each.paused is not None:
             paused[group, topic, each.paused] += 1
     for key, running in handlers.items():
@@ -114,8 +159,9 @@ def _per_topic(page: Page, handlers: Mapping[HandlerKey, int], snapshots: Sequen
     for labels, count in waiting.items():
         # the two numbers are not of the same instant
         page.add(catalogue.BUFFERED, labels, max(0, count))
-    for labels, count in assigned.items():
-        page.add(catalogue.ASSIGNED, labels, count)
+    for metric, counts in ((catalogue.ASSIGNED, assigned), (catalogue.BUFFER_LIMIT, limits)):
+        for labels, count in counts.items():
+            page.add(metric, labels, count)
     for reasons, count in paused.items():
         page.add(catalogue.PAUSED, reasons, count)
 
@@ -132,11 +178,11 @@ def _ask(watched: Callable[[], Sequence[PartitionSnapshot]]) -> Sequence[Partiti
 def _label(known: Collection[HandlerKey], each: PartitionSnapshot) -> str:
     """The topic label of a snapshot: the pattern, where the handler subscribed to a pattern."""
     group = each.group or ""
-    patterns = []
-    for key_group, topic, handler in known:
-        if key_group == group and handler == each.handler:
-            if topic == each.topic:
-                return topic
-            if topic.startswith("^"):
-                patterns.append(topic)
+    if (group, each.topic, each.handler) in known:
+        return each.topic
+    patterns = (
+        topic
+        for of_group, topic, handler in known
+        if of_group == group and handler == each.handler and topic.startswith("^")
+    )
     return next((pattern for pattern in patterns if re.search(pattern, each.topic)), each.topic)

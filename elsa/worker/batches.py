@@ -106,6 +106,7 @@ class Batch:
         """Give each member its outcome."""
         _ACTIVE.set(None)
         self._turn.durations.append(_counter() - self.begin)
+        self.invoker.observer.batched(len(self.raws))
         raws, done = self.raws, outcome.done
         if outcome.kind is Kind.DEFERRED or (outcome.kind in CONFIRMED and outcome.kind is not Kind.SKIPPED):
             self._finish(raws, outcome)

@@ -26,6 +26,7 @@ from elsa.worker.assignment import Assignment
 from elsa.worker.caution import Caution
 from elsa.worker.commits import Commits
 from elsa.worker.handover import Handover
+from elsa.worker.horizons import Horizons
 from elsa.worker.intake import Intake
 from elsa.worker.mailbox import (
     Ask,
@@ -34,6 +35,7 @@ from elsa.worker.mailbox import (
     Finished,
     Halted,
     Held,
+    Horizon,
     Loaded,
     Mailbox,
     Park,
@@ -51,6 +53,7 @@ from elsa.worker.membership import GroupMembership, StandaloneMembership
 from elsa.worker.pauses import Pauses
 from elsa.worker.routes import Routes
 from elsa.worker.seen import Loading
+from elsa.worker.spending import Spending, waits_for
 from elsa.worker.timers import Timers
 from elsa.worker.transactions import Transactions
 
@@ -144,6 +147,10 @@ class GroupManager:
             self.membership = StandaloneMembership(self, around)
         else:
             self.membership = GroupMembership(self, around)
+        self.horizons = Horizons(self)
+        self.spending = Spending()
+        #: what a poll that brings nothing waits for
+        self._waits_for = "idle"
         self.timers = Timers()
         self.intake = Intake(self)
         self.stopping: Stop | None = None
@@ -163,6 +170,8 @@ class GroupManager:
     # -- from any thread -----------------------------------------------------------------------------
 
     def start(self) -> None:
+        handlers = [handler for binding in self.bindings for handler in binding.handlers()]
+        self.observer.slots(self._around.executors.slots(handlers))
         self._thread.start()
 
     def quiet(self) -> None:
@@ -263,12 +272,20 @@ class GroupManager:
             self._chores(now)
         self.commits.make_ahead(now)
         gated = assignment.is_waiting
+        self.spending.enter(self._waits_for)
         raws = self.poll(0.0 if gated else self._patience(now))
+        self.spending.enter("poll")
         self.intake.route(raws)
+        if raws:
+            # until it is looked at again
+            self._waits_for = "handler"
         self.commits.make_ahead(self.clock.monotonic())
         if gated and not raws and assignment.is_waiting:
             # everything is full: the next thing to happen is a result, not a message
-            self.read(self.mailbox.wait(GATED_SECONDS))
+            self.spending.enter("backpressure")
+            mail = self.mailbox.wait(GATED_SECONDS)
+            self.spending.enter("poll")
+            self.read(mail)
             self.harvest(assignment.waiting())
 
     def _patience(self, now: float) -> float:
@@ -298,7 +315,12 @@ class GroupManager:
         self.intake.steer(now)
         self.timers.prune(len(self.assignment.owned))
         self.assignment.let_rest()
+        self.horizons.look(now, is_quiet=self.is_quiet)
+        self._waits_for = waits_for(
+            self.assignment.busy.values(), is_gated=self.assignment.is_waiting, flows=self.assignment.flows
+        )
         self.observer.polled(self.clock.now())
+        self.observer.spent(self.spending.take())
         self.membership.chores(now)
         self.is_caught_up = self._around.is_burst and self._caught_up()
         if self.group is None:
@@ -374,6 +396,8 @@ class GroupManager:
                 self.membership.topology(item.topics, item.created)
         elif kind is Unowned:
             self.membership.unowned(item.partitions)
+        elif kind is Horizon:
+            self.horizons.told(item.ends)
         elif kind is Ask:
             item.answer.put(self._snapshots())
         elif kind is Quiet:
@@ -431,6 +455,11 @@ class GroupManager:
             if worker is not None and (offsets := worker.harvest()):
                 self._finished(worker, offsets, acknowledges=True)
 
+    def statistics(self, stats: Mapping[str, Any]) -> None:
+        """The client's statistics, every 15 s."""
+        self.horizons.heard(stats)
+        self.observer.statistics(stats)
+
     def _snapshots(self) -> list[PartitionSnapshot]:
         return [
             assigned.snapshot(self.group, *self.consumer.cached_watermarks(partition))
@@ -471,9 +500,12 @@ class GroupManager:
         """A callback that never raises into the client; what it raised is raised by `poll` afterwards."""
 
         def run(partitions: list[TopicPartition]) -> None:
+            before = self.spending.enter("rebalance")
             try:
                 callback(partitions)
             except BaseException as error:
                 self._trouble = error
+            finally:
+                self.spending.enter(before)
 
         return run

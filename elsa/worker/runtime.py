@@ -101,7 +101,7 @@ class Runtime:
         self._budget = Budget(
             messages=settings.max_in_flight_process, size=settings.max_bytes_process, max_messages=max_messages
         )
-        self._executors = Executors(settings, weights)
+        self._executors = Executors(settings, weights, on_loop_lag=app.observer.loop_lagged)
         self._settlement = Settlement(app)
         self._around = Surroundings(
             app=app,

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from elsa.errors import ElsaError, KafkaError
 from elsa.message import TopicPartition
+from elsa.worker.horizons import Ends
 from elsa.worker.mailbox import Topology, Unowned
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ class Watcher:
         self._topics: Mapping[str, int] = {}
         self._created: set[str] = set()
         self._unowned_since: dict[str, float] = {}
+        self._ends = Ends(app, managers, clock)
         self._thread = threading.Thread(target=self._run, name="elsa-watcher", daemon=True)
 
     def start(self) -> None:
@@ -88,7 +90,15 @@ class Watcher:
                 # what woke it may have been cleared above
                 return
             pause = self._app.settings.metadata_refresh
-            self._awake.wait(pause if is_settled else min(BUSY_SECONDS, pause))
+            self._rest(pause if is_settled else min(BUSY_SECONDS, pause))
+
+    def _rest(self, seconds: float) -> None:
+        """Wait for the next look; meanwhile ask for the ends of partitions that stand still, when that is due."""
+        end = self._clock.monotonic() + seconds
+        while (left := end - self._clock.monotonic()) > 0:
+            if self._awake.wait(min(left, self._ends.seconds_until_due())):
+                return
+            self._ends.ask()
 
     def _look(self) -> bool:
         """One look at the cluster; whether everything is as it should be."""

@@ -20,6 +20,19 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 
+BROKER = {"nodeid": 1, "txerrs": 1, "rxerrs": 2, "connects": 1, "rtt": {"cnt": 4, "avg": 1_500, "p99": 9_000}}
+STATISTICS = {
+    "name": "c-1",
+    "rxmsg_bytes": 700,
+    "cgrp": {"join_state": "steady"},
+    "brokers": {
+        "host:1/1": BROKER,
+        "GroupCoordinator": {**BROKER, "source": "logical", "rtt": {"cnt": 0}},
+        "host:1/bootstrap": {**BROKER, "nodeid": -1},
+    },
+}
+
+
 @pytest.fixture
 def observer(clock: Any) -> PrometheusObserver:
     return PrometheusObserver(clock=clock)
@@ -31,6 +44,9 @@ def tell_everything(observer: PrometheusObserver, partition: Callable[..., Any])
     handler.started(5)
     handler.ended(3)
     handler.finished([0.001, 0.2, 400.0], {"ok": 2, "dead": 1})
+    handler.waited([(0.2, 3), (40.0, 1)])
+    handler.aged([(0.4, 2)])
+    handler.batched(100)
     handler.exception(ValueError("no"), 1)
     handler.expired(4)
     handler.dead_letter("exhausted")
@@ -46,7 +62,13 @@ def tell_everything(observer: PrometheusObserver, partition: Callable[..., Any])
     group.stale(3)
     group.halted(("orders", 0), "poison")
     group.error("_TRANSPORT", "broker away")
-    group.statistics({"name": "c-1", "rxmsg_bytes": 700})
+    group.statistics(STATISTICS)
+    group.spent({"poll": 0.5, "idle": 1.5})
+    group.spent({"poll": 0.25})
+    group.slots(8)
+    observer.loop_lagged(0.02)
+    observer.watch_queue("producer", lambda: (7, 1_000))
+    observer.statistics("producer", {"name": "p-1", "brokers": {"b": {**BROKER, "connects": 3}}})
     mover = observer.mover()
     mover.moved({"delivered": 3, "passed_on": 2}, [0.2, 0.3, 1.4])
     mover.moved({"cancelled": 1}, [])
@@ -60,7 +82,7 @@ def tell_everything(observer: PrometheusObserver, partition: Callable[..., Any])
     observer.sent("orders", "error", 120.0, "_MSG_TIMED_OUT")
     observer.throttled("producer", "1", 0.5)
     observer.observer_failed("Mine", "sent", ValueError())
-    observer.watch(lambda: [partition()])
+    observer.watch(lambda: [partition(limit=6_000, running=3)])
 
 
 def test_every_metric_of_a_process_is_exported_and_no_other(
@@ -105,6 +127,30 @@ def test_every_sample_has_the_labels_of_its_metric(observer: PrometheusObserver,
         ("elsa_dead_letters_total", {"reason": "exhausted"}, 1),
         ("elsa_dead_letters_total", {"reason": "decode"}, 0),
         ("elsa_dead_letters_total", {"reason": "_OTHER"}, 2),
+        ("elsa_queue_wait_seconds_count", {"group": "billing", "topic": "orders"}, 4),
+        ("elsa_queue_wait_seconds_sum", {}, 40.6),
+        ("elsa_queue_wait_seconds_bucket", {"le": "0.25"}, 3),
+        ("elsa_end_to_end_latency_seconds_count", {}, 2),
+        ("elsa_batch_messages_bucket", {"le": "100.0"}, 1),
+        ("elsa_batch_messages_bucket", {"le": "50.0"}, 0),
+        ("elsa_worker_seconds_total", {"state": "poll"}, 0.75),
+        ("elsa_worker_seconds_total", {"state": "idle"}, 1.5),
+        ("elsa_worker_seconds_total", {"state": "commit"}, 0),
+        ("elsa_worker_slots", {"group": "billing"}, 8),
+        ("elsa_worker_slots_busy", {"group": "billing"}, 3),
+        ("elsa_event_loop_lag_seconds_count", {}, 1),
+        ("elsa_producer_queue_messages", {"client": "producer"}, 7),
+        ("elsa_producer_queue_limit_messages", {}, 1_000),
+        ("elsa_buffer_limit_messages", {"topic": "orders"}, 6_000),
+        ("elsa_group_stable", {"group": "billing"}, 1),
+        ("elsa_kafka_broker_rtt_seconds", {"client": "consumer", "broker": "1", "stat": "avg"}, 0.0015),
+        ("elsa_kafka_broker_rtt_seconds", {"client": "consumer", "broker": "1", "stat": "p99"}, 0.009),
+        ("elsa_kafka_broker_rtt_seconds", {"broker": "coordinator", "stat": "avg"}, None),
+        ("elsa_kafka_broker_errors_total", {"client": "consumer", "broker": "1", "direction": "received"}, 2),
+        ("elsa_kafka_broker_connects_total", {"client": "producer", "broker": "1"}, 3),
+        ("elsa_kafka_broker_connects_total", {"broker": "bootstrap"}, 1),
+        ("elsa_topic_lag_messages", {"group": "billing", "topic": "orders"}, 10),
+        ("elsa_topic_lag_seconds", {}, 60),
         ("elsa_messages_in_progress", {"handler": "shop.bill"}, 2),
         ("elsa_buffer_messages", {"topic": "orders"}, 3),
         ("elsa_rebalances_total", {"event": "assigned"}, 1),
