@@ -16,6 +16,8 @@ def written(value: float, unit: str) -> str:
     """
     if math.isnan(value):
         return "-"
+    if math.isinf(value):
+        return "+Inf"
     if unit == "s":
         return _time(value)
     if unit == "percentunit":

@@ -127,6 +127,7 @@ def _outcomes(limits: Thresholds) -> tuple[Panel, ...]:
             "Which exceptions do handlers raise, and how often in the time shown?",
             Column("Count", f"sort_desc(sum by (group, handler, error_type) ({exceptions}) > 0)"),
             width=16,
+            height=8,
         ),
         lines(
             "Too old to run",

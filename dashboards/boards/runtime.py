@@ -43,7 +43,8 @@ def _time(limits: Thresholds) -> tuple[Panel, ...]:
             "Does a group manager hang? The age of its last round.",
             "s",
             Line(
-                f"time() - min by (instance, group) ({pick('elsa_last_poll_timestamp_seconds')})",
+                # a scrape takes a moment in which the manager may come round
+                f"clamp_min(time() - min by (instance, group) ({pick('elsa_last_poll_timestamp_seconds')}), 0)",
                 "{{group}} {{instance}}",
             ),
             width=6,

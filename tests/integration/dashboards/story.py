@@ -182,7 +182,7 @@ def play(brokers: str, folder: Path) -> Iterator[Story]:
     load = Load(brokers, names)
     try:
         with prometheus(folder, rules) as watcher:
-            story = Story(watcher, names)
+            story = Story(watcher, dict(names))
             _acts(story, shop, load)
             yield story
     finally:
