@@ -89,7 +89,7 @@ def _variables() -> list[QueryVariable]:
     # a group without workers is known to `elsa monitor` only
     groups = '{__name__=~"elsa_partitions_assigned|elsa_group_members"}'
     topics = '{__name__=~"elsa_partitions_assigned|elsa_group_lag_messages",group=~"$group"}'
-    handlers = f"{bare('elsa_messages_processed_total')}" + '{job=~"$job",group=~"$group",topic=~"$topic"}'
+    handlers = pick("elsa_messages_processed_total", handler=".*")
     return [
         _variable("job", "Job", f"label_values({bare('elsa_build_info')}, job)"),
         _variable("group", "Group", f"label_values({groups}, group)"),

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 COLOURS = ("#3274d9", "#e0752d", "#37872d", "#8f3bb8", "#c4162a", "#c79a00", "#0a7f8c", "#7c6a5d")
 GOOD, BAD = "#37872d", "#c4162a"
-#: moments that a line keeps, series that are drawn, rows of a table
-POINTS, SERIES, ROWS = 48, 6, 8
+#: moments that a line keeps, series that are drawn, rows of a table, shades of a heatmap
+POINTS, SERIES, ROWS, SHADES = 48, 6, 8, 10
 TITLE, LEGEND, MARGIN, AXIS = 22, 15, 8, 52
 
 Course = list[tuple[float, float]]
@@ -115,15 +115,16 @@ def heatmap(frame: Frame, series: Sequence[Series], unit: str) -> list[str]:
     wide = (frame.width - MARGIN - left) / len(moments)
     high = (frame.height - MARGIN - 6 - top) / len(rows)
     drawn = []
+    cells: dict[float, str] = {}
     for place, row in enumerate(reversed(rows)):
         y = top + place * high
         drawn.append(words(MARGIN, y + high / 2 + 4, written(float(rising[row].name), unit), "axis"))
         for column, count in enumerate(counts[row]):
             if count:
-                shade = round(max(0.08, (count / most) ** 0.5), 2)
-                box = f'x="{left + column * wide:.0f}" y="{y:.0f}" width="{wide:.0f}" height="{high:.0f}"'
-                drawn.append(f'<rect {box} class="heat" opacity="{shade:g}"/>')
-    return drawn
+                shade = max(1, round(SHADES * (count / most) ** 0.5)) / SHADES
+                cell = f"M{left + column * wide:.0f} {y:.0f}h{wide:.0f}v{high:.0f}h-{wide:.0f}z"
+                cells[shade] = cells.get(shade, "") + cell
+    return drawn + [f'<path d="{cells[shade]}" class="heat" opacity="{shade:g}"/>' for shade in sorted(cells)]
 
 
 def table(frame: Frame, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:

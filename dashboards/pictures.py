@@ -54,8 +54,8 @@ class Answers:
         for query in self.found.get(place, []):
             for each in query["series"]:
                 pairs = each["values"] if "values" in each else [each["value"]]
-                name = re.sub(r"{{(\w+)}}", lambda label, each=each: each["metric"].get(label[1], ""), query["legend"])
-                made.append(Series(" ".join(name.split()), [(float(at), float(value)) for at, value in pairs]))
+                name = _named(query["legend"], each["metric"])
+                made.append(Series(name, [(float(at), float(value)) for at, value in pairs]))
         return made
 
 
@@ -96,6 +96,11 @@ def _inside(panel: dict[str, Any], frame: Frame, answers: Answers, place: str) -
     return drawing.lines(frame, series, unit, _limit(defaults), is_stacked=is_stacked)
 
 
+def _named(legend: str, labels: dict[str, str]) -> str:
+    """A legend with its labels filled in."""
+    return " ".join(re.sub(r"{{(\w+)}}", lambda found: labels.get(found[1], ""), legend).split())
+
+
 def _limit(defaults: dict[str, Any]) -> float | None:
     steps = (defaults.get("thresholds") or {}).get("steps") or []
     return next((step["value"] for step in steps if step["color"] == "red"), None)
@@ -103,6 +108,8 @@ def _limit(defaults: dict[str, Any]) -> float | None:
 
 def _table(panel: dict[str, Any], queries: list[dict[str, Any]]) -> tuple[list[str], list[list[str]]]:
     """Headings and rows: labels first, then the columns, merged by labels as Grafana does."""
+    if not queries:
+        return [], []
     (organised,) = [each["options"] for each in panel["transformations"] if each["id"] == "organize"]
     units = {each["matcher"]["options"]: each["properties"][0]["value"] for each in panel["fieldConfig"]["overrides"]}
     shows_values = "Value" not in organised["excludeByName"]

@@ -177,7 +177,7 @@ def play(brokers: str, folder: Path) -> Iterator[Story]:
     topics = Topics(brokers, "boards")
     names = {"orders": topics(6), "invoices": topics(3), "clicks": topics(3), "shop": unique_name("shop")}
     write(folder, files(Thresholds(faster=FASTER), Places()))
-    rules = [folder / "alerts" / "recording.yaml", folder / "alerts" / "alerts.yaml"]
+    rules = [folder / "alerts" / "recording.yml", folder / "alerts" / "alerts.yml"]
     shop = Shop(brokers, folder, names)
     load = Load(brokers, names)
     try:
@@ -198,11 +198,11 @@ def play(brokers: str, folder: Path) -> Iterator[Story]:
 def _acts(story: Story, shop: Shop, load: Load) -> None:
     watcher = story.prometheus
     orders = f'topic="{shop.names["orders"]}"'
+    story.start = time.time()
     first = shop.worker("first", "--processes", "2")
     watcher.watch("shop", first)
     monitor = shop.monitor("monitor")
     watcher.watch("monitor", monitor)
-    story.start = time.time()
     load.start()
     done = f'sum(elsa_messages_processed_total{{{orders},outcome="ok"}}) > 100'
     until(lambda: watcher.query(done), "a hundred orders are done")
@@ -217,6 +217,7 @@ def _acts(story: Story, shop: Shop, load: Load) -> None:
     wanted = {"ElsaDeadLetters", "ElsaPartitionStalled"}
     until(lambda: story.note_alerts() >= wanted, f"{wanted} fire")
     until(lambda: time.time() - story.start > ACT, "the load has lasted", 2 * ACT)
+    story.names |= {"worker-1:9464": first, "worker-2:9464": second, "monitor:9465": monitor}
     story.end = time.time()
 
     load.stop()

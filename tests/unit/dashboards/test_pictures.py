@@ -85,7 +85,7 @@ def test_a_heatmap_shows_what_fell_between_two_bounds() -> None:
     drawn = "".join(heatmap(FRAME, buckets, "s"))
 
     assert len(re.findall('class="heat"', drawn)) == 2
-    assert re.findall('opacity="([^"]*)"', drawn) == ["0.58", "1"]
+    assert re.findall('opacity="([^"]*)"', drawn) == ["0.6", "1"]
 
 
 def test_a_table_shows_the_rows_that_fit() -> None:
