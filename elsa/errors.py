@@ -269,6 +269,10 @@ class PoisonMessage(HandlerError):
     """Worker processes have died while they handled the message, again and again."""
 
 
+class TooManyDead(HandlerError):
+    """So large a share of a partition's messages fails that it halts; the last error is the cause."""
+
+
 class ChildEnded(HandlerError):
     """The child process that ran the handler has ended."""
 

@@ -45,6 +45,7 @@ class Options:
     retry: Retry = DEFAULT
     dead_letter: str | None = None
     on_exhausted: str = "dead_letter"
+    max_dead_ratio: float | None = None
     delivery: str = "at_least_once"
     idempotent_by: Any = None
     transactional: bool = False
@@ -71,6 +72,7 @@ def check(where: str, group: str | None, given: Mapping[str, Any]) -> Options:
     if group is None:
         _check_standalone(where, values)
     _check_at_most_once(where, group, values)
+    _check_ratio(where, values)
     _check_idempotent(where, group, values)
     _check_transactional(where, group, values)
     _check_start(where, values)
@@ -182,6 +184,25 @@ def _check_at_most_once(where: str, group: str | None, values: Mapping[str, Any]
         raise DeclarationError(
             f'{said} with on_exhausted="stop": the message is committed before it fails, nothing can stop at it',
             hint='on_exhausted="dead_letter"',
+        )
+
+
+def _check_ratio(where: str, values: Mapping[str, Any]) -> None:
+    ratio = values.get("max_dead_ratio")
+    if ratio is None:
+        return
+    said = f"{where}: max_dead_ratio={ratio!r}"
+    if not isinstance(ratio, int | float) or isinstance(ratio, bool) or not 0 <= ratio < 1:
+        raise DeclarationError(f"{said} is no share of messages", hint="a number from 0 up to, not including, 1")
+    if values.get("delivery") == "at_most_once":
+        raise DeclarationError(
+            f'{said} with delivery="at_most_once": the message is committed before it fails, nothing can stop at it',
+            hint="leave one of them out",
+        )
+    if _moves(values):
+        raise DeclarationError(
+            f'{said} with Retry(where="topic"): what fails leaves its partition before it becomes a dead letter',
+            hint='where="memory", or leave max_dead_ratio out',
         )
 
 

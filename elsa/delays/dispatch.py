@@ -19,7 +19,7 @@ from elsa.kafka.consumer import Committed
 from elsa.policies.backoff import Backoff
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from elsa.delays.brokerclock import BrokerClock
     from elsa.delays.cancelled import Cancelled
@@ -64,13 +64,15 @@ class Dispatch:
         self._planner = Planner(around.settings.name, cancelled, self._targets, self._refusals)
         self._backoff = Backoff(first=PACE_SECONDS * 2, most=MOST_PAUSE_SECONDS)
         self._was_alone = False
+        self._connect: Callable[[], TransactionalProducer] | None = None
         self._producer: TransactionalProducer | None = None
         #: the next transaction begins not before
         self.at = 0.0
 
-    def open(self, producer: TransactionalProducer) -> None:
-        """Whose transactions they are."""
-        self._producer = producer
+    def open(self, connect: Callable[[], TransactionalProducer]) -> None:
+        """Whose transactions they are; `connect` makes a new producer in place of the last."""
+        self._connect = connect
+        self._producer = connect()
 
     @property
     def producer(self) -> TransactionalProducer:
@@ -140,6 +142,7 @@ class Dispatch:
                 raise FatalClientError(str(error), code=error.code) from fatal
             self._give_back(due)
             self._blame(moves, failures)
+            self._renew(failures)
             self._pause("a transaction of the mover was aborted and is made again", error)
         else:
             self._settle(moves)
@@ -198,6 +201,11 @@ class Dispatch:
             elif isinstance(error, KafkaError) and error.retryable:
                 self._targets.avoid(move.topic, str(error).splitlines()[0])
 
+    def _renew(self, failures: Sequence[object]) -> None:
+        """Take a new producer: after a refused message librdkafka (2.16) goes on with a wrong sequence number."""
+        if failures and self._connect is not None:
+            self._producer = self._connect()
+
     def _pause(self, what: str, error: ElsaError) -> None:
         pause = self._backoff.next()
         self.at = self._clock.monotonic() + pause
@@ -221,7 +229,9 @@ class Dispatch:
             producer.produce(self._cancelled.topic, None, key=CLOCK_KEY)
             producer.commit(STEP_SECONDS)
         except TransactionAborted as error:
+            failures = producer.failures()
             producer.abort(STEP_SECONDS)
+            self._renew(failures)
             self._pause("the broker's time could not be asked for, this machine's has to do", error)
             self._time.assume()
         else:

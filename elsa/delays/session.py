@@ -117,12 +117,8 @@ class Session:
     def open(self) -> None:
         """Take the transactional id over, read the cancellations, join the group; a stop cuts it short."""
         around = self._around
-        self._producer = producer = around.make_producer(
-            around.settings, self._identity, timeout=TRANSACTION_SECONDS, on_throttled=around.on_throttled
-        )
-        self._dispatch.open(producer)
         # before anything is fetched: a predecessor's transaction must not come after ours
-        self._wait_for(lambda: producer.init(PATIENCE_SECONDS))
+        self._dispatch.open(self._connect)
         self._cancelled.open(self._partitions[self._cancelled.topic])
         while not self._cancelled.is_complete and not around.is_stopping():
             self._cancelled.read(POLL_SECONDS)
@@ -142,6 +138,17 @@ class Session:
         )
         self._consumer.subscribe(list(around.seconds))
         self._trims_at = self._clock.monotonic() + TRIM_SECONDS
+
+    def _connect(self) -> TransactionalProducer:
+        """A producer with our transactional id, in place of the last one."""
+        around = self._around
+        if self._producer is not None:
+            self._producer.close()
+        self._producer = producer = around.make_producer(
+            around.settings, self._identity, timeout=TRANSACTION_SECONDS, on_throttled=around.on_throttled
+        )
+        self._wait_for(lambda: producer.init(PATIENCE_SECONDS))
+        return producer
 
     def _wait_for(self, ask: Callable[[], None]) -> None:
         """Ask until a broker answers; the client comes back to it by itself."""

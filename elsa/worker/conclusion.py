@@ -9,7 +9,9 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, Any
 
+from elsa.errors import TooManyDead
 from elsa.outcome import Kind
+from elsa.policies.breaker import WINDOW_SECONDS
 from elsa.worker.mailbox import Finished, Held
 from elsa.worker.repeats import remember
 
@@ -35,8 +37,7 @@ class Conclusion:
 
     def conclude(self, turn: Turn, raw: Any, context: Context, outcome: Outcome) -> None:
         """Do what the outcome asks for; nothing here waits."""
-        worker, outcome = self._worker, self._final(outcome)
-        kind = outcome.kind
+        worker, kind = self._worker, outcome.kind
         if kind is Kind.RETRY:
             worker.retry(turn, raw, outcome)
         elif kind is Kind.DEFERRED:
@@ -56,11 +57,34 @@ class Conclusion:
             else:
                 self._finish(raw, outcome)
 
-    def _final(self, outcome: Outcome) -> Outcome:
-        """What would be tried again is given up when there is nobody who would."""
+    def final(self, outcome: Outcome) -> Outcome:
+        """What would be tried again is given up when nobody would; what would be one dead letter too many, halts."""
         if outcome.kind is Kind.RETRY and self._worker.is_last_chance:
-            return dataclasses.replace(outcome, kind=Kind.DEAD, reason="exhausted")
+            outcome = dataclasses.replace(outcome, kind=Kind.DEAD, reason="exhausted")
+        if outcome.kind is Kind.DEAD and outcome.reason != "expired":
+            return self._judge(outcome)
+        if outcome.kind is Kind.DONE:
+            with self._worker.lock:
+                self._worker.passed(1)
         return outcome
+
+    def _judge(self, outcome: Outcome) -> Outcome:
+        worker = self._worker
+        if worker.breaker is None:
+            return outcome
+        with worker.lock:
+            found = worker.breaker.dead(now=worker.clock.monotonic())
+        if found is None:
+            return outcome
+        error = TooManyDead(
+            f"{found[0]} of {found[1]} messages of {worker.binding.name} within {WINDOW_SECONDS:g} s were to become"
+            f" dead letters, the last one by {type(outcome.error).__name__}: {outcome.error}",
+            topic=worker.partition.topic,
+            partition=worker.partition.partition,
+            hint="mend what fails, then: elsa control resume",
+        )
+        error.__cause__ = outcome.error
+        return dataclasses.replace(outcome, kind=Kind.HALTED, error=error)
 
     def _finish(self, raw: Any, outcome: Outcome) -> None:
         if outcome.kind is Kind.DEAD:
@@ -150,7 +174,7 @@ class Conclusion:
         """A send made by a finished call was refused, so the call has failed: decide as if it had raised."""
         invoker = self._worker.router.invoker(raw)
         assert invoker is not None
-        outcome = self._final(invoker.failed(error, attempt, raw))
+        outcome = self.final(invoker.failed(error, attempt, raw))
         if outcome.kind is Kind.RETRY:
             self._worker.retry_late(raw, outcome)
         elif outcome.kind is Kind.CRASHED:

@@ -191,8 +191,13 @@ class GroupManager:
         return answer
 
     def stop(self, deadline: float, *, leave: bool) -> None:
-        """Drain until `deadline` (monotonic), commit, leave the group if `leave`, end the thread."""
-        self.mailbox.put(Stop(deadline, leave))
+        """Drain, commit, leave the group if `leave`, end the thread, by `deadline` (monotonic).
+
+        Whatever comes meanwhile, a revoke too, nothing drains longer than `drain_timeout` from now: the rest of the
+        time is for the commit and the leave.
+        """
+        drained = self.clock.monotonic() + self.app.settings.drain_timeout
+        self.mailbox.put(Stop(min(deadline, drained), leave))
 
     def join(self, timeout: float) -> bool:
         if self._thread.ident is not None:

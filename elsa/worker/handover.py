@@ -129,8 +129,9 @@ class Handover:
 
     def drain_deadline(self) -> float:
         """When a revoke gives up waiting: before the group would give up this member."""
-        settings = self._app.settings
-        return self._clock.monotonic() + min(settings.drain_timeout, 0.4 * settings.max_poll_interval)
+        settings, stopping = self._app.settings, self._manager.stopping
+        deadline = self._clock.monotonic() + min(settings.drain_timeout, 0.4 * settings.max_poll_interval)
+        return deadline if stopping is None else min(deadline, stopping.deadline)
 
     def revoked(self, partitions: list[TopicPartition]) -> None:
         """The group takes partitions away (or we leave): inside the client's callback."""
@@ -221,7 +222,7 @@ class Handover:
         # what was cancelled in an earlier rebalance does not make this stop a forced one
         self.stopped_cleanly = True
         assignment.close(list(assignment.owned))
-        deadline = min(stop.deadline, self._clock.monotonic() + self._app.settings.drain_timeout)
+        deadline = stop.deadline
         while assignment.ending and self._clock.monotonic() < deadline:
             # messages that were under way are dropped: not delivered, not committed, so they come again
             manager.poll(0.0)

@@ -20,6 +20,7 @@ from elsa.context import Context
 from elsa.kafka.consumer import to_message
 from elsa.outcome import Kind, Outcome
 from elsa.policies import retried
+from elsa.policies.breaker import Breaker
 from elsa.worker import batches, delivery
 from elsa.worker.arrivals import Arrivals
 from elsa.worker.caution import Caution
@@ -104,6 +105,9 @@ class PartitionWorker:
         self.kept = Kept(attempts, before=retried.attempts if self.is_retry else None)
         declared = binding.first.declared
         self.ordering = declared.ordering
+        #: what stops the partition when nearly everything fails; only what fails comes back through a retry topic
+        ratio = None if self.is_retry else declared.max_dead_ratio
+        self.breaker = None if ratio is None else Breaker(ratio)
         self.batch = declared.batch if binding.handler is not None else None
         self.to_message = self._message_maker()
         self.post = post
@@ -476,6 +480,7 @@ class PartitionWorker:
         if outcome.kind is Kind.DONE and context.sends is None and self.seen is None:
             turn.done.append(raw.offset())
             return
+        outcome = self._conclusion.final(outcome)
         turn.counts[outcome.kind.value] = turn.counts.get(outcome.kind.value, 0) + 1
         self._conclusion.conclude(turn, raw, context, outcome)
 
@@ -487,6 +492,7 @@ class PartitionWorker:
         offsets = [raw.offset() for raw in raws]
         with self.lock:
             self.forget(offsets)
+            self.passed(len(offsets))
         self.post(Produced(self, offsets, context.held.close()))
 
     def await_sends(self, raw: Any, context: Context, outcome: Outcome) -> None:
@@ -520,6 +526,11 @@ class PartitionWorker:
                 due = self.clock.monotonic() + outcome.delay
                 self._lanes.park(raw, due, holds=False)
                 self._arm(due)
+
+    def passed(self, count: int) -> None:
+        """So many messages were handled (lock held)."""
+        if self.breaker is not None and count:
+            self.breaker.passed(count, now=self.clock.monotonic())
 
     def forget(self, offsets: Sequence[int]) -> None:
         """Messages are over: nothing is kept of them (lock held, or nobody else knows them any more)."""
@@ -583,6 +594,7 @@ class PartitionWorker:
         done = turn.done
         found = [done.popleft() for _ in range(len(done))]
         turn.harvested += len(found)
+        self.passed(len(found))
         self.forget(found)
         self.deferrals.forget(found)
         return found

@@ -11,6 +11,7 @@ import contextlib
 import errno
 import fcntl
 import json
+import logging
 import os
 import sys
 import weakref
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 HANDOVER_SECONDS = 2.0
 _RETRY_SECONDS = 0.01
 _MAX_NAME = 200
+_log = logging.getLogger("elsa.worker")
 _HINT = "set ELSA_RUNTIME_DIR (setting runtime_dir) to a writable folder that all workers of this machine share"
 
 
@@ -61,8 +63,22 @@ class Slot:
                 return
             # one line by one write, then the rest is cut off: whoever reads after a kill in between finds the new line
             line = json.dumps(self._digests).encode() + b"\n"
-            os.pwrite(self._descriptor, line, 0)
-            os.ftruncate(self._descriptor, len(line))
+            try:
+                if os.pwrite(self._descriptor, line, 0) < len(line):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                os.ftruncate(self._descriptor, len(line))
+            except OSError as error:
+                self._forget(error)
+
+    def _forget(self, error: OSError) -> None:
+        """A full disk must not stop the work: who knows nothing of a predecessor joins anew (lock held)."""
+        # what stands there is not true any more; less fits always
+        with contextlib.suppress(OSError):
+            os.ftruncate(self._descriptor, 0)
+        _log.warning(
+            "what this process subscribes to could not be kept for its successor, which will cost a rebalance",
+            extra={"event": "slot_not_written", "path": str(self.path), "error": str(error), "limit": self.path},
+        )
 
     def release(self) -> None:
         """Give the slot up, its content stays; idempotent."""

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 #: how long before a worker or a broker went, and after it came back, work may be repeated because of that: what was
 #: in progress, what was not committed, and the time that a group needs for a rebalance without its coordinator
 SLACK_SECONDS = 15.0
+#: a broker that is back takes its groups over again within this time
+COORDINATOR_SECONDS = 5.0
 #: a worker that was away longer than its session hears of it within this time after it is back
 FENCED_SECONDS = 30.0
 
@@ -131,14 +133,30 @@ def unfinished(found: Evidence) -> int:
     return sum(number not in known for number in found.confirmed)
 
 
-def unfenced(records: Iterable[Handled], troubles: Sequence[Trouble]) -> list[Trouble]:
-    """Workers that were away longer than their session and were never told that their partitions are others'."""
-    told = [record for record in records if record.what == LOST]
+def zombies(troubles: Sequence[Trouble]) -> list[Trouble]:
+    """Workers that were away longer than their session.
+
+    Not those that were away while a broker went or came: it may have been their coordinator, and the next one gives
+    everybody a whole session from then on.
+    """
+    brokers = [trouble for trouble in troubles if trouble.worker is None]
     return [
         trouble
         for trouble in troubles
         if trouble.fences
         and not any(
+            broker.begins <= trouble.ends and trouble.begins <= broker.ends + COORDINATOR_SECONDS for broker in brokers
+        )
+    ]
+
+
+def unfenced(records: Iterable[Handled], troubles: Sequence[Trouble]) -> list[Trouble]:
+    """Those who were never told that their partitions are others'."""
+    told = [record for record in records if record.what == LOST]
+    return [
+        trouble
+        for trouble in zombies(troubles)
+        if not any(
             record.worker == trouble.worker and trouble.begins <= record.at <= trouble.ends + FENCED_SECONDS
             for record in told
         )

@@ -64,6 +64,11 @@ def _handle(name: str, note: Note, ctx: elsa.Context) -> None:
     _journal.write(_record(name, note, ctx))
 
 
+def _send(name: str, note: Note, ctx: elsa.Context) -> None:
+    # the reader of the output takes it for a record of a journal
+    ctx.send(_kinds[name].output, _record(name, note, ctx).pack(), partition=0)
+
+
 @app.handler(_kinds["key"].topic, ordering="key", concurrency=16, retry=_soon)
 def by_key(note: Note, ctx: elsa.Context) -> None:
     _handle("key", note, ctx)
@@ -89,8 +94,15 @@ def moved(note: Note, ctx: elsa.Context) -> None:
 @app.handler(_kinds["relayed"].topic, ordering="key", concurrency=16, retry=_soon)
 async def relay(note: Note, ctx: elsa.Context) -> None:
     await asyncio.sleep(_SECONDS * (note.number % 5) / 2)
-    # the reader of the output takes it for a record of a journal
-    ctx.send(_kinds["relayed"].output, _record("relayed", note, ctx).pack(), partition=0)
+    _send("relayed", note, ctx)
+
+
+@app.handler(_kinds["exact"].topic, ordering="key", concurrency=16, retry=_soon, transactional=True)
+def exactly(note: Note, ctx: elsa.Context) -> None:
+    time.sleep(_SECONDS * (note.number % 5) / 2)
+    # sent before it fails: of a call that failed nobody may ever see anything
+    _send("exact", note, ctx)
+    _meet_fate(note, ctx)
 
 
 @app.on_lost

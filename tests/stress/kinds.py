@@ -56,4 +56,5 @@ KINDS = (
     Kind("none", fail_every=7, reject_every=50),
     Kind("moved", fail_every=9, reject_every=50),
     Kind("relayed", is_ordered=True, has_output=True),
+    Kind("exact", is_ordered=True, is_exact=True, has_output=True, fail_every=31),
 )

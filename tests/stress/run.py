@@ -241,7 +241,7 @@ class Run:
                 for numbers, found in zip(self._stream.numbers, self._evidence(), strict=True)
             ],
             faults=dict(self._done),
-            zombies=sum(trouble.fences for trouble in troubles),
+            zombies=len(account.zombies(troubles)),
             unfenced=len(account.unfenced(records, troubles)),
             commits=len(commits),
             backward=[

@@ -118,3 +118,9 @@ def test_a_zombie_that_never_hears_of_it_is_told() -> None:
     assert unfenced([], [frozen]) == [frozen]
     assert unfenced([lost(21.0, worker=2), lost(9.0), lost(20.1 + FENCED_SECONDS)], [frozen]) == [frozen]
     assert unfenced([], [Trouble("kill", 10.0, 10.0, 1)]) == []
+
+
+def test_who_was_frozen_while_a_broker_came_back_may_have_been_given_another_session() -> None:
+    frozen = Trouble("freeze", 10.0, 20.0, 1, fences=True)
+    assert unfenced([], [frozen, Trouble("broker-stop", 8.0, 12.0)]) == []
+    assert unfenced([], [frozen, Trouble("broker-stop", 1.0, 4.0)]) == [frozen]

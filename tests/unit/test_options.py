@@ -55,6 +55,11 @@ def test_an_unknown_option_names_the_near_one() -> None:
         {"max_in_flight": 0},
         {"executor": "gevent"},
         {"on_exhausted": "drop"},
+        {"max_dead_ratio": 1},
+        {"max_dead_ratio": -0.1},
+        {"max_dead_ratio": True},
+        {"max_dead_ratio": 0.5, "delivery": "at_most_once"},
+        {"max_dead_ratio": 0.5, "retry": Retry(where="topic")},
     ],
 )
 def test_wrong_values_are_refused(given: dict[str, Any]) -> None:

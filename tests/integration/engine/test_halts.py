@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING
 
 import pytest
@@ -75,3 +76,37 @@ def test_it_is_counted(make_app: Callable[..., elsa.App], topic: Topics) -> None
         until(lambda: total(observer, "elsa_messages_processed_total", outcome="halted") == 1, "the outcome is counted")
 
     assert total(observer, "elsa_partitions_halted_total") == 1
+
+
+@pytest.mark.parametrize("ordering", ["partition", "key"])
+def test_an_outage_halts_the_partition_instead_of_filling_the_dead_letters(
+    make_app: Callable[..., elsa.App], topic: Topics, log: Log, ordering: str
+) -> None:
+    app, name = make_app(), topic()
+    app.observer = PrometheusObserver()
+    is_down = threading.Event()
+    seen: Seen[int] = Seen()
+
+    @app.handler(name, name="handle", ordering=ordering, concurrency=1, retry=None, max_dead_ratio=0.5)
+    def handle(body: int) -> None:
+        if is_down.is_set():
+            raise ConnectionError("no database")
+        seen(body)
+
+    app.produce(name, [str(n) for n in range(5)])
+    with app:
+        seen.wait(5)
+        is_down.set()
+        app.produce(name, [str(n) for n in range(5, 60)])
+        until(lambda: [s.paused for s in app._runtime.snapshots()] == ["halted"], "it is halted")
+        is_down.clear()
+        stays(lambda: len(seen.items) == 5, 0.5, "the halt")
+        for manager in app._runtime.managers:
+            manager.resume(Target())
+        # the one that it halted at among them
+        seen.wait_for(lambda items: len(items) == 51, "everything but the dead letters")
+        log.wait_committed(app.name, name, 60)
+
+    letters = [int(m.value or b"") for m in app.stream(f"{name}.{app.name}.dlq")]
+    assert len(letters) == 9
+    assert sorted(letters + seen.items) == list(range(60))

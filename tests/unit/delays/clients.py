@@ -209,6 +209,8 @@ class ScriptedProducer:
         self._transaction: Transaction | None = None
         self._failed: list[tuple[Any, Any]] = []
         self._must_abort: str | None = None
+        #: as librdkafka does: after a refused message its next transaction may begin with a wrong sequence number
+        self._is_spoiled = False
 
     @contextlib.contextmanager
     def _step(self, name: str) -> Iterator[None]:
@@ -236,6 +238,7 @@ class ScriptedProducer:
     def begin(self) -> None:
         with self._step("begin"):
             assert self._transaction is None, "a transaction within another"
+            assert not self._is_spoiled, "a producer is used again after one of its messages was refused"
             self._failed.clear()
             self._must_abort = self.stamped = None
             self._transaction = Transaction(self.id, self.epoch, self.broker.clock.monotonic())
@@ -263,6 +266,7 @@ class ScriptedProducer:
             if code is not None:
                 self._failed.append((KafkaError("refused", code=code, retryable=code.startswith("_MSG")), mark))
                 self._must_abort = code
+                self._is_spoiled = True
                 return
             where = self.broker.append(
                 topic, value, key=key, headers=headers, partition=partition, transaction=transaction

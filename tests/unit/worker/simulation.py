@@ -20,7 +20,7 @@ from elsa.testing.clock import FakeClock
 from elsa.worker import progress, starts
 from elsa.worker.budget import Budget
 from elsa.worker.group import GroupManager, Surroundings
-from elsa.worker.mailbox import Mailbox, Pause, Resume, Stop
+from elsa.worker.mailbox import Mailbox, Pause, Resume
 from elsa.worker.pace import Paces
 
 from .conftest import Raw
@@ -399,9 +399,11 @@ class Member:
             # what waits for nothing but the deadline need not take real time
             self.clock.advance(1.0 if self.calls else 0.0)
 
-    def stop(self) -> None:
-        """An orderly stop, to its end."""
-        self.manager.stopping = Stop(self.clock.monotonic() + 10.0, leave=True)
+    def stop(self, seconds: float = 10.0) -> None:
+        """An orderly stop that may take so long, to its end."""
+        self.manager.stop(self.clock.monotonic() + seconds, leave=True)
+        self.manager.read(self.manager.mailbox.drain())
+        assert self.manager.stopping is not None
         self.manager.handover.drain(self.manager.stopping)
 
     def end(self) -> None:

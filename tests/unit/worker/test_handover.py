@@ -201,6 +201,26 @@ def test_a_stop_drains_commits_and_gives_everything_up(join: Join, broker: Broke
     assert len(member.started) == len(broker.done[ZERO]) + len(broker.done[ONE])
 
 
+def test_a_revoke_during_a_stop_does_not_begin_its_drain_anew(join: Join) -> None:
+    """What is left of `stop_timeout` is for the last commit and the leave."""
+    asked = 0
+
+    def policy(member: Member) -> str:
+        nonlocal asked
+        if not asked and member.clock.monotonic() > began + member.app.settings.drain_timeout / 2:
+            asked += 1
+            member.rebalance(revoke=[0, 1])
+        return "wait"
+
+    member = join(policy=policy)
+    began = member.clock.monotonic()
+    member.stop(4 * member.app.settings.drain_timeout)
+
+    assert asked
+    assert member.clock.monotonic() - began < 2 * member.app.settings.drain_timeout
+    assert member.owned == []
+
+
 @pytest.mark.parametrize("how", ["stop", "revoke"])
 def test_attempts_that_failed_just_before_the_end_are_committed(how: str) -> None:
     """Or a message that fails whenever its worker is stopped would begin with the same attempt for ever."""

@@ -203,3 +203,25 @@ def test_a_process_forked_by_the_users_code_does_not_keep_the_slot(tmp_path: Pat
         holder.wait()
         with acquire("shop", runtime_dir=str(tmp_path), preferred=0) as successor:
             assert successor.number == 0
+
+
+_FULL = """
+import resource, sys
+from elsa.worker.slots import acquire
+
+with acquire("shop", runtime_dir=sys.argv[1]) as slot:
+    slot.write_digest("billing", "orders:6")
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4, resource.RLIM_INFINITY))
+    slot.write_digest("billing", "orders:7")
+    slot.write_digest("billing", "orders:8")
+"""
+
+
+def test_a_full_disk_does_not_stop_the_work_and_leaves_nothing_untrue(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", _FULL, str(tmp_path)], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "could not be kept for its successor" in done.stderr
+    with acquire("shop", runtime_dir=str(tmp_path)) as slot:
+        assert slot.digest("billing") is None
