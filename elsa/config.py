@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import functools
+import json
 import os
 import tomllib
 from collections.abc import Mapping
@@ -18,7 +19,7 @@ from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_ori
 from elsa import contradictions, environment
 from elsa.errors import ConfigError
 from elsa.redaction import HIDDEN, redact_brokers, redact_kafka
-from elsa.units import Choice, Duration, Size, Whole, boolean
+from elsa.units import Choice, Duration, Size, Whole, boolean, bounds
 
 
 def brokers(value: Any) -> str:
@@ -52,6 +53,22 @@ def kafka(value: Any) -> dict[str, Any]:
         else:
             found[key] = inner
     return found
+
+
+def buckets(value: Any) -> dict[str, tuple[float, ...]]:
+    """Bounds by metric from a mapping, or from its JSON text; raises ValueError."""
+    allowed = 'rising numbers by metric, like {"elsa_process_duration_seconds": [0.1, 1, 10]}'
+    if isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except ValueError:
+            raise ValueError(allowed) from None
+    if not isinstance(value, Mapping) or not all(isinstance(name, str) for name in value):
+        raise ValueError(allowed)
+    try:
+        return {name: bounds(given) for name, given in value.items()}
+    except ValueError:
+        raise ValueError(allowed) from None
 
 
 def text(value: Any) -> str:
@@ -121,6 +138,10 @@ class Settings:
     #: 0 takes any free port
     metrics_port: Annotated[int, Whole(0, 65535)] | None = None
     http_host: Text = "127.0.0.1"
+    #: series of single partitions: auto means up to 500 of a process
+    metrics_partition_labels: Annotated[str, Choice("auto", "on", "off")] = "auto"
+    metrics_histograms: Annotated[str, Choice("full", "coarse")] = "full"
+    metrics_buckets: Annotated[Mapping[str, Any], buckets] = field(default_factory=dict)
 
     @property
     def creates_topics(self) -> bool:

@@ -498,18 +498,7 @@ BUILD_INFO = _gauge(
 )
 
 
-def table() -> str:
-    """The catalogue as a Markdown table."""
-    rows = ["| Metric | Type | Labels | Meaning |", "|---|---|---|---|"]
-    for metric in CATALOGUE.values():
-        labels = ", ".join(
-            f"`{name}` ({', '.join(metric.values[name])})" if name in metric.values else f"`{name}`"
-            for name in metric.labels
-        )
-        kind = metric.kind if metric.kind != "gauge" or metric.merge == "sum" else f"gauge ({metric.merge})"
-        rows.append(f"| `{metric.name}` | {kind} | {labels} | {f'{metric.help} {metric.meaning}'.strip()} |")
-    return "\n".join(rows) + "\n"
-
-
 if __name__ == "__main__":
-    sys.stdout.write(table())
+    from elsa.observe.reference import page
+
+    sys.stdout.write(page())

@@ -28,6 +28,7 @@ from elsa.observer import GroupObserver, HandlerObserver, MoverObserver, Observe
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    from elsa.app import App
     from elsa.clock import Clock
     from elsa.observe.exposition import Family
     from elsa.observe.partitions import HandlerKey
@@ -192,6 +193,17 @@ class PrometheusObserver(Observer):
     def describe(self) -> Iterator[Any]:
         """Nothing: registering must not call into the engine."""
         return iter(())
+
+
+def observer_of(app: App) -> PrometheusObserver:
+    """The observer of a worker process, as the settings and the handlers of its App say; raises ConfigError."""
+    settings = app.settings
+    # tasks that share a topic are counted together, and have to agree
+    own = {binding.name: found for binding in app.registry.bindings() if (found := binding.first.declared.buckets)}
+    return PrometheusObserver(
+        partition_labels=settings.metrics_partition_labels,
+        buckets=Buckets(settings.metrics_histograms, settings.metrics_buckets, own),
+    )
 
 
 class _ScheduleMetrics(ScheduleObserver):

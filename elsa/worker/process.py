@@ -139,10 +139,10 @@ class WorkerProcess:
     def _observe(self, app: App) -> None:
         """Put what watches the engine into the App's seam, beside what the user has put there."""
         from elsa.observe.compound import Compound  # noqa: PLC0415 - costs start-up time only here
-        from elsa.observe.metrics import PrometheusObserver  # noqa: PLC0415 - see above
+        from elsa.observe.metrics import observer_of  # noqa: PLC0415 - see above
         from elsa.observe.tracing import tracing_observer  # noqa: PLC0415 - see above
 
-        self._metrics = PrometheusObserver()
+        self._metrics = observer_of(app)
         settings = app.settings
         app.observer = Compound(
             self._metrics, tracing_observer(brokers=settings.brokers, client_id=app.name), app.observer
