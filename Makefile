@@ -47,8 +47,9 @@ PEERS ?=
 stress: $(VENV)/.installed-dev  ## kill workers, brokers and networks under a numbered stream (10 minutes)
 	$(BIN)/python -m tests.stress --minutes $(STRESS) $(if $(PEERS),--peers) $(ARGS)
 
-dashboards: $(VENV)/.installed-dev  ## the boards and alerts from their Python files
+dashboards: $(VENV)/.installed-dev  ## boards, alerts and the page of metrics from their Python files
 	$(BIN)/python dashboards/build.py
+	$(BIN)/python -m elsa.observe.catalogue >dashboards/metrics.md
 
 # drawn from what a real Prometheus answered while a real worker was under load (two minutes)
 pictures: $(VENV)/.installed-dev  ## the pictures of the boards, from an end-to-end run

@@ -59,7 +59,8 @@ class PartitionGauges:
         self._clock = clock
         self._labels = labels
         self._watched: list[Callable[[], Sequence[PartitionSnapshot]]] = []
-        self._behind_since: dict[tuple[str, str, int], float] = {}
+        #: where a partition stood that was behind with nothing in hand, and since when it has stood there
+        self._behind_since: dict[tuple[str, str, int], tuple[tuple[int, int], float]] = {}
 
     def watch(self, snapshot: Callable[[], Sequence[PartitionSnapshot]]) -> None:
         """Ask `snapshot` too from now on."""
@@ -79,11 +80,11 @@ class PartitionGauges:
         }
         now = self._clock.monotonic()
         self._behind_since = {
-            key: self._behind_since.get(key, now)
+            key: self._stood(key, each, now)
             for key, each in once.items()
             if lag(each) and each.oldest_timestamp is None
         }
-        ages = {key: self._age(each, now - self._behind_since.get(key, now)) for key, each in once.items()}
+        ages = {key: self._age(each, now - self._behind_since.get(key, ((), now))[1]) for key, each in once.items()}
         _lag_per_topic(page, handlers, once, ages)
         if self._labels == "on" or (self._labels == "auto" and len(once) <= MOST_PARTITIONS):
             for key, each in once.items():
@@ -92,6 +93,12 @@ class PartitionGauges:
         for each in snapshots:
             busy[each.group or ""] += each.running
         return busy
+
+    def _stood(self, key: tuple[str, str, int], each: PartitionSnapshot, now: float) -> tuple[tuple[int, int], float]:
+        """Since when it stands where it is: between scrapes fast handlers finish what they get, and lag is never 0."""
+        place = (each.committed, each.position)
+        known = self._behind_since.get(key)
+        return known if known is not None and known[0] == place else (place, now)
 
     def _age(self, each: PartitionSnapshot, behind_seconds: float) -> float | None:
         """Of the oldest message that is not finished; None when nothing is known."""
