@@ -16,7 +16,7 @@ FAILED = "dead|failed|timeout|halted"
 
 LAG_SUM = "group_topic:elsa_consumer_lag_messages:sum"
 LAG_AGE = "group_topic:elsa_consumer_lag_seconds:max"
-FAILED_RATIO = "group_topic_handler:elsa_messages_failed:ratio"
+FAILED_RATIO = "group_topic_handler:elsa_messages_processed_total:failed_ratio"
 
 #: what each recording rule makes, with its labels
 RECORDED = {
