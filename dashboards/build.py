@@ -33,8 +33,8 @@ def boards(limits: Thresholds) -> list[Board]:
 def files(limits: Thresholds, places: Places) -> dict[str, str]:
     """What belongs into the folder, by path."""
     made = {f"{board.name}.json": render(board) for board in boards(limits)}
-    made["alerts/recording.yml"] = document("elsa-recording", recording_rules(limits))
-    made["alerts/alerts.yml"] = document("elsa-alerts", [each.rule(limits, places) for each in alerts(limits)])
+    made["alerts/recording.yaml"] = document("elsa-recording", recording_rules(limits))
+    made["alerts/alerts.yaml"] = document("elsa-alerts", [each.rule(limits, places) for each in alerts(limits)])
     return made
 
 

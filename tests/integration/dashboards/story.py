@@ -177,7 +177,7 @@ def play(brokers: str, folder: Path) -> Iterator[Story]:
     topics = Topics(brokers, "boards")
     names = {"orders": topics(6), "invoices": topics(3), "clicks": topics(3), "shop": unique_name("shop")}
     write(folder, files(Thresholds(faster=FASTER), Places()))
-    rules = [folder / "alerts" / "recording.yml", folder / "alerts" / "alerts.yml"]
+    rules = [folder / "alerts" / "recording.yaml", folder / "alerts" / "alerts.yaml"]
     shop = Shop(brokers, folder, names)
     load = Load(brokers, names)
     try:

@@ -17,7 +17,7 @@ from .prometheus import promtool, require_prometheus
 if TYPE_CHECKING:
     from pathlib import Path
 
-TESTS = HERE / "alert-tests.yml"
+TESTS = HERE / "alert-tests.yaml"
 
 
 @pytest.fixture(autouse=True)
@@ -28,7 +28,7 @@ def _needs_promtool() -> None:
 @pytest.mark.parametrize("faster", [1, 60, 1_000])
 def test_promtool_accepts_the_rules_however_fast(tmp_path: Path, faster: float) -> None:
     write(tmp_path, files(Thresholds(faster=faster), Places()))
-    checked = promtool("check", "rules", tmp_path / "alerts/recording.yml", tmp_path / "alerts/alerts.yml")
+    checked = promtool("check", "rules", tmp_path / "alerts/recording.yaml", tmp_path / "alerts/alerts.yaml")
 
     assert checked.returncode == 0, checked.stdout + checked.stderr
     assert re.findall(r"(\d+) rules found", checked.stdout) == ["3", "12"]
@@ -50,7 +50,7 @@ def test_every_alert_fires_once_and_is_silent_once() -> None:
 def test_an_alert_that_never_fires_fails_the_tests(tmp_path: Path, alert: str) -> None:
     shutil.copy(TESTS, tmp_path)
     shutil.copytree(HERE / "alerts", tmp_path / "alerts")
-    path = tmp_path / "alerts" / "alerts.yml"
+    path = tmp_path / "alerts" / "alerts.yaml"
     text = path.read_text()
     path.write_text(text.replace(f"- alert: {alert}\n", f"- alert: {alert}Not\n"))
 

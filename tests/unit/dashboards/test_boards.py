@@ -141,7 +141,7 @@ def test_no_variable_is_used_that_is_not_there() -> None:
 def test_a_threshold_reaches_boards_and_alerts(tmp_path: Path) -> None:
     main(["--out", str(tmp_path), "--set", "lag_age_seconds=77"])
 
-    assert "group_topic:elsa_consumer_lag_seconds:max > 77" in (tmp_path / "alerts/alerts.yml").read_text()
+    assert "group_topic:elsa_consumer_lag_seconds:max > 77" in (tmp_path / "alerts/alerts.yaml").read_text()
     overview = json.loads((tmp_path / "overview.json").read_text())
     (oldest,) = [each for each in overview["panels"] if each["title"] == "Oldest message"]
     assert oldest["fieldConfig"]["defaults"]["thresholds"]["steps"][1]["value"] == 77
@@ -149,14 +149,14 @@ def test_a_threshold_reaches_boards_and_alerts(tmp_path: Path) -> None:
 
 def test_places_of_runbooks_and_grafana_reach_the_alerts(tmp_path: Path) -> None:
     main(["--out", str(tmp_path), "--runbooks", "https://wiki.example/elsa/", "--grafana", "https://grafana.example"])
-    text = (tmp_path / "alerts/alerts.yml").read_text()
+    text = (tmp_path / "alerts/alerts.yaml").read_text()
 
     assert "runbook_url: https://wiki.example/elsa/ElsaDeadLetters.md" in text
     assert "dashboard_url: https://grafana.example/d/elsa-overview?var-group=" in text
 
 
 def test_faster_shortens_windows_and_patience_alone() -> None:
-    text = files(Thresholds(faster=60), Places())["alerts/alerts.yml"]
+    text = files(Thresholds(faster=60), Places())["alerts/alerts.yaml"]
 
     assert "increase(elsa_dead_letters_total[10s])" in text
     assert "elsa_consumer_lag_seconds:max > 300\n    for: 5s" in text

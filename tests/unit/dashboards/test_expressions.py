@@ -28,7 +28,7 @@ ALERTS = {"alertname", "alertstate", "severity", "group", "topic"}
 def every() -> Iterator[Expression]:
     yield from of_boards()
     for name, text in files(Thresholds(), Places()).items():
-        if name.endswith(".yml"):
+        if name.endswith(".yaml"):
             yield from of_rules(text)
 
 
