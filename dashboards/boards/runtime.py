@@ -24,6 +24,7 @@ def runtime(limits: Thresholds) -> Board:
             ("Group", _group()),
             ("Processes", _processes()),
             ("Kafka client", _client(limits)),
+            ("What should not happen", _odd()),
         ),
     )
 
@@ -135,7 +136,7 @@ def _processes() -> tuple[Panel, ...]:
     return (
         lines(
             "Restarts",
-            "Do processes, or parts of them, die and come again?",
+            "Do processes, or parts of them, die and come again? Are there any that do not answer a scrape?",
             "short",
             Line(
                 f"sum by (instance, reason) (increase({pick('elsa_worker_restarts_total')}[$__rate_interval]))",
@@ -145,6 +146,7 @@ def _processes() -> tuple[Panel, ...]:
                 f"sum by (group, what) (increase({pick('elsa_restarts_total')}[$__rate_interval]))",
                 "{{group}} {{what}}",
             ),
+            Line(f"sum by (instance) ({pick('elsa_scrape_stale_processes')})", "{{instance}} silent"),
             width=6,
         ),
         lines(
@@ -224,5 +226,38 @@ def _client(limits: Thresholds) -> tuple[Panel, ...]:
                 f"sum by (error_type) ({rate('elsa_kafka_client_errors_total')}) or vector(0)", "client {{error_type}}"
             ),
             Line(f"sum by (error_type) ({rate('elsa_send_errors_total')}) or vector(0)", "send {{error_type}}"),
+        ),
+    )
+
+
+def _odd() -> tuple[Panel, ...]:
+    def grown(name: str, by: str) -> str:
+        return f"sum by ({by}) (increase({pick(name)}[$__rate_interval]))"
+
+    return (
+        lines(
+            "Partitions given up, results ignored",
+            "Does a partition wait for an operator, or was work done for a partition that had gone?",
+            "short",
+            Line(f"{grown('elsa_partitions_halted_total', 'group, topic')} or vector(0)", "{{group}} {{topic}} halted"),
+            Line(grown("elsa_stale_results_total", "group"), "{{group}} ignored"),
+        ),
+        lines(
+            "Commit metadata",
+            "Would more run again after a crash than has to? What is finished above the offset did not fit, or was not"
+            " understood.",
+            "short",
+            Line(grown("elsa_commit_metadata_cut_total", "group"), "{{group}} cut"),
+            Line(grown("elsa_commit_metadata_ignored_total", "group"), "{{group}} ignored"),
+        ),
+        lines(
+            "Who watches",
+            "Is what comes from outside fresh? How old elsa monitor's last look at Kafka is, and how long it took.",
+            "s",
+            Line(
+                f"clamp_min(time() - max by (instance) ({pick('elsa_monitor_last_success_timestamp_seconds')}), 0)",
+                "{{instance}} looked",
+            ),
+            Line(f"max by (instance) ({pick('elsa_monitor_look_duration_seconds')})", "{{instance}} took"),
         ),
     )

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.request
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -229,8 +230,6 @@ def _acts(story: Story, shop: Shop, load: Load) -> None:
 
 
 def _page(address: str) -> str:
-    import urllib.request
-
     with urllib.request.urlopen(f"http://{address}/metrics", timeout=10) as answer:
         return str(answer.read().decode())
 

@@ -9,7 +9,8 @@ import promql_parser
 import pytest
 
 from dashboards.alarms import Places
-from dashboards.build import files
+from dashboards.board import model
+from dashboards.build import boards, files
 from dashboards.query import SURROUNDINGS, bare, labels_of, pick
 from dashboards.rules import RECORDED
 from dashboards.thresholds import Thresholds
@@ -77,6 +78,19 @@ def test_every_board_and_rule_is_looked_at() -> None:
     assert {"overview", "handlers", "topics", "runtime", "scheduler"} <= places
     assert len([place for place in places if place.startswith("Elsa")]) == 12
     assert set(RECORDED) <= {each.place for each in EVERY}
+
+
+def test_variables_ask_for_what_is_in_the_catalogue() -> None:
+    for board in boards(Thresholds()):
+        templating = model(board).templating
+        assert templating is not None
+        for variable in templating.list_val or []:
+            if isinstance(variable.query, dict):
+                question = re.fullmatch(r"label_values\((.*), (\w+)\)", str(variable.query["query"]))
+                assert question
+                names = re.findall(r"elsa_\w+", question[1])
+                assert names
+                assert all(question[2] in known(name) for name in names)
 
 
 def test_an_unknown_metric_or_label_is_an_error_when_boards_are_made() -> None:
