@@ -103,14 +103,14 @@ def _graded(scout: Scout, request: Request, window: float) -> tuple[Look, Mappin
 
     history = Grades(window)
     pause = _pause()
-    began = SYSTEM.monotonic()
+    first: float | None = None
     with interrupted_by_signals():
         while True:
             look = scout.look(request)
             now = SYSTEM.monotonic()
+            first = now if first is None else first
             grades = history.take(now, look.groups, {each.name for each in look.failures if each.what == "group"})
-            # the last sample has to be a window away from the first
-            if now - began >= window + window / _LOOKS:
+            if now - first >= window:
                 return look, grades
             pause.wait(window / _LOOKS)
 

@@ -10,7 +10,7 @@ from elsa.message import TopicPartition
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from elsa.control.protocol import Status
+    from elsa.control.protocol import Status, Tally
     from elsa.kafka.admin import GroupInfo, MemberInfo
 
 #: the state of a group that was asked for by its name and does not exist
@@ -84,6 +84,18 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True)
+class Report:
+    """What a worker process reported last, when the broker has stamped it, and what it had counted at an earlier time.
+
+    `before` is None where there is no earlier report of this process.
+    """
+
+    stamp: float
+    status: Status
+    before: tuple[float, tuple[Tally, ...]] | None
+
+
+@dataclass(frozen=True, slots=True)
 class Look:
     """Everything that was seen at `at` (seconds since the epoch), within `seconds`."""
 
@@ -91,8 +103,8 @@ class Look:
     seconds: float
     groups: tuple[GroupState, ...]
     failures: tuple[Failure, ...] = ()
-    #: reports of workers by their names, each with the time that the broker has stamped; None: there is no such topic
-    reports: Mapping[str, tuple[float, Status]] | None = field(default_factory=dict)
+    #: by the worker's name; None when the app that was asked for has no topic for them
+    reports: Mapping[str, Report] | None = field(default_factory=dict)
 
     @property
     def unknown(self) -> tuple[str, ...]:

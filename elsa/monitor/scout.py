@@ -14,10 +14,11 @@ import signal
 import socket
 import subprocess
 import sys
+import traceback
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Any, Self, cast
 
-from elsa.errors import BrokerUnavailable, ConfigError, NotStarted
+from elsa.errors import BrokerUnavailable, ConfigError, ElsaError, NotStarted
 
 if TYPE_CHECKING:
     from elsa.config import Settings
@@ -60,8 +61,8 @@ class Scout:
         NotStarted when it is closed meanwhile.
         """
         for is_last in (False, True):
-            connection = self._connection or self._start()
             try:
+                connection = self._connection or self._start()
                 connection.send(request)
                 if not connection.poll(LOOK_SECONDS):
                     self._end()
@@ -146,8 +147,11 @@ def serve(connection: Connection) -> None:
             answer: Any
             try:
                 answer = survey.look(request)
-            except Exception as error:  # the border to the other process: it raises what was raised here
+            except ElsaError as error:
                 answer = error
+            except Exception as error:  # the border to the other process, which has to go on
+                traceback.print_exc()
+                answer = ElsaError(f"the look has failed: {type(error).__name__}: {error}")
             connection.send(answer)
 
 

@@ -17,9 +17,8 @@ if TYPE_CHECKING:
 
     from elsa.clock import Clock
     from elsa.config import Settings
-    from elsa.control.protocol import Status
     from elsa.message import TopicPartition
-    from elsa.monitor.look import Place, Request
+    from elsa.monitor.look import Place, Report, Request
 
 #: states of a topic or partition that went away between two requests
 _GONE = (UnknownTopic, UnknownPartition)
@@ -39,6 +38,16 @@ class Survey:
 
     def look(self, request: Request) -> Look:
         """One look; raises what the cluster as a whole refuses."""
+        look = None
+        try:
+            look = self._look(request)
+        finally:
+            # librdkafka 2.16 never finds a coordinator again that it has lost once: it times out for ever
+            if look is None or any(each.what == "group" for each in look.failures):
+                self._inquiry = Inquiry(self._settings)
+        return look
+
+    def _look(self, request: Request) -> Look:
         began = self._clock.monotonic()
         counts = self._inquiry.partition_counts()
         names, failures = self._names(request)
@@ -122,7 +131,7 @@ class Survey:
                 offsets = {where: offset for where, offset in offsets.items() if where.topic != error.topic}
         return {}
 
-    def _follow(self, app: str | None, failures: list[Failure]) -> Mapping[str, tuple[float, Status]] | None:
+    def _follow(self, app: str | None, failures: list[Failure]) -> Mapping[str, Report] | None:
         if app is None:
             return {}
         if self._reports is None:

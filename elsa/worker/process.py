@@ -119,6 +119,7 @@ class WorkerProcess:
             positions=spec.get("positions") or {},
             on_wish=self._wish,
         )
+        runtime.tallies = self._metrics.tallies if self._metrics is not None else None
         app._runtime = runtime
         runtime.start()
         topics = runtime.topics(_BANNER_SECONDS)
