@@ -40,6 +40,16 @@ def test_the_unit_tests_of_the_alerts_hold() -> None:
     assert checked.returncode == 0, checked.stdout + checked.stderr
 
 
+def test_the_configuration_in_the_readme_is_one(tmp_path: Path) -> None:
+    (text,) = re.findall(r"```yaml\n# prometheus\.yml\n(.*?)```", (HERE / "README.md").read_text(), re.DOTALL)
+    (tmp_path / "prometheus.yml").write_text(text)
+    shutil.copytree(HERE / "alerts", tmp_path / "alerts")
+    checked = promtool("check", "config", tmp_path / "prometheus.yml")
+
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+    assert checked.stdout.count("rules found") == 2
+
+
 def test_every_alert_fires_once_and_is_silent_once() -> None:
     for alert in alerts(Thresholds()):
         cases = re.findall(rf"  - alertname: {alert.name}\n    eval_time: \w+\n(    exp_alerts:)?", TESTS.read_text())

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 NAMES = [alert.name for alert in alerts(Thresholds())]
 PAGES = sorted((HERE / "runbooks").glob("*.md"))
+README = (HERE / "README.md").read_text()
 COMMANDS = [
     (page.stem, line)
     for page in PAGES
@@ -35,6 +36,16 @@ def test_there_is_a_page_for_each_alert_and_no_other() -> None:
 
 def test_there_are_twelve() -> None:
     assert len(NAMES) == len(set(NAMES)) == 12
+
+
+def test_the_readme_lists_them_with_their_patience_and_severity() -> None:
+    rows = re.findall(r"^\| \[(\w+)\]\(runbooks/(\w+)\.md\) \|.*\| (.*) \| (\w+) \|$", README, re.MULTILINE)
+    expected = [
+        (each.name, each.name, f"{each.hold / 60:g} min" if each.hold else "-", each.severity)
+        for each in alerts(Thresholds())
+    ]
+
+    assert sorted(expected) == sorted(rows)
 
 
 @pytest.mark.parametrize("alert", alerts(Thresholds()), ids=NAMES)
