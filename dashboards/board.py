@@ -91,10 +91,12 @@ def _variables() -> list[QueryVariable]:
     topics = '{__name__=~"elsa_partitions_assigned|elsa_group_lag_messages",group=~"$group"}'
     handlers = pick("elsa_messages_processed_total", handler=".*")
     return [
+        # "All" of it is a list: other programs' processes have CPU and memory, too
         _variable("job", "Job", f"label_values({bare('elsa_build_info')}, job)"),
-        _variable("group", "Group", f"label_values({groups}, group)"),
-        _variable("topic", "Topic", f"label_values({topics}, topic)"),
-        _variable("handler", "Handler", f"label_values({handlers}, handler)"),
+        # not every metric has such a label, so "All" of these is anything
+        _variable("group", "Group", f"label_values({groups}, group)").all_value(".*"),
+        _variable("topic", "Topic", f"label_values({topics}, topic)").all_value(".*"),
+        _variable("handler", "Handler", f"label_values({handlers}, handler)").all_value(".*"),
     ]
 
 
@@ -109,7 +111,6 @@ def _variable(name: str, label: str, query: str) -> QueryVariable:
         .sort(VariableSort.ALPHABETICAL_ASC)
         .multi(True)
         .include_all(True)
-        .all_value(".*")
         .current(VariableOption(selected=True, text="All", value="$__all"))
     )
 

@@ -9,9 +9,10 @@ from grafana_foundation_sdk.builders import heatmap as heatmaps
 from grafana_foundation_sdk.builders import prometheus, timeseries
 from grafana_foundation_sdk.builders import stat as stats
 from grafana_foundation_sdk.builders import table as tables
-from grafana_foundation_sdk.builders.dashboard import ThresholdsConfig
+from grafana_foundation_sdk.builders.dashboard import DashboardLink, ThresholdsConfig
 from grafana_foundation_sdk.models import common
 from grafana_foundation_sdk.models.dashboard import (
+    DashboardLinkType,
     DataTransformerConfig,
     DynamicConfigValue,
     Threshold,
@@ -158,6 +159,15 @@ def table(
         panel.with_target(_query(column.expression, name).instant().format(PromQueryFormat.TABLE))
         panel.override_by_name(column.heading, [DynamicConfigValue(id_val="unit", value=column.unit)])
     return panel
+
+
+def leading(board: str, *panels: Panel) -> tuple[Panel, ...]:
+    """The same panels with a link in their corner to the board that shows more, for what is chosen here."""
+    title = f"More on the {board} board"
+    url = f"/d/elsa-{board}?${{__url_time_range}}&${{__all_variables}}"
+    for panel in panels:
+        panel.links([DashboardLink(title).type(DashboardLinkType.LINK).url(url)])
+    return panels
 
 
 def _names() -> list[str]:

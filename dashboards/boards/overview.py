@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from dashboards.board import Board
-from dashboards.panels import Column, Line, lines, number, table
+from dashboards.panels import Column, Line, leading, lines, number, table
 from dashboards.query import per_partition, pick, rate
 from dashboards.rules import FAILED
 
@@ -27,14 +27,21 @@ def overview(limits: Thresholds) -> Board:
         (
             ("At a glance", _glance(limits)),
             ("Work", _work(limits)),
-            ("Behind", _behind(limits)),
-            ("Room", _room(limits)),
+            ("Behind", leading("topics", *_behind(limits))),
+            ("Room", leading("runtime", *_room(limits))),
         ),
     )
 
 
 def _glance(limits: Thresholds) -> tuple[Panel, ...]:
-    failed = f"sum({rate(PROCESSED, outcome=FAILED)})"
+    return (
+        *leading("topics", *_waiting(limits)),
+        *leading("handlers", *_failing(limits)),
+        *leading("runtime", _processes()),
+    )
+
+
+def _waiting(limits: Thresholds) -> tuple[Panel, ...]:
     return (
         number(
             "Oldest message",
@@ -49,6 +56,12 @@ def _glance(limits: Thresholds) -> tuple[Panel, ...]:
             "short",
             f"sum({per_partition('elsa_consumer_lag_messages')})",
         ),
+    )
+
+
+def _failing(limits: Thresholds) -> tuple[Panel, ...]:
+    failed = f"sum({rate(PROCESSED, outcome=FAILED)})"
+    return (
         number("Done", "How many messages are done a second?", "ops", f"sum({rate(PROCESSED, outcome='ok')})"),
         number(
             "Failing",
@@ -64,12 +77,15 @@ def _glance(limits: Thresholds) -> tuple[Panel, ...]:
             f"sum(increase({pick('elsa_dead_letters_total')}[$__range]))",
             limit=1,
         ),
-        number(
-            "Worker processes",
-            "How many worker processes run?",
-            "short",
-            f"sum({pick('elsa_worker_processes', state='running')})",
-        ),
+    )
+
+
+def _processes() -> Panel:
+    return number(
+        "Worker processes",
+        "How many worker processes run?",
+        "short",
+        f"sum({pick('elsa_worker_processes', state='running')})",
     )
 
 

@@ -125,6 +125,8 @@ def test_variables_links_and_annotations(name: str) -> None:
     data = load(name)
 
     assert data["uid"] == f"elsa-{name}"
+    # All jobs are those of Elsa: `process_*` is exported by everybody
+    assert [each.get("allValue") for each in data["templating"]["list"]] == [None, None, ".*", ".*", ".*"]
     assert [each["name"] for each in data["templating"]["list"]] == ["datasource", "job", "group", "topic", "handler"]
     assert [(each["type"], each["tags"]) for each in data["links"]] == [("dashboards", ["elsa"])]
     assert data["tags"] == ["elsa"]
@@ -135,7 +137,15 @@ def test_no_variable_is_used_that_is_not_there() -> None:
     own = {"datasource", "job", "group", "topic", "handler", "__all"}
     for name in NAMES:
         used = set(re.findall(r"\$\{?(\w+)", (HERE / f"{name}.json").read_text()))
-        assert used - own <= {"__rate_interval", "__range"}
+        assert used - own <= {"__rate_interval", "__range", "__url_time_range", "__all_variables"}
+
+
+def test_panels_of_the_overview_lead_to_boards_that_are_there() -> None:
+    urls = [link["url"] for panel in panels("overview") for link in panel.get("links") or []]
+    boards = {url.partition("?")[0].removeprefix("/d/elsa-") for url in urls}
+
+    assert boards == {"topics", "handlers", "runtime"}
+    assert boards <= set(NAMES)
 
 
 def test_a_threshold_reaches_boards_and_alerts(tmp_path: Path) -> None:
