@@ -45,9 +45,12 @@ def spread(bounds: Sequence[float], values: Sequence[float]) -> list[tuple[int, 
     >>> spread((1.0, 2.0), [0.5, 1.0, 3.0])
     [(0, 2), (2, 1)]
     """
-    # mostly a slice falls into one bucket; else sorting and one search per bucket up to the slowest
-    # value costs half of one search per value
-    first, last = bisect_left(bounds, min(values)), bisect_left(bounds, max(values))
+    # mostly a slice falls into one bucket, the first of all; else sorting and one search per bucket up to the
+    # slowest value costs half of one search per value
+    slowest = max(values)
+    if slowest <= bounds[0]:
+        return [(0, len(values))]
+    first, last = bisect_left(bounds, min(values)), bisect_left(bounds, slowest)
     if first == last:
         return [(first, len(values))]
     ordered = sorted(values)

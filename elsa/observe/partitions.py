@@ -27,6 +27,10 @@ MOST_PARTITIONS = 500
 
 #: (group, topic, handler) as labels; the topic is the pattern for a regex subscription
 HandlerKey = tuple[str, str, str]
+#: (group, topic, partition)
+Key = tuple[str, str, int]
+#: offsets behind, and the age of the oldest message that is not finished; None while that is not known
+Behind = tuple[int | None, float | None]
 
 
 def lag(snapshot: PartitionSnapshot) -> int | None:
@@ -60,7 +64,7 @@ class PartitionGauges:
         self._labels = labels
         self._watched: list[Callable[[], Sequence[PartitionSnapshot]]] = []
         #: where a partition stood that was behind with nothing in hand, and since when it has stood there
-        self._behind_since: dict[tuple[str, str, int], tuple[tuple[int, int], float]] = {}
+        self._behind_since: dict[Key, tuple[tuple[int, int], float]] = {}
 
     def watch(self, snapshot: Callable[[], Sequence[PartitionSnapshot]]) -> None:
         """Ask `snapshot` too from now on."""
@@ -78,67 +82,67 @@ class PartitionGauges:
         once = {
             (each.group or "", each.topic, each.partition): each for each in reversed(snapshots) if not each.is_leaving
         }
-        now = self._clock.monotonic()
-        self._behind_since = {
-            key: self._stood(key, each, now)
-            for key, each in once.items()
-            if lag(each) and each.oldest_timestamp is None
-        }
-        ages = {key: self._age(each, now - self._behind_since.get(key, ((), now))[1]) for key, each in once.items()}
-        _lag_per_topic(page, handlers, once, ages)
+        behind = self._behind(once)
+        _lag_per_topic(page, handlers, once, behind)
         if self._labels == "on" or (self._labels == "auto" and len(once) <= MOST_PARTITIONS):
             for key, each in once.items():
-                _per_partition(page, each, (key[0], key[1], str(key[2])), ages[key])
+                _per_partition(page, each, *behind[key])
         busy: Counter[str] = Counter()
         for each in snapshots:
             busy[each.group or ""] += each.running
         return busy
 
-    def _stood(self, key: tuple[str, str, int], each: PartitionSnapshot, now: float) -> tuple[tuple[int, int], float]:
-        """Since when it stands where it is: between scrapes fast handlers finish what they get, and lag is never 0."""
-        place = (each.committed, each.position)
-        known = self._behind_since.get(key)
-        return known if known is not None and known[0] == place else (place, now)
+    def _behind(self, once: Mapping[Key, PartitionSnapshot]) -> dict[Key, Behind]:
+        now, wall = self._clock.monotonic(), self._clock.now()
+        before, self._behind_since = self._behind_since, {}
+        found: dict[Key, Behind] = {}
+        for key, each in once.items():
+            offsets = lag(each)
+            age: float | None = 0.0
+            if each.oldest_timestamp is not None:
+                # producers' clocks may run ahead of ours
+                age = max(0.0, wall - each.oldest_timestamp)
+            elif offsets is None:
+                age = None
+            elif offsets > 0:
+                # between two looks fast handlers finish what they get: a lag that is never 0 is not old while it moves
+                place = (each.committed, each.position)
+                stood, since = before.get(key, (place, now))
+                since = since if stood == place else now
+                self._behind_since[key] = place, since
+                age = now - since
+            found[key] = offsets, age
+        return found
 
-    def _age(self, each: PartitionSnapshot, behind_seconds: float) -> float | None:
-        """Of the oldest message that is not finished; None when nothing is known."""
-        if each.oldest_timestamp is not None:
-            # producers' clocks may run ahead of ours
-            return max(0.0, self._clock.now() - each.oldest_timestamp)
-        return None if lag(each) is None else behind_seconds
 
-
-def _per_partition(page: Page, each: PartitionSnapshot, labels: tuple[str, str, str], age: float | None) -> None:
-    behind = lag(each)
+def _per_partition(page: Page, each: PartitionSnapshot, behind: int | None, age: float | None) -> None:
+    labels = (("group", each.group or ""), ("topic", each.topic), ("partition", str(each.partition)))
     if behind is not None:
-        page.add(catalogue.LAG, labels, behind)
+        page.put(catalogue.LAG, labels, behind)
     if age is not None:
-        page.add(catalogue.LAG_SECONDS, labels, age)
+        page.put(catalogue.LAG_SECONDS, labels, age)
     if each.committed >= 0 and each.group is not None:
-        page.add(catalogue.COMMITTED, labels, each.committed)
+        page.put(catalogue.COMMITTED, labels, each.committed)
     if each.high_watermark >= 0:
-        page.add(catalogue.HIGH_WATERMARK, labels, each.high_watermark)
-    page.add(catalogue.UNCOMMITTED, labels, each.uncommitted)
-    page.add(catalogue.HEAD_ATTEMPTS, labels, each.head_attempts)
+        page.put(catalogue.HIGH_WATERMARK, labels, each.high_watermark)
+    page.put(catalogue.UNCOMMITTED, labels, each.uncommitted)
+    page.put(catalogue.HEAD_ATTEMPTS, labels, each.head_attempts)
 
 
 def _lag_per_topic(
     page: Page,
     handlers: Collection[HandlerKey],
-    once: Mapping[tuple[str, str, int], PartitionSnapshot],
-    ages: Mapping[tuple[str, str, int], float | None],
+    once: Mapping[Key, PartitionSnapshot],
+    behind: Mapping[Key, Behind],
 ) -> None:
-    topics = dict.fromkeys((group, topic) for group, topic, _ in handlers)
-    behind: Counter[tuple[str, str]] = Counter(dict.fromkeys(topics, 0))
-    oldest: dict[tuple[str, str], float] = dict.fromkeys(topics, 0.0)
+    sums: dict[tuple[str, str], tuple[int, float]] = {key[:2]: (0, 0.0) for key in handlers}
     for key, each in once.items():
         labels = key[0], _label(handlers, each)
-        behind[labels] += lag(each) or 0
-        oldest[labels] = max(oldest.get(labels, 0.0), ages[key] or 0.0)
-    for labels, offsets in behind.items():
+        offsets, oldest = sums.get(labels, (0, 0.0))
+        sums[labels] = offsets + (behind[key][0] or 0), max(oldest, behind[key][1] or 0.0)
+    for labels, (offsets, oldest) in sums.items():
         page.add(catalogue.TOPIC_LAG, labels, offsets)
-    for labels, seconds in oldest.items():
-        page.add(catalogue.TOPIC_LAG_SECONDS, labels, seconds)
+        page.add(catalogue.TOPIC_LAG_SECONDS, labels, oldest)
 
 
 def _per_topic(page: Page, handlers: Mapping[HandlerKey, int], snapshots: Sequence[PartitionSnapshot]) -> None:

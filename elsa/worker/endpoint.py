@@ -10,11 +10,9 @@ from typing import TYPE_CHECKING, Any, Self
 
 from elsa.observe import catalogue
 from elsa.observe.http import MetricsServer
-from elsa.observe.merge import Merger
+from elsa.observe.merge import Merger, unpack
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from elsa.worker.supervisor import Supervisor
 
 #: a process that is later than this is shown with its last values
@@ -60,9 +58,9 @@ class Endpoint:
         self._supervisor.telemetry = None
         self._server.stop()
 
-    def update(self, index: int, snapshot: Sequence[Any]) -> None:
+    def update(self, index: int, packed: str) -> None:
         """A process has sent its values."""
-        self._merger.update(index, snapshot)
+        self._merger.update(index, unpack(packed))
 
     def ended(self, index: int) -> None:
         """A process has ended."""

@@ -193,11 +193,11 @@ class WorkerProcess:
             self._channel.send({"type": "status", "id": news.get("id"), "status": self._status(runtime)})
         return None
 
-    def _samples(self) -> list[Any]:
-        from elsa.observe.merge import snapshot  # noqa: PLC0415 - only when somebody scrapes
+    def _samples(self) -> str:
+        from elsa.observe.merge import pack, snapshot  # noqa: PLC0415 - only when somebody scrapes
         from elsa.observe.registry import process_registry  # noqa: PLC0415 - see above
 
-        return list(snapshot(self._metrics, process_registry()))
+        return pack(snapshot(self._metrics, process_registry()))
 
     @staticmethod
     def _status(runtime: Runtime) -> dict[str, Any]:

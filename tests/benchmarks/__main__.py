@@ -29,6 +29,7 @@ CASES = (
     "scale",
     "recovery",
     "delay",
+    "metrics",
 )
 
 

@@ -14,7 +14,9 @@ import signal
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
+from elsa.observe.merge import pack
 from elsa.worker.control import ControlChannel
 
 PLAN = json.loads(sys.argv[1])
@@ -78,8 +80,8 @@ class StandIn:
                 self.leave(6 if kind == "now" else 0)
             elif kind == "scrape":
                 value = 10 * (self.life + 1)
-                family = ["jobs_total", "counter", "Jobs.", [["jobs_total", [], value]]]
-                snapshot = [["_life", "", f"{os.getpid()}", []], family]
+                life: Any = ("_life", "", f"{os.getpid()}", [])
+                snapshot = pack([life, ("jobs_total", "counter", "Jobs.", [("jobs_total", (), value)])])
                 self.channel.send({"type": "samples", "id": message["id"], "snapshot": snapshot})
             elif kind == "status":
                 self.channel.send({"type": "status", "id": message["id"], "status": {"life": self.life}})
