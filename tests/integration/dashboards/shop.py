@@ -1,4 +1,4 @@
-"""The app of the end-to-end test: orders with retries and dead letters, invoices, clicks in batches, delays, a clock.
+"""The app of the end-to-end test: orders that fail, invoices, clicks in batches, a parcel that halts, delays, a clock.
 
 It runs in `elsa worker`; the names of its topics come by environment.
 """
@@ -42,6 +42,12 @@ async def announce(invoice: dict[str, int]) -> None:
 def count(clicks: list[dict[str, int]]) -> None:
     """Count clicks."""
     time.sleep(0.002 * len(clicks))
+
+
+@app.handler(os.environ["SHOP_RETURNS"], retry=elsa.Retry(max_attempts=2, base=0.1), on_exhausted="stop")
+def take_back(parcel: dict[str, int], ctx: elsa.Context) -> None:
+    """Take a parcel back, with a label that its topic is too narrow for: its partition halts."""
+    ctx.send(os.environ["SHOP_LABELS"], b"x" * 5_000, key=str(parcel["id"]))
 
 
 @app.task

@@ -75,6 +75,8 @@ class Shop:
             "SHOP_ORDERS": names["orders"],
             "SHOP_INVOICES": names["invoices"],
             "SHOP_CLICKS": names["clicks"],
+            "SHOP_RETURNS": names["returns"],
+            "SHOP_LABELS": names["labels"],
         }
         (folder / "run").mkdir()
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
@@ -152,7 +154,8 @@ class Load(threading.Thread):
         self.number = 0
 
     def run(self) -> None:
-        """Send until told to stop."""
+        """Send one parcel, then until told to stop."""
+        self._client.produce(self._names["returns"], [b'{"id": 1}'])
         while not self._is_over.wait(0.5):
             self.send(24)
         self._client.stop(5)
@@ -176,7 +179,8 @@ class Load(threading.Thread):
 def play(brokers: str, folder: Path) -> Iterator[Story]:
     """Play it to the end; everything it has started is gone afterwards."""
     topics = Topics(brokers, "boards")
-    names = {"orders": topics(6), "invoices": topics(3), "clicks": topics(3), "shop": unique_name("shop")}
+    names = {"orders": topics(6), "invoices": topics(3), "clicks": topics(3), "returns": topics(1)}
+    names |= {"labels": topics(1, {"max.message.bytes": "1000"}), "shop": unique_name("shop")}
     write(folder, files(Thresholds(faster=FASTER), Places()))
     rules = [folder / "alerts" / "recording.yaml", folder / "alerts" / "alerts.yaml"]
     shop = Shop(brokers, folder, names)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import os
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +32,9 @@ pytestmark = [pytest.mark.broker, pytest.mark.slow, pytest.mark.timeout(420)]
 #: where `make pictures` wants the answers
 ANSWERS = "BOARD_ANSWERS"
 EXPRESSIONS = list(of_boards())
+#: what boards show as 0 while there is no series; of these the story has none: it kills no broker and sets no quota
+ZERO = " or vector(0)"
+UNTOLD = ("elsa_kafka_client_errors_total", "elsa_kafka_broker_throttle_seconds", "elsa_delayed_aborts_total")
 
 
 @pytest.fixture(scope="module")
@@ -65,6 +69,8 @@ def numbers(series: dict[str, Any]) -> list[float]:
 
 @pytest.mark.parametrize("expression", EXPRESSIONS, ids=[f"{n} {each.place}" for n, each in enumerate(EXPRESSIONS)])
 def test_every_expression_has_an_answer(story: Story, expression: Expression) -> None:
+    if not any(name in expression.text for name in UNTOLD):
+        expression = replace(expression, text=expression.text.replace(ZERO, ""))
     found = answer(story, expression)["series"]
 
     assert any(not math.isnan(number) for series in found for number in numbers(series)), expression.text
