@@ -38,7 +38,7 @@ SECTIONS = {
         "groups": "List and describe consumer groups, their lag and offsets.",
         "lag": "Show how far groups are behind, or check it against limits.",
         "top": "Watch groups, partitions, workers and handlers, live.",
-        "monitor": "Serve the lag of consumer groups to Prometheus, whether their workers live or not.",
+        "monitor": "Serve the lag of groups to Prometheus, from outside of workers.",
         "check": "Check brokers, topics and settings before a deploy.",
         "config": "Show the effective settings and where each comes from.",
     },

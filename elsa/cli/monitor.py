@@ -13,7 +13,7 @@ DEFAULT_PORT = 9465
 
 @click.command(
     "monitor",
-    short_help="Serve the lag of consumer groups to Prometheus, whether their workers live or not.",
+    short_help="Serve the lag of groups to Prometheus, from outside of workers.",
     epilog=examples(
         "elsa monitor -b localhost:9092",
         "elsa monitor --group billing --group 'shop-*' --interval 15s",

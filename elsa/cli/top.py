@@ -15,6 +15,8 @@ from elsa.cli.parameters import Seconds, common, examples, loaded_of
 from elsa.clock import SYSTEM
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
+
     from elsa.monitor.frame import Frame
     from elsa.monitor.look import Request
     from elsa.monitor.scout import Scout
@@ -227,7 +229,7 @@ def _run(looker: Looker, view: View) -> None:
                 is_going_on = is_going_on and view.press(key)
 
 
-def _picture(frame: Frame | None, trouble: str, view: View, height: int) -> object:
+def _picture(frame: Frame | None, trouble: str, view: View, height: int) -> RenderableType:
     import dataclasses
 
     from rich.text import Text

@@ -138,8 +138,8 @@ def screen(frame: Frame, first_line: str, last_line: str, height: int) -> Render
     from rich.text import Text
 
     tables = sections(frame)
-    # each table has a heading, a line under it, one that says what is left out, and an empty one
-    lines = height - _FRAME_LINES - len(frame.notes) - 4 * len(tables)
+    # each table has a heading, a line under it, and one that says what is left out
+    lines = height - _FRAME_LINES - len(frame.notes) - 3 * len(tables)
     parts: list[RenderableType] = [Text(first_line, style="bold"), Text()]
     for (columns, rows), count in zip(tables, shares([len(rows) for _, rows in tables], lines), strict=True):
         parts += [_table(columns, rows[:count]), Text(_left_out(len(rows) - count), style="dim")]
@@ -159,7 +159,7 @@ def _table(columns: Sequence[Column], rows: Sequence[Any]) -> RenderableType:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, header_style="bold")
     for name, is_number, _ in columns:
         table.add_column(name, justify="right" if is_number else "left", no_wrap=True, overflow="ellipsis")
     for row in rows:

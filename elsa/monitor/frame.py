@@ -81,8 +81,6 @@ class Frame:
         """For JSON."""
         plain = dataclasses.asdict(self)
         plain["at"] = rounded(self.at)
-        for row in plain["handlers"]:
-            row["outcomes"] = dict(row["outcomes"])
         for rows in (plain["groups"], plain["partitions"], plain["handlers"], plain["workers"]):
             for row in rows:
                 row |= {name: rounded(value) for name, value in row.items() if isinstance(value, float)}

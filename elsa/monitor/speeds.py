@@ -73,7 +73,7 @@ class HandlerSpeed:
     failing: float | None = None
     p95: float | None = None
     #: messages since the workers began, by what came of them
-    outcomes: Counter[str] = field(default_factory=Counter)
+    outcomes: dict[str, int] = field(default_factory=dict)
     exceptions: int = 0
 
 
@@ -89,7 +89,8 @@ def handlers(reports: Mapping[str, Report]) -> list[HandlerSpeed]:
             one = found.setdefault(key, HandlerSpeed(*key))
             one.workers += 1
             one.running += tally.running
-            one.outcomes.update(tally.outcomes)
+            for outcome, count in tally.outcomes.items():
+                one.outcomes[outcome] = one.outcomes.get(outcome, 0) + count
             one.exceptions += tally.exceptions
             if seconds > 0:
                 _add_rates(one, tally, earlier.get(key), seconds)

@@ -51,6 +51,20 @@ def commit(brokers: str) -> Commit:
 
 
 @pytest.fixture
+def filled(producer: Producer, topic: Callable[..., str]) -> Callable[..., str]:
+    """`filled(10, 0, 3)` makes a topic whose partitions hold so many messages."""
+
+    def make(*counts: int) -> str:
+        name = topic(partitions=len(counts))
+        for partition, count in enumerate(counts):
+            if count:
+                producer.produce(name, ["x"] * count, partition=partition)
+        return name
+
+    return make
+
+
+@pytest.fixture
 def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
         if name.startswith("ELSA_") and not name.startswith("ELSA_TEST_"):

@@ -63,11 +63,9 @@ def member(brokers: str, topic: Any, group: Any, request: pytest.FixtureRequest)
 
 
 def test_lag_is_that_of_the_broker_and_every_partition_of_the_topic_counts(
-    scout: Scout, settings: Settings, producer: Producer, topic: Any, group: Any, commit: Commit
+    scout: Scout, settings: Settings, filled: Any, group: Any, commit: Commit
 ) -> None:
-    name, used = topic(partitions=3), group()
-    for partition in range(3):
-        producer.produce(name, [str(n) for n in range(10)], partition=partition)
+    name, used = filled(10, 10, 10), group()
     commit(used, name, {0: 4, 1: 10})
 
     found = seen(scout, used)
@@ -125,10 +123,9 @@ def test_a_member_owns_partitions_and_has_the_whole_log_to_do_before_it_commits(
 
 
 def test_what_was_deleted_before_the_commit_does_not_count(
-    scout: Scout, settings: Settings, producer: Producer, topic: Any, group: Any, commit: Commit
+    scout: Scout, settings: Settings, filled: Any, group: Any, commit: Commit
 ) -> None:
-    name, used = topic(), group()
-    producer.produce(name, [str(n) for n in range(10)])
+    name, used = filled(10), group()
     commit(used, name, {0: 4})
     Topics(settings).delete_records(name, {0: 8})
 
@@ -136,11 +133,10 @@ def test_what_was_deleted_before_the_commit_does_not_count(
 
 
 def test_a_topic_that_is_deleted_vanishes(
-    scout: Scout, settings: Settings, producer: Producer, topic: Any, group: Any, commit: Commit
+    scout: Scout, settings: Settings, filled: Any, group: Any, commit: Commit
 ) -> None:
-    kept, gone, used = topic(), topic(), group()
+    kept, gone, used = filled(1), filled(1), group()
     for name in (kept, gone):
-        producer.produce(name, ["a"])
         commit(used, name, {0: 0})
     before = {each.topic for each in seen(scout, used).partitions}
     Topics(settings).delete(gone)

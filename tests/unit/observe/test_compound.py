@@ -281,10 +281,10 @@ def test_send_traces_pass_headers_on_and_all_are_ended() -> None:
 @pytest.mark.parametrize(
     ("observer", "seam", "own"),
     [
-        (PrometheusObserver, Observer, {"families", "collect", "describe"}),
+        (PrometheusObserver, Observer, {"families", "collect", "describe", "tallies"}),
         (TracingObserver, Observer, set()),
         (Compound, Observer, set()),
-        (HandlerMetrics, HandlerObserver, {"collect"}),
+        (HandlerMetrics, HandlerObserver, {"collect", "tally"}),
         (GroupMetrics, GroupObserver, {"collect"}),
         (_ScheduleMetrics, ScheduleObserver, {"collect"}),
     ],
