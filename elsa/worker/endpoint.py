@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any, Self
 
+from elsa.clock import SYSTEM
 from elsa.observe import catalogue
 from elsa.observe.http import MetricsServer
 from elsa.observe.merge import Merger, unpack
@@ -71,13 +72,14 @@ class Endpoint:
         self._merger.add(catalogue.PROCESS_RESTARTS.name, reason=reason)
 
     def _page(self, *, openmetrics: bool = False) -> bytes:
+        asked_at = SYSTEM.monotonic()
         self._supervisor.questions.ask("scrape", SCRAPE_SECONDS)
         states = Counter(
             str(child.state) for place in list(self._supervisor.places) if (child := place.child) is not None
         )
         for state in catalogue.PROCESS_STATES:
             self._merger.set(catalogue.PROCESSES.name, states[state], state=state)
-        return self._merger.render(openmetrics=openmetrics)
+        return self._merger.render(openmetrics=openmetrics, since=asked_at)
 
     def _status(self) -> dict[str, Any]:
         answers = self._supervisor.questions.ask("status", SCRAPE_SECONDS)

@@ -460,11 +460,6 @@ class GroupManager:
             if worker is not None and (offsets := worker.harvest()):
                 self._finished(worker, offsets, acknowledges=True)
 
-    def statistics(self, stats: Mapping[str, Any]) -> None:
-        """The client's statistics, every 15 s."""
-        self.horizons.heard(stats)
-        self.observer.statistics(stats)
-
     def _snapshots(self) -> list[PartitionSnapshot]:
         return [
             assigned.snapshot(self.group, *self.consumer.cached_watermarks(partition))
@@ -487,6 +482,11 @@ class GroupManager:
         self.report(getattr(error, "code", ""), str(error))
         if error.topic is None and not self._has_begun:
             self.fail(f"group {self.name} cannot be joined: {error}", exits.code_of(error))
+
+    def statistics(self, stats: Mapping[str, Any]) -> None:
+        """The client's statistics, every 15 s."""
+        self.horizons.heard(stats)
+        self.observer.statistics(stats)
 
     def report(self, code: str, text: str) -> None:
         """Say the same trouble once a minute, count it always."""
