@@ -206,7 +206,7 @@ LAG_SECONDS = _gauge(
     "elsa_consumer_lag_seconds",
     "group topic partition",
     "Age of the oldest message that is not finished, 0 when caught up.",
-    "When lag is above 0 and nothing has been fetched: seconds since that was first seen.",
+    "When lag is above 0 and nothing is in hand: seconds since that was first seen, or since it last moved.",
     "max",
 )
 COMMITTED = _gauge(
