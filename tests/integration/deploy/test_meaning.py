@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from typing import TYPE_CHECKING
 
 import click
@@ -188,6 +189,17 @@ def test_every_file_that_the_page_names_exists() -> None:
 
     assert named
     assert [name for name in named if "://" not in name and not (DEPLOY / name).exists()] == []
+
+
+def test_elsa_has_the_commands_that_the_page_shows() -> None:
+    page = (DEPLOY / "README.md").read_text(encoding="utf-8")
+    shown = [shlex.split(line) for line in re.findall(r"`elsa ([a-z][^`]*)`", page)]
+
+    assert len(shown) > 3
+    for name, *args in shown:
+        command = cli.get_command(click.Context(cli), name)
+        assert command is not None, name
+        command.make_context(name, args)
 
 
 def test_everything_that_lies_here_stands_on_the_page() -> None:
