@@ -13,8 +13,8 @@ from elsa.cli import cli
 from elsa.config import load
 from elsa.environment import OTHERS
 from elsa.loading import load_app
+from elsa.observe import guard
 from elsa.observe.catalogue import CATALOGUE
-from elsa.observe.guard import Guard, settings_of
 from tests.integration.deploy.artefacts import (
     DEPLOY,
     KUBERNETES,
@@ -82,7 +82,7 @@ def test_its_metrics_may_be_served_beyond_its_own_loopback(container: Container,
     settings = load(env=env_of(container, tmp_path), cwd=tmp_path).settings
 
     # raises where nobody has said who may read them
-    Guard.of(settings_of(settings)).check(settings.http_host)
+    guard.Guard.of(guard.settings_of(settings)).check(settings.http_host)
 
 
 def test_it_runs_apps_that_are_there(monkeypatch: pytest.MonkeyPatch) -> None:
