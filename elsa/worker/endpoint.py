@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any, Self
 from elsa.clock import SYSTEM
 from elsa.observe import catalogue
 from elsa.observe.http import MetricsServer
-from elsa.observe.merge import Merger
+from elsa.observe.merge import Merger, unpack
 from elsa.worker.probes import Probes
 from elsa.worker.status import versions
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping
 
     from elsa.observe.guard import Guard
     from elsa.worker.supervisor import Supervisor
@@ -64,9 +64,9 @@ class Endpoint:
         self._supervisor.telemetry = None
         self._server.stop()
 
-    def update(self, index: int, snapshot: Sequence[Any]) -> None:
+    def update(self, index: int, packed: str) -> None:
         """A process has sent its values."""
-        self._merger.update(index, snapshot)
+        self._merger.update(index, unpack(packed))
 
     def ended(self, index: int) -> None:
         """A process has ended."""
@@ -77,13 +77,14 @@ class Endpoint:
         self._merger.add(catalogue.PROCESS_RESTARTS.name, reason=reason)
 
     def _page(self, *, openmetrics: bool = False) -> bytes:
+        asked_at = SYSTEM.monotonic()
         self._supervisor.questions.ask("scrape", SCRAPE_SECONDS)
         states = Counter(
             str(child.state) for place in list(self._supervisor.places) if (child := place.child) is not None
         )
         for state in catalogue.PROCESS_STATES:
             self._merger.set(catalogue.PROCESSES.name, states[state], state=state)
-        return self._merger.render(openmetrics=openmetrics)
+        return self._merger.render(openmetrics=openmetrics, since=asked_at)
 
     def _status(self) -> dict[str, Any]:
         supervisor = self._supervisor

@@ -166,6 +166,8 @@ class Handover:
         manager = self._manager
         assignment = manager.assignment
         ours = [p for p in partitions if p in assignment.owned]
+        for partition in ours:
+            assignment.owned[partition].is_leaving = True
         began = self._clock.monotonic()
         assignment.close(ours)
         while not assignment.is_ended(ours) and (left := deadline - self._clock.monotonic()) > 0:
@@ -407,7 +409,8 @@ class Handover:
         assigned.is_rolled_back = True
         if assigned.held is None:
             assigned.held = "restarting"
-        if worker not in self._reviving:
+        # one that is closed already goes with its partition, and may have told its end
+        if worker not in self._reviving and not worker.is_stopping:
             manager.assignment.ending.add(worker)
             self._reviving[worker] = (assigned, self._clock.monotonic() + pause)
             manager.observer.restarted("partition", "TransactionAborted")

@@ -224,7 +224,7 @@ class Supervisor:
             self._grant(place, message)
         elif kind in ("samples", "status"):
             if kind == "samples" and self.telemetry is not None:
-                self.telemetry.update(place.index, message.get("snapshot") or ())
+                self.telemetry.update(place.index, message["snapshot"])
             self.questions.take(place, child, message)
         else:
             child.note(message)

@@ -29,6 +29,8 @@ CASES = (
     "scale",
     "recovery",
     "delay",
+    "metrics",
+    "tracing",
 )
 
 

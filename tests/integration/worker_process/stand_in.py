@@ -14,7 +14,9 @@ import signal
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
+from elsa.observe.merge import pack
 from elsa.worker.control import ControlChannel
 
 PLAN = json.loads(sys.argv[1])
@@ -95,10 +97,7 @@ class StandIn:
                 self.channel.send({"type": "finished", "reason": "stopped"})
                 self.leave(6 if kind == "now" else 0)
             elif kind == "scrape":
-                value = 10 * (self.life + 1)
-                family = ["jobs_total", "counter", "Jobs.", [["jobs_total", [], value]]]
-                snapshot = [["_life", "", f"{os.getpid()}", []], family]
-                self.channel.send({"type": "samples", "id": message["id"], "snapshot": snapshot})
+                self.tell_samples(message)
             elif kind == "status":
                 self.channel.send({"type": "status", "id": message["id"], "status": {"life": self.life}})
 
@@ -122,6 +121,22 @@ class StandIn:
         while self.inbox.get()["type"] != "stop":
             pass
         self.leave(0)
+
+    def answer_once(self) -> None:
+        """Tells its values once, and never again."""
+        self.greet()
+        self.channel.send({"type": "ready", "slot": self.index})
+        while (message := self.inbox.get())["type"] != "scrape":
+            pass
+        self.tell_samples(message)
+        while self.inbox.get()["type"] != "stop":
+            pass
+        self.leave(0)
+
+    def tell_samples(self, message: dict[str, Any]) -> None:
+        life: Any = ("_life", "", f"{os.getpid()}", [])
+        snapshot = pack([life, ("jobs_total", "counter", "Jobs.", [("jobs_total", (), 10 * (self.life + 1))])])
+        self.channel.send({"type": "samples", "id": message["id"], "snapshot": snapshot})
 
     def refuse(self) -> None:
         self.greet()
