@@ -117,19 +117,25 @@ class Vitals:
             ],
         }
 
-    def _blamed(self, seconds: float) -> float:
-        """Of so many seconds until now those since the brokers were away: calls that wait for them hang with them."""
-        return min(seconds, SYSTEM.monotonic() - self._away_at)
+    def _blamed(self, seconds: float, limit: float) -> float:
+        """Of so many seconds until now those in which the brokers were there: what waits for them hangs with them.
+
+        They count from when the brokers were known to be away last, up to their last answer.
+        """
+        if seconds > limit / 2:
+            # a client that hangs with the brokers does not say that they are gone
+            self._runtime.doubt()
+        answered, _ = self._runtime.brokers_answered()
+        if answered is None:
+            return 0.0
+        return max(0.0, min(seconds, SYSTEM.monotonic() - self._away_at) - answered)
 
     def _of_group(self, manager: GroupManager) -> Iterable[Check]:
         pulse, now = manager.pulse, SYSTEM.monotonic()
         interval = self._settings.max_poll_interval
-        if now - pulse.polled_at > interval / 2:
-            # a client that hangs with the brokers does not say so
-            self._runtime.doubt()
         yield aged(
             "poll",
-            self._blamed(now - pulse.polled_at),
+            self._blamed(now - pulse.polled_at, interval),
             interval,
             "the thread that polls hangs, in a hook, an observer or the client: "
             "`elsa control stacks` shows where, a restart frees its partitions",
@@ -142,7 +148,7 @@ class Vitals:
         state, since = frozen or ("", now)
         yield aged(
             "join",
-            self._blamed(now - since),
+            self._blamed(now - since, FROZEN_INTERVALS * interval),
             FROZEN_INTERVALS * interval,
             f"the group's join stands still in {state!r}: restart this worker, and look at the group's other members",
             manager.name,
@@ -172,7 +178,7 @@ class Vitals:
                 f"its call for {places[name]} has outlived its timeout: `elsa control stacks` shows where it stands; "
                 'executor="process" can end such calls'
             )
-            yield aged("handler", self._blamed(longest[name]), limit, hint, name)
+            yield aged("handler", self._blamed(longest[name], limit), limit, hint, name)
 
     def _assignment(self, manager: GroupManager) -> Check:
         return Check(

@@ -30,7 +30,7 @@ def runtime(*, timeout: float | None = 5.0, running: float = 0.0, **facts: Any) 
         readiness=Readiness([]),
         is_stopping=facts.get("is_stopping", False),
         is_quiet=facts.get("is_quiet", False),
-        brokers_answered=lambda: facts.get("brokers", (1.0, None)),
+        brokers_answered=lambda: facts.get("brokers", (0.0, None)),
         doubt=lambda: doubts.append(1),
     )
 
@@ -157,11 +157,14 @@ def test_what_hangs_while_kafka_is_away_is_not_to_blame_until_it_is_back() -> No
     one = Vitals(of)
     assert all(check.ok for check in one.checks()["live"])
 
-    facts["brokers"] = (0.1, None)
+    facts["brokers"] = (0.0, None)
     assert all(check.ok for check in one.checks()["live"])
     one._away_at = ago(301)
     failed = {check.name for check in one.checks()["live"] if not check.ok}
     assert failed == {"poll", "handler"}
+    facts["brokers"] = (60.0, None)
+    assert all(check.ok for check in one.checks()["live"] if check.name == "poll")
+    facts["brokers"] = (0.0, None)
     one._away_at = ago(601)
     assert {check.name for check in one.checks()["live"] if not check.ok} == {"poll", "handler", "join"}
 
