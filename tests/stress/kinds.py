@@ -21,9 +21,10 @@ FAILURES = 2
 class Kind:
     """One handler with a topic of its own.
 
-    `is_moved`: what failed comes back by a topic, to any worker. `is_ordered`: each key in order. `is_exact`: no duplicate, whatever is killed. `has_output`: what counts is what
-    it sends to `output`, as readers of committed messages see it, not that it was called. Of every `fail_every`
-    messages one fails at first, of every `reject_every` one becomes a dead letter (0: none).
+    `is_moved`: what failed comes back by a topic, to any worker. `is_ordered`: each key in order. `is_exact`: no
+    duplicate, whatever is killed. `has_output`: what counts is what it sends to `output`, as readers of committed
+    messages see it, not that it was called. Of every `fail_every` messages one fails at first, of every `reject_every`
+    one becomes a dead letter (0: none).
     """
 
     name: str
