@@ -79,7 +79,7 @@ class App:
         self.schedules = Schedules()
         self.observer = observer or Observer()
         self.hooks: dict[str, list[Callable[..., Any]]] = {
-            name: [] for name in ("assigned", "revoked", "lost", "startup", "shutdown")
+            name: [] for name in ("assigned", "revoked", "lost", "startup", "shutdown", "readiness")
         }
         self._sync_middleware: list[Any] = []
         self._async_middleware: list[Any] = []
@@ -258,7 +258,8 @@ class App:
 
     def _hook(self, event: str, function: F) -> F:
         if inspect.iscoroutinefunction(function):
-            raise DeclarationError(f"on_{event} hook {function.__name__} is async", hint="hooks are plain functions")
+            kind = event if event == "readiness" else f"on_{event}"
+            raise DeclarationError(f"{kind} hook {function.__name__} is async", hint="hooks are plain functions")
         self.hooks[event].append(function)
         return function
 
@@ -283,6 +284,20 @@ class App:
     def on_shutdown(self, function: F) -> F:
         """Run once in each worker process after its last message."""
         return self._hook("shutdown", function)
+
+    def readiness(self, function: F) -> F:
+        """Ask it every 5 s whether what the handlers need is there: a worker is ready while it returns true.
+
+        It runs on a thread of its own; one that raises, or takes longer than 15 s, says no. It decides `/readyz` and
+        `elsa healthcheck --ready`, and stops no handler.
+
+        ```python
+        @app.readiness
+        def database() -> bool:
+            return pool.check()
+        ```
+        """
+        return self._hook("readiness", function)
 
     # -- clients -----------------------------------------------------------------------------------
 

@@ -84,6 +84,10 @@ Bytes = Annotated[int, Size()]
 Text = Annotated[str, text]
 
 
+#: settings that are shown to nobody
+_SECRETS = ("http_token",)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Settings:
     """Every setting with its default; made by `load`, never changed afterwards.
@@ -142,6 +146,14 @@ class Settings:
     metrics_partition_labels: Annotated[str, Choice("auto", "on", "off")] = "auto"
     metrics_histograms: Annotated[str, Choice("full", "coarse")] = "full"
     metrics_buckets: Annotated[Mapping[str, Any], buckets] = field(default_factory=dict)
+    #: PEM files: TLS for that port; clients have to show a certificate of these authorities
+    http_cert: Text | None = None
+    http_key: Text | None = None
+    http_client_ca: Text | None = None
+    #: what `/metrics` and `/statusz` ask for
+    http_token: Text | None = None
+    #: whether everybody who reaches an address beyond this machine may read them
+    http_open: bool = False
 
     @property
     def creates_topics(self) -> bool:
@@ -261,6 +273,8 @@ def _checked(settings: Settings) -> Settings:
 def _shown(name: str, value: Any) -> Any:
     if name == "kafka":
         return redact_kafka(value)
+    if name in _SECRETS and value is not None:
+        return HIDDEN
     return redact_brokers(value) if name == "brokers" else value
 
 
@@ -268,7 +282,7 @@ def _converted(name: str, hint: Any, value: Any, source: str) -> Any:
     try:
         return _read(hint, value)
     except ValueError as error:
-        shown = redact_brokers(str(value)) if name == "brokers" else HIDDEN if name == "kafka" else value
+        shown = redact_brokers(str(value)) if name == "brokers" else HIDDEN if name in ("kafka", *_SECRETS) else value
         hint_text = (
             "Kubernetes sets such variables for its Services: set enableServiceLinks: false in the pod"
             if isinstance(value, str) and value.startswith("tcp://")

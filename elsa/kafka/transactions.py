@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import threading
-from typing import TYPE_CHECKING, Any, NoReturn, Protocol
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME, KafkaException, TopicPartition
 from confluent_kafka.cimpl import Producer as RawProducer
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from elsa.config import Settings
     from elsa.kafka.consumer import Commit
+    from elsa.kafka.membership import Proof
     from elsa.message import TopicPartition as Partition
 
 log = logging.getLogger("elsa.kafka")
@@ -40,15 +41,6 @@ _BATCH_BYTES = 64 * 1024
 #: a call that takes so much longer than it was allowed to will never return
 _GRACE_SECONDS = 2.0
 _FENCED = codes.numbers(codes.FENCED_PRODUCER)
-
-
-class Member(Protocol):
-    """Who can prove to be a member of its group."""
-
-    @property
-    def group(self) -> str | None: ...
-
-    def group_metadata(self) -> Any: ...
 
 
 class TransactionalProducer:
@@ -152,12 +144,12 @@ class TransactionalProducer:
         """Wait until what was produced so far is confirmed or refused."""
         self._raw.flush(timeout)
 
-    def send_offsets(self, commits: Mapping[Partition, Commit], consumer: Member, timeout: float) -> None:
-        """Commit these offsets of the consumer's group with the transaction."""
+    def send_offsets(self, commits: Mapping[Partition, Commit], proof: Proof, timeout: float) -> None:
+        """Commit these offsets of the member's group with the transaction."""
         self._check_taken()
         lines = [TopicPartition(*where, one.offset, one.metadata) for where, one in commits.items()]
-        group = consumer.group_metadata()
-        facts = {"group": consumer.group, "operation": "Read"}
+        group = proof.group_metadata()
+        facts = {"group": proof.group, "operation": "Read"}
         send = self._raw.send_offsets_to_transaction
         self._patiently(lambda left: self._bounded(send, lines, group, left), timeout, **facts)
 

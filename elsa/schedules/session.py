@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from elsa.errors import ElsaError, FatalClientError, KafkaError, TransactionAborted, TransactionFenced
-from elsa.kafka.consumer import Committed, proves_membership
+from elsa.kafka.consumer import Committed
 from elsa.kafka.events import Event, classify
 from elsa.message import TopicPartition
 from elsa.names import schedules_topic
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from elsa.app import App
     from elsa.clock import Clock
     from elsa.kafka.consumer import GroupConsumer
+    from elsa.kafka.membership import Proof
     from elsa.kafka.transactions import TransactionalProducer
     from elsa.observer import GroupObserver, ScheduleObserver
     from elsa.schedules.declared import Schedule
@@ -63,17 +64,6 @@ class Surroundings:
     observers: Mapping[str, ScheduleObserver]
     make_consumer: Callable[..., GroupConsumer]
     make_producer: Callable[..., TransactionalProducer]
-
-
-class Proof:
-    """A membership as it was when the shards were looked at; in place of a consumer, whose membership may change."""
-
-    def __init__(self, group: str, metadata: Any) -> None:
-        self.group = group
-        self._metadata = metadata
-
-    def group_metadata(self) -> Any:
-        return self._metadata
 
 
 class Session:
@@ -122,11 +112,10 @@ class Session:
         if self._clock.monotonic() < self._fires_at or all(shard.next > now for shard in self.shards.values()):
             return
         # from before the look at what is due: what changes afterwards makes the broker refuse
-        proof = self._consumer.group_metadata()
-        plans = self._plans(now) if proves_membership(proof) else {}
-        if plans:
+        proof = self._consumer.proof()
+        if proof is not None and (plans := self._plans(now)):
             self._fires_at = self._clock.monotonic() + PACE_SECONDS
-            self._fire(plans, Proof(self._around.group, proof))
+            self._fire(plans, proof)
 
     def close(self, *, leave: bool) -> None:
         self.is_ready = False

@@ -51,6 +51,7 @@ from elsa.worker.mailbox import (
 )
 from elsa.worker.membership import GroupMembership, StandaloneMembership
 from elsa.worker.pauses import Pauses
+from elsa.worker.pulse import Pulse
 from elsa.worker.routes import Routes
 from elsa.worker.seen import Loading
 from elsa.worker.spending import Spending, waits_for
@@ -83,6 +84,8 @@ log = logging.getLogger("elsa.worker")
 POLL_SECONDS = 0.1
 #: the same while a commit is under way: how late it may be noticed that it takes long
 COMMIT_SECONDS = 0.02
+#: the same between two clients, for those who watch that the thread comes round
+WAIT_SECONDS = 1.0
 #: how long messages that wait for room may keep the mailbox from being looked at
 GATED_SECONDS = 0.005
 
@@ -106,6 +109,8 @@ class Surroundings:
     #: whether anybody asks if everything is caught up
     is_burst: bool = False
     positions: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    #: told when a client says that no broker is there
+    doubt: Callable[[], None] = lambda: None
 
 
 class GroupManager:
@@ -126,6 +131,7 @@ class GroupManager:
         self._settings = around.app.settings
         self.clock = around.clock
         self.observer = around.app.observer.group(group)
+        self.pulse = Pulse(around.clock)
         self.assignment = Assignment(
             around.app,
             group,
@@ -219,6 +225,8 @@ class GroupManager:
                 try:
                     self._session(backoff)
                 except Exception as error:  # border: a broken client or turn is rebuilt, never the end
+                    if isinstance(error, FatalClientError):
+                        self.pulse.failed(str(error).splitlines()[0])
                     self.timers.clear()
                     self.handover.abandon(error)
                     pause = backoff.next()
@@ -238,12 +246,14 @@ class GroupManager:
     def _wait(self, seconds: float) -> None:
         end = self.clock.monotonic() + seconds
         while self.stopping is None and (left := end - self.clock.monotonic()) > 0:
-            self.read(self.mailbox.wait(left))
+            self.pulse.polled()
+            self.read(self.mailbox.wait(min(left, WAIT_SECONDS)))
 
     def _session(self, backoff: Backoff) -> None:
         """One client from its start to its end."""
         self._trouble = None
         self.consumer = self.membership.make_consumer()
+        self.pulse.renewed()
         try:
             self.membership.join()
             self._has_client = True
@@ -253,6 +263,7 @@ class GroupManager:
                 self.turn()
                 if self.is_ready:
                     self._has_begun = True
+                    self.pulse.assigned()
                     backoff.reset()
             self.handover.drain(self.stopping)
         finally:
@@ -300,6 +311,7 @@ class GroupManager:
 
     def poll(self, timeout: float) -> list[Any]:
         """What Kafka has for us; raises what a callback or the client has found broken."""
+        self.pulse.polled()
         try:
             raws = self.consumer.poll(timeout, self._around.budget.slice(SLICE))
         except Exception as error:
@@ -484,12 +496,15 @@ class GroupManager:
             self.fail(f"group {self.name} cannot be joined: {error}", exits.code_of(error))
 
     def statistics(self, stats: Mapping[str, Any]) -> None:
-        """The client's statistics, every 15 s."""
+        """The client tells of itself, every 15 s."""
+        self.pulse.heard(stats)
         self.horizons.heard(stats)
         self.observer.statistics(stats)
 
     def report(self, code: str, text: str) -> None:
         """Say the same trouble once a minute, count it always."""
+        if code == "_ALL_BROKERS_DOWN":
+            self._around.doubt()
         self.observer.error(code, text)
         log.warning("kafka: %s", text, extra={"event": "kafka_error", "group": self.name, "code": code, "limit": code})
 

@@ -47,6 +47,10 @@ class Watcher:
         self._created: set[str] = set()
         self._unowned_since: dict[str, float] = {}
         self._ends = Ends(app, managers, clock)
+        #: when the cluster answered last, monotonic; None before the first time
+        self.answered_at: float | None = None
+        #: why it did not answer the last time, None when it did
+        self.trouble: str | None = None
         self._thread = threading.Thread(target=self._run, name="elsa-watcher", daemon=True)
 
     def start(self) -> None:
@@ -55,6 +59,11 @@ class Watcher:
     def look(self) -> None:
         """Look at the cluster now: something has been made here."""
         self._awake.set()
+
+    def doubt(self) -> None:
+        """A client says that no broker is there: look now, unless that is known."""
+        if self.trouble is None:
+            self._awake.set()
 
     def stop(self, timeout: float = 5.0) -> None:
         self._ended.set()
@@ -102,10 +111,10 @@ class Watcher:
 
     def _look(self) -> bool:
         """One look at the cluster; whether everything is as it should be."""
-        topics = self._app.topics.list(internal=True)
+        topics = self._list()
         created = self._create_missing(topics)
         if created:
-            topics = self._app.topics.list(internal=True)
+            topics = self._list()
         self._topics = topics
         self._has_looked.set()
         news = Topology(topics, created)
@@ -113,6 +122,15 @@ class Watcher:
             manager.mailbox.put(news)
         missing = any(not b.is_pattern and b.topic not in topics for b in self._bindings)
         return self._verify(topics) and not missing
+
+    def _list(self) -> Mapping[str, int]:
+        try:
+            topics: Mapping[str, int] = self._app.topics.list(internal=True)
+        except ElsaError as error:
+            self.trouble = str(error).splitlines()[0]
+            raise
+        self.answered_at, self.trouble = self._clock.monotonic(), None
+        return topics
 
     def _create_missing(self, topics: Mapping[str, int]) -> frozenset[str]:
         """Create the topics that handlers name and that do not exist, where the settings say so; which."""

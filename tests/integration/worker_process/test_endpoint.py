@@ -71,5 +71,6 @@ def test_probes_tell_whether_it_lives_and_serves(supervise: Supervise) -> None:
     run.wait_for("ready")
     base = run.wait_for("url")["url"].removesuffix("/metrics")
 
-    assert json.loads(get(f"{base}/livez")) == {"live": True}
-    assert json.loads(get(f"{base}/readyz")) == {"ready": True}
+    assert json.loads(get(f"{base}/livez"))["live"]
+    assert json.loads(get(f"{base}/readyz"))["ready"]
+    assert json.loads(get(f"{base}/startupz"))["started"]
