@@ -32,7 +32,8 @@ SECTIONS = {
         "dlq": "List, show, replay and drop dead letters.",
     },
     "Operate": {
-        "inspect": "Ask the running workers: who they are, what they do, what they own.",
+        "healthcheck": "Ask the worker of this machine whether it is well.",
+        "inspect": "Ask the running workers: who they are, what they do and own.",
         "control": "Steer the running workers: pause, resume, rate, quiet, stop.",
         "topics": "List, create, describe, alter and delete topics.",
         "groups": "List and describe consumer groups, their lag and offsets.",

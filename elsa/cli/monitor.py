@@ -17,7 +17,7 @@ DEFAULT_PORT = 9465
     epilog=examples(
         "elsa monitor -b localhost:9092",
         "elsa monitor --group billing --group 'shop-*' --interval 15s",
-        "elsa monitor --http-host 0.0.0.0 --http-port 9500 --json-logs",
+        "elsa monitor --http-host 0.0.0.0 --http-open --http-port 9500 --json-logs",
     ),
 )
 @click.option("-g", "--group", "groups", multiple=True, help="Only this group, or those like 'shop-*'; repeatable.")
@@ -29,6 +29,9 @@ DEFAULT_PORT = 9465
     "--http-port", type=click.IntRange(0, 65535), default=DEFAULT_PORT, show_default=True, help="0 takes any free port."
 )
 @click.option("--http-host", help="Address of the port (127.0.0.1).")
+@click.option(
+    "--http-open", is_flag=True, default=None, help="Serve everybody who reaches it, also beyond this machine."
+)
 @click.option("--json-logs", is_flag=True, default=None, help="Log one JSON object a line.")
 @common()
 def command(
@@ -40,6 +43,7 @@ def command(
     read_uncommitted: bool,
     http_port: int,
     http_host: str | None,
+    http_open: bool | None,
     json_logs: bool | None,
     app: str | None,
     brokers: str | None,
@@ -56,7 +60,7 @@ def command(
 
     if interval <= 0 or window <= 0:
         raise click.UsageError("--interval and --window have to be above 0")
-    settings = override(loaded_of(app, brokers), http_host=http_host, json_logs=json_logs).settings
+    settings = override(loaded_of(app, brokers), http_host=http_host, http_open=http_open, json_logs=json_logs).settings
     logs.setup(settings.log_level, settings.json_logs)
     request = Request(groups, topics, read_committed=not read_uncommitted)
     with stopped_by_signals() as stop:

@@ -162,9 +162,10 @@ class Dispatch:
                     mark=move.mark,
                 )
         commits = {move.where: Committed(move.raw.offset() + 1, "") for move in moves}
-        if not consumer.is_member:
+        proof = consumer.proof()
+        if proof is None:
             raise TransactionAborted("the mover is between two memberships of its group", code="UNKNOWN_MEMBER_ID")
-        producer.send_offsets(commits, consumer, STEP_SECONDS)
+        producer.send_offsets(commits, proof, STEP_SECONDS)
         producer.commit(STEP_SECONDS)
         self._learn(began)
 

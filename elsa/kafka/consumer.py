@@ -21,10 +21,13 @@ from confluent_kafka import (
 )
 from confluent_kafka.cimpl import Consumer
 
-from elsa.kafka import codes
+from elsa.errors import KafkaError
+from elsa.kafka import codes, membership
 from elsa.kafka.codes import Class, meaning
 from elsa.kafka.config import client_config
-from elsa.kafka.errors import translate
+from elsa.kafka.errors import facts_of, translate
+from elsa.kafka.login import Login
+from elsa.kafka.membership import Proof
 from elsa.kafka.throttle import Throttle
 from elsa.message import Message
 from elsa.message import TopicPartition as Partition
@@ -39,7 +42,6 @@ log = logging.getLogger("elsa.kafka")
 
 #: most messages that one slice takes from librdkafka
 SLICE = 500
-_METADATA = b"CGMDv2:"
 _TIMESTAMP_TYPES = {TIMESTAMP_CREATE_TIME: "create", TIMESTAMP_LOG_APPEND_TIME: "append"}
 
 #: Defaults that the user's `kafka` settings may replace.
@@ -116,7 +118,7 @@ class GroupConsumer:
         on_throttled: Callable[[str, str, float], None] | None = None,
     ) -> None:
         #: what errors say of where they happened, and which right a member needs
-        self._facts: dict[str, Any] = {"brokers": settings.brokers, "group": group, "operation": "Read"}
+        self._facts: dict[str, Any] = {**facts_of(settings), "group": group, "operation": "Read"}
         self.group = group
         self._on_assign = on_assign
         self._on_revoke = on_revoke
@@ -125,6 +127,9 @@ class GroupConsumer:
         self._on_error = on_error
         self._on_statistics = on_statistics
         self._throttle = Throttle("consumer", on_throttled)
+        #: the member id under which the partitions came
+        self._member: bytes | None = None
+        self._login = Login(settings)
         self._consumer = Consumer(self._config(settings, group, instance))
 
     def _config(self, settings: Settings, group: str | None, instance: str | None) -> dict[str, Any]:
@@ -162,6 +167,7 @@ class GroupConsumer:
     # surface from poll as if Kafka had failed, so none may leave them (the group manager's catch their own)
 
     def _error(self, error: Any) -> None:
+        self._login.hear(error)
         if self._on_error is not None:
             self._on_error(translate(error, **self._facts))
 
@@ -189,10 +195,45 @@ class GroupConsumer:
     def subscribe(self, topics: Sequence[str]) -> None:
         self._consumer.subscribe(
             list(topics),
-            on_assign=lambda _, parts: self._on_assign and self._on_assign(_plain(parts)),
-            on_revoke=lambda _, parts: self._on_revoke and self._on_revoke(_plain(parts)),
-            on_lost=lambda _, parts: self._on_lost and self._on_lost(_plain(parts)),
+            on_assign=lambda _, parts: self._came(_plain(parts)),
+            on_revoke=lambda _, parts: self._went(_plain(parts)),
+            on_lost=lambda _, parts: self._were_lost(_plain(parts)),
         )
+
+    # A static member that was expelled while it was away, and hears of it when it asks to join, joins as another member
+    # without a word (librdkafka 2.16): it claims the partitions that it had, gets them again, and goes on with them,
+    # though others have worked on them meanwhile. So the member id says whether partitions are still what they were.
+
+    def _came(self, partitions: list[Partition]) -> None:
+        known, self._member = self._member, membership.member(self._consumer.consumer_group_metadata())
+        stale = [] if known in (None, self._member) else self.assigned()
+        if stale:
+            self._tell_lost(stale)
+        if self._on_assign is not None:
+            self._on_assign([*partitions, *stale])
+
+    def _went(self, partitions: list[Partition]) -> None:
+        if self._is_replaced(self._consumer.consumer_group_metadata()):
+            self._tell_lost(partitions)
+        elif self._on_revoke is not None:
+            self._on_revoke(partitions)
+
+    def _were_lost(self, partitions: list[Partition]) -> None:
+        self._member = None
+        if self._on_lost is not None:
+            self._on_lost(partitions)
+
+    def _tell_lost(self, partitions: list[Partition]) -> None:
+        log.warning(
+            "this member was expelled from its group and has joined anew: its partitions begin at their last commits",
+            extra={"event": "expelled", "group": self.group, "partitions": len(partitions)},
+        )
+        if self._on_lost is not None:
+            self._on_lost(partitions)
+
+    def _is_replaced(self, metadata: Any) -> bool:
+        """Whether what we have came to another member, and we have not heard of that yet."""
+        return self._member is not None and membership.member(metadata) != self._member
 
     def unsubscribe(self) -> None:
         self._consumer.unsubscribe()
@@ -212,28 +253,17 @@ class GroupConsumer:
     def assigned(self) -> list[Partition]:
         return _plain(self._consumer.assignment())
 
-    def group_metadata(self) -> Any:
-        """What proves to a transaction that this member is one of the group (KIP-447)."""
-        return self._consumer.consumer_group_metadata()
-
-    @property
-    def is_member(self) -> bool:
-        """Whether `group_metadata` proves anything now.
-
-        Between two memberships it has neither generation nor member id, and a broker takes a transaction's offsets
-        with such metadata from anybody.
-        """
-        return proves_membership(self._consumer.consumer_group_metadata())
+    def proof(self) -> Proof | None:
+        """What a transaction takes as the proof of our membership; None when it would prove nothing, or not ours."""
+        metadata = self._consumer.consumer_group_metadata()
+        return None if self._is_replaced(metadata) or not membership.proves(metadata) else Proof(self.group, metadata)
 
     def generation(self) -> int | None:
         """The group's generation; None when this version of librdkafka writes its metadata another way."""
         try:
-            data = bytes(self._consumer.consumer_group_metadata())
+            return membership.generation(self._consumer.consumer_group_metadata())
         except (KafkaException, TypeError, RuntimeError):
             return None
-        if not data.startswith(_METADATA):
-            return None
-        return int.from_bytes(data[7:11], "little", signed=True)
 
     # -- messages ------------------------------------------------------------------------------------
 
@@ -243,6 +273,7 @@ class GroupConsumer:
         `consume(n, t)` waits its whole timeout for n messages, `poll(t)` returns with the first: so drain
         what is there, and only when there is nothing wait for one.
         """
+        self._login.tend(self._consumer)
         found: list[Any] = self._consumer.consume(most, 0)
         if not found and timeout > 0:
             first = self._consumer.poll(timeout)
@@ -280,11 +311,15 @@ class GroupConsumer:
     # -- offsets -------------------------------------------------------------------------------------
 
     def commit(self, commits: Mapping[Partition, Commit]) -> None:
-        """Start a commit; `on_commit` tells how it ended."""
+        """Start a commit; `on_commit` tells how it ended. Raises KafkaError when we are another member by now."""
+        if (error := self._expelled()) is not None:
+            raise error
         self._consumer.commit(offsets=_commit_lines(commits), asynchronous=True)
 
     def commit_now(self, commits: Mapping[Partition, Commit]) -> tuple[ElsaError | None, bool]:
         """Commit and wait; (the error, whether it means that the offsets are not ours any more)."""
+        if (expelled := self._expelled()) is not None:
+            return expelled, True
         try:
             result = self._consumer.commit(offsets=_commit_lines(commits), asynchronous=False)
         except KafkaException as error:
@@ -297,6 +332,12 @@ class GroupConsumer:
                 where = {"topic": line.topic, "partition": line.partition}
                 return translate(line.error, **self._facts, **where), line.error.code() in FENCED
         return None, False
+
+    def _expelled(self) -> KafkaError | None:
+        """Why nothing may be committed: Kafka would take it, from the member that we are now."""
+        if self._member is None or not self._is_replaced(self._consumer.consumer_group_metadata()):
+            return None
+        return KafkaError("this member was expelled from its group meanwhile", code="UNKNOWN_MEMBER_ID", retryable=True)
 
     def committed(self, partitions: Iterable[Partition], timeout: float) -> dict[Partition, Committed | None]:
         """The group's commits, None where there is none; raises the translated error."""
@@ -370,20 +411,6 @@ class GroupConsumer:
 
 
 BEGINNING = OFFSET_BEGINNING
-
-
-def proves_membership(metadata: Any) -> bool:
-    """Whether a member's metadata proves anything to a transaction.
-
-    Between two memberships it has neither generation nor member id, and a broker takes offsets with such metadata from
-    anybody.
-    """
-    data = bytes(metadata)
-    if not data.startswith(_METADATA):
-        return True  # written another way than by librdkafka 2.16
-    # private layout: the prefix, a little-endian int32, then the ids of group and member, each with a zero behind it
-    _, _, rest = data[11:].partition(b"\0")
-    return int.from_bytes(data[7:11], "little", signed=True) >= 0 and not rest.startswith(b"\0")
 
 
 def _refuses(error: Any) -> bool:

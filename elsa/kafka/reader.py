@@ -16,8 +16,9 @@ from confluent_kafka.cimpl import Consumer
 from elsa.errors import AuthenticationFailed, ConfigError, ElsaError
 from elsa.kafka.config import client_config
 from elsa.kafka.consumer import to_message
-from elsa.kafka.errors import ClientError, translate
+from elsa.kafka.errors import ClientError, facts_of, translate
 from elsa.kafka.events import Event, classify, event_error
+from elsa.kafka.login import Login
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -72,6 +73,7 @@ class Reader:
     ) -> None:
         self._settings = settings
         self._fatal: ElsaError | None = None
+        self._login = Login(settings)
         config = client_config(
             settings,
             "consumer",
@@ -92,7 +94,8 @@ class Reader:
             raise ConfigError(f"the consumer's configuration is refused: {error.args[0].str()}") from error
 
     def _on_error(self, error: ClientError) -> None:
-        translated = translate(error, brokers=self._settings.brokers)
+        self._login.hear(error)
+        translated = translate(error, **facts_of(self._settings))
         if error.fatal() or isinstance(translated, AuthenticationFailed):
             self._fatal = translated
 
@@ -120,6 +123,7 @@ class Reader:
 
     def read(self, timeout: float, limit: int = SLICE) -> list[Message | EndOfPartition | OutOfRange]:
         """What has arrived, waiting at most `timeout` seconds for the first; raises what can't heal."""
+        self._login.tend(self._raw)
         # polling first: `consume` with a timeout waits all of it unless `limit` messages arrive
         first = self._raw.poll(timeout)
         if self._fatal is not None:

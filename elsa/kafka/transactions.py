@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import threading
-from typing import TYPE_CHECKING, Any, NoReturn, Protocol
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME, KafkaException, TopicPartition
 from confluent_kafka.cimpl import Producer as RawProducer
@@ -19,7 +19,8 @@ from elsa.clock import SYSTEM
 from elsa.errors import TransactionAborted, TransactionFenced
 from elsa.kafka import codes
 from elsa.kafka.config import client_config, milliseconds
-from elsa.kafka.errors import ClientError, translate
+from elsa.kafka.errors import ClientError, Reports, facts_of, translate
+from elsa.kafka.login import Login
 from elsa.kafka.throttle import Throttle
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
     from elsa.config import Settings
     from elsa.kafka.consumer import Commit
+    from elsa.kafka.membership import Proof
     from elsa.message import TopicPartition as Partition
 
 log = logging.getLogger("elsa.kafka")
@@ -40,15 +42,6 @@ _BATCH_BYTES = 64 * 1024
 #: a call that takes so much longer than it was allowed to will never return
 _GRACE_SECONDS = 2.0
 _FENCED = codes.numbers(codes.FENCED_PRODUCER)
-
-
-class Member(Protocol):
-    """Who can prove to be a member of its group."""
-
-    @property
-    def group(self) -> str | None: ...
-
-    def group_metadata(self) -> Any: ...
 
 
 class TransactionalProducer:
@@ -68,7 +61,9 @@ class TransactionalProducer:
         on_throttled: Callable[[str, str, float], None] | None = None,
     ) -> None:
         self.id = transactional_id
-        self._facts = {"brokers": settings.brokers, "transactional_id": transactional_id, "operation": "Write"}
+        self._facts = {**facts_of(settings), "transactional_id": transactional_id, "operation": "Write"}
+        self._login = Login(settings)
+        self._reports = Reports(settings)
         #: (why, the topic, the mark) of messages that were refused
         self._failed: list[tuple[ClientError, str, Any]] = []
         #: the newest stamp that a broker has put on a message of this transaction, and when it was heard of
@@ -85,7 +80,7 @@ class TransactionalProducer:
             message_max_bytes=_MOST_BYTES,
             batch_size=_BATCH_BYTES,
             compression_type=settings.compression,
-            error_cb=lambda error: log.debug("the transactional producer reports: %s", error.str()),
+            error_cb=self._reported,
             throttle_cb=Throttle("producer", on_throttled),
         )
         try:
@@ -93,12 +88,19 @@ class TransactionalProducer:
         except KafkaException as error:
             raise errors.ConfigError(f"the producer's configuration is refused: {error.args[0].str()}") from error
 
+    def _reported(self, error: ClientError) -> None:
+        self._reports.hear(error)
+        self._login.hear(error)
+        log.debug("the transactional producer reports: %s", error.str())
+
     def init(self, timeout: float) -> None:
         """Take the transactional id over: what a predecessor has left open is aborted."""
+        self._login.tend(self._raw)
         self._patiently(self._raw.init_transactions, timeout)
 
     def begin(self) -> None:
         """Begin a transaction."""
+        self._login.tend(self._raw)
         self._failed.clear()
         self.stamped = None
         self._call(self._raw.begin_transaction)
@@ -152,12 +154,12 @@ class TransactionalProducer:
         """Wait until what was produced so far is confirmed or refused."""
         self._raw.flush(timeout)
 
-    def send_offsets(self, commits: Mapping[Partition, Commit], consumer: Member, timeout: float) -> None:
-        """Commit these offsets of the consumer's group with the transaction."""
+    def send_offsets(self, commits: Mapping[Partition, Commit], proof: Proof, timeout: float) -> None:
+        """Commit these offsets of the member's group with the transaction."""
         self._check_taken()
         lines = [TopicPartition(*where, one.offset, one.metadata) for where, one in commits.items()]
-        group = consumer.group_metadata()
-        facts = {"group": consumer.group, "operation": "Read"}
+        group = proof.group_metadata()
+        facts = {"group": proof.group, "operation": "Read"}
         send = self._raw.send_offsets_to_transaction
         self._patiently(lambda left: self._bounded(send, lines, group, left), timeout, **facts)
 
@@ -228,6 +230,7 @@ class TransactionalProducer:
                     self._raise(error, **facts)
                 self._raw.poll(_AGAIN_SECONDS)
             else:
+                self._reports.forget()
                 return
 
     def _raise(self, error: KafkaException, **facts: Any) -> NoReturn:
@@ -243,4 +246,7 @@ class TransactionalProducer:
             raise TransactionAborted(text, code=raw.name(), retryable=True) from error
         if raw.fatal() and not is_forbidden:
             raise errors.FatalClientError(text, code=raw.name()) from error
+        if isinstance(translated, errors.BrokerUnavailable):
+            self._raw.poll(0)  # hands over what the client itself has to say
+            translated = self._reports.translate(error, **facts)
         raise translated from error

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from elsa.errors import ConfigError
 from elsa.monitor.scout import Scout
 from elsa.monitor.watch import Watch
+from elsa.observe.guard import Guard, settings_of
 from elsa.observe.http import MetricsServer
 
 if TYPE_CHECKING:
@@ -29,6 +30,8 @@ def serve(
     on_start: Callable[[str], object],
 ) -> None:
     """Look and serve until `stop` is set; `on_start` is told where the metrics are. Raises ConfigError."""
+    guard = Guard.of(settings_of(settings))
+    guard.check(settings.http_host)
     with Scout(settings, quiet=quiet) as scout:
         watch = Watch(scout, request, interval=interval, window=window)
         server = MetricsServer(
@@ -39,6 +42,7 @@ def serve(
             ready=lambda: watch.is_ready,
             live=lambda: watch.is_live,
             render_openmetrics=lambda: watch.page(openmetrics=True),
+            guard=guard,
         )
         try:
             server.start()

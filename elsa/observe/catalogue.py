@@ -206,7 +206,7 @@ LAG_SECONDS = _gauge(
     "elsa_consumer_lag_seconds",
     "group topic partition",
     "Age of the oldest message that is not finished, 0 when caught up.",
-    "When lag is above 0 and nothing has been fetched: seconds since that was first seen.",
+    "When lag is above 0 and nothing is in hand: seconds since that was first seen, or since it last moved.",
     "max",
 )
 COMMITTED = _gauge(
@@ -411,7 +411,9 @@ PROCESS_RESTARTS = _counter(
     "elsa_worker_restarts_total", "reason", "Worker processes replaced, by how they ended.", reason=PROCESS_ENDS
 )
 STALE_PROCESSES = _gauge(
-    "elsa_scrape_stale_processes", "", "Worker processes whose last values are older than they should be."
+    "elsa_scrape_stale_processes",
+    "",
+    "Worker processes that did not answer this scrape within 0.3 s: their last values are shown.",
 )
 
 # groups from outside, by `elsa monitor`: there also while all workers are dead

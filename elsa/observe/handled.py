@@ -31,8 +31,8 @@ class HandlerMetrics(HandlerObserver):
         self._sizes = Histogram(buckets.of(catalogue.BATCH))
         self._has_batches = False
         self._exceptions = Counts()
-        # handlers give reasons in words, which are no labels
-        self._dead = Counts(catalogue.DEAD_REASONS, limit=len(catalogue.DEAD_REASONS))
+        # handlers give reasons in words, which are no labels; from 0 on, or an alert would miss the first of them
+        self._dead = Counts((*catalogue.DEAD_REASONS, catalogue.OTHER), limit=len(catalogue.DEAD_REASONS))
         self._messages = 0
         self._size = 0
         self._running = 0

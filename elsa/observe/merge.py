@@ -120,15 +120,18 @@ class Merger:
         with self._lock:
             self._own[key] = value
 
-    def families(self) -> list[Family]:
-        """The merged values: those of the catalogue in its order, then the rest by name."""
+    def families(self, since: float | None = None) -> list[Family]:
+        """The merged values: those of the catalogue in its order, then the rest by name.
+
+        Who has sent nothing `since` then (monotonic seconds; by default for a while) counts as stale.
+        """
         with self._lock:
             table = {name: (kind, text, dict(series)) for name, (kind, text, series) in self._ended.items()}
             live = sorted(self._live.items(), key=lambda item: item[1][1])
             own = dict(self._own)
         for process_id, (_, _, families) in live:
             _merge(table, families, str(process_id))
-        limit = self._clock.monotonic() - self._stale_after
+        limit = self._clock.monotonic() - self._stale_after if since is None else since
         own[catalogue.STALE_PROCESSES.name, ()] = sum(1 for _, (_, seen, _) in live if seen < limit)
         for (name, labels), value in own.items():
             metric = catalogue.CATALOGUE[name]
@@ -140,9 +143,9 @@ class Merger:
             for name in order
         ]
 
-    def render(self, *, openmetrics: bool = False) -> bytes:
-        """The merged page as text."""
-        return render(self.families(), openmetrics=openmetrics)
+    def render(self, *, openmetrics: bool = False, since: float | None = None) -> bytes:
+        """The merged page as text; `since` as for `families`."""
+        return render(self.families(since), openmetrics=openmetrics)
 
     def _end(self, process_id: Hashable) -> None:
         if (entry := self._live.pop(process_id, None)) is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from elsa.kafka.consumer import BEGINNING, Committed
+from elsa.kafka.membership import Proof
 from elsa.message import TopicPartition
 from elsa.worker import starts
 
@@ -66,9 +67,9 @@ class MemoryConsumer:
     def seek(self, partition: TopicPartition, offset: int) -> None:
         self._positions[partition] = 0 if offset == BEGINNING else offset
 
-    def group_metadata(self) -> bytes:
-        """Proves nothing; nobody asks."""
-        return b"memory"
+    def proof(self) -> Proof:
+        """Nobody looks at it."""
+        return Proof(None, b"memory")
 
     def pause(self, partitions: Iterable[TopicPartition]) -> None:
         self._paused.update(partitions)

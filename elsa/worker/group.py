@@ -21,6 +21,7 @@ from elsa.errors import FatalClientError
 from elsa.kafka.consumer import SLICE
 from elsa.kafka.errors import is_fatal
 from elsa.kafka.events import event_error
+from elsa.observer import GroupObserver
 from elsa.policies.backoff import Backoff
 from elsa.worker.assignment import Assignment
 from elsa.worker.caution import Caution
@@ -51,6 +52,7 @@ from elsa.worker.mailbox import (
 )
 from elsa.worker.membership import GroupMembership, StandaloneMembership
 from elsa.worker.pauses import Pauses
+from elsa.worker.pulse import Pulse
 from elsa.worker.routes import Routes
 from elsa.worker.seen import Loading
 from elsa.worker.spending import Spending, waits_for
@@ -83,6 +85,8 @@ log = logging.getLogger("elsa.worker")
 POLL_SECONDS = 0.1
 #: the same while a commit is under way: how late it may be noticed that it takes long
 COMMIT_SECONDS = 0.02
+#: the same between two clients, for those who watch that the thread comes round
+WAIT_SECONDS = 1.0
 #: how long messages that wait for room may keep the mailbox from being looked at
 GATED_SECONDS = 0.005
 
@@ -106,6 +110,8 @@ class Surroundings:
     #: whether anybody asks if everything is caught up
     is_burst: bool = False
     positions: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    #: told when a client says that no broker is there
+    doubt: Callable[[], None] = lambda: None
 
 
 class GroupManager:
@@ -126,6 +132,9 @@ class GroupManager:
         self._settings = around.app.settings
         self.clock = around.clock
         self.observer = around.app.observer.group(group)
+        self.pulse = Pulse(around.clock)
+        listens = getattr(self.observer.fetched, "__func__", None) is not GroupObserver.fetched
+        self._fetch = self._told_poll if listens else self.poll
         self.assignment = Assignment(
             around.app,
             group,
@@ -219,6 +228,8 @@ class GroupManager:
                 try:
                     self._session(backoff)
                 except Exception as error:  # border: a broken client or turn is rebuilt, never the end
+                    if isinstance(error, FatalClientError):
+                        self.pulse.failed(str(error).splitlines()[0])
                     self.timers.clear()
                     self.handover.abandon(error)
                     pause = backoff.next()
@@ -238,12 +249,14 @@ class GroupManager:
     def _wait(self, seconds: float) -> None:
         end = self.clock.monotonic() + seconds
         while self.stopping is None and (left := end - self.clock.monotonic()) > 0:
-            self.read(self.mailbox.wait(left))
+            self.pulse.polled()
+            self.read(self.mailbox.wait(min(left, WAIT_SECONDS)))
 
     def _session(self, backoff: Backoff) -> None:
         """One client from its start to its end."""
         self._trouble = None
         self.consumer = self.membership.make_consumer()
+        self.pulse.renewed()
         try:
             self.membership.join()
             self._has_client = True
@@ -253,6 +266,7 @@ class GroupManager:
                 self.turn()
                 if self.is_ready:
                     self._has_begun = True
+                    self.pulse.assigned()
                     backoff.reset()
             self.handover.drain(self.stopping)
         finally:
@@ -278,7 +292,7 @@ class GroupManager:
         self.commits.make_ahead(now)
         gated = assignment.is_waiting
         self.spending.enter(self._waits_for)
-        raws = self.poll(0.0 if gated else self._patience(now))
+        raws = self._fetch(0.0 if gated else self._patience(now))
         self.spending.enter("poll")
         self.intake.route(raws)
         if raws:
@@ -300,6 +314,7 @@ class GroupManager:
 
     def poll(self, timeout: float) -> list[Any]:
         """What Kafka has for us; raises what a callback or the client has found broken."""
+        self.pulse.polled()
         try:
             raws = self.consumer.poll(timeout, self._around.budget.slice(SLICE))
         except Exception as error:
@@ -309,6 +324,14 @@ class GroupManager:
         if self._trouble is not None:
             trouble, self._trouble = self._trouble, None
             raise trouble
+        return raws
+
+    def _told_poll(self, timeout: float) -> list[Any]:
+        """The same, where somebody wants to hear of each poll that brings something."""
+        began = self.clock.monotonic()
+        raws = self.poll(timeout)
+        if raws:
+            self.observer.fetched(raws, self.clock.monotonic() - began)
         return raws
 
     def _chores(self, now: float) -> None:
@@ -460,11 +483,6 @@ class GroupManager:
             if worker is not None and (offsets := worker.harvest()):
                 self._finished(worker, offsets, acknowledges=True)
 
-    def statistics(self, stats: Mapping[str, Any]) -> None:
-        """The client's statistics, every 15 s."""
-        self.horizons.heard(stats)
-        self.observer.statistics(stats)
-
     def _snapshots(self) -> list[PartitionSnapshot]:
         return [
             assigned.snapshot(self.group, *self.consumer.cached_watermarks(partition))
@@ -488,8 +506,16 @@ class GroupManager:
         if error.topic is None and not self._has_begun:
             self.fail(f"group {self.name} cannot be joined: {error}", exits.code_of(error))
 
+    def statistics(self, stats: Mapping[str, Any]) -> None:
+        """The client's statistics, every 15 s."""
+        self.pulse.heard(stats)
+        self.horizons.heard(stats)
+        self.observer.statistics(stats)
+
     def report(self, code: str, text: str) -> None:
         """Say the same trouble once a minute, count it always."""
+        if code == "_ALL_BROKERS_DOWN":
+            self._around.doubt()
         self.observer.error(code, text)
         log.warning("kafka: %s", text, extra={"event": "kafka_error", "group": self.name, "code": code, "limit": code})
 

@@ -409,7 +409,8 @@ class Handover:
         assigned.is_rolled_back = True
         if assigned.held is None:
             assigned.held = "restarting"
-        if worker not in self._reviving:
+        # one that is closed already goes with its partition, and may have told its end
+        if worker not in self._reviving and not worker.is_stopping:
             manager.assignment.ending.add(worker)
             self._reviving[worker] = (assigned, self._clock.monotonic() + pause)
             manager.observer.restarted("partition", "TransactionAborted")

@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from elsa.context import drop
 from elsa.errors import ElsaError, FatalClientError, TransactionFenced
-from elsa.kafka.consumer import proves_membership
 from elsa.kafka.transactions import TransactionalProducer
 from elsa.policies.backoff import Backoff
 from elsa.worker.mailbox import TransactionEnded
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
 
     from elsa.config import Settings
     from elsa.delivery import HeldSend
+    from elsa.kafka.membership import Proof
     from elsa.message import TopicPartition
     from elsa.worker.acknowledger import Commit
     from elsa.worker.assigned import Assigned
@@ -48,17 +48,6 @@ _LAST_SECONDS = 3.0
 _WAIT_SECONDS = 0.02
 
 
-class Membership:
-    """The proof of a member's generation, as it was when a transaction was handed over."""
-
-    def __init__(self, group: str | None, metadata: Any) -> None:
-        self.group = group
-        self._metadata = metadata
-
-    def group_metadata(self) -> Any:
-        return self._metadata
-
-
 class Entry(NamedTuple):
     """A send, and the messages of the call that made it."""
 
@@ -73,7 +62,7 @@ class Batch:
 
     sends: list[Entry]
     commits: dict[TopicPartition, tuple[Assigned, Commit]]
-    membership: Membership | None = None
+    membership: Proof | None = None
     reports: list[tuple[Any, Any]] = field(default_factory=list)
 
 
@@ -137,8 +126,8 @@ class Transactions:
         if self._under_way is not None or not self._dirty or (now < self._next and not at_once):
             return
         manager = self._manager
-        metadata = manager.consumer.group_metadata()
-        if not proves_membership(metadata):
+        proof = manager.consumer.proof()
+        if proof is None:
             # between two memberships
             return
         owned = manager.assignment.owned
@@ -152,7 +141,7 @@ class Transactions:
             self._call_back()
             return
         self._next = now + PERIOD_SECONDS
-        self._begin(Batch(sends, commits, Membership(manager.group, metadata)))
+        self._begin(Batch(sends, commits, proof))
 
     def _begin(self, batch: Batch) -> None:
         manager = self._manager

@@ -184,7 +184,7 @@ class SliceTurn(Turn):
 class LaneTurn(Turn):
     """Whatever is ready, one message at a time, so that nothing waits behind a slow one that it need not wait for."""
 
-    __slots__ = ("_first", "_lanes", "_noted_at", "_ran", "_stays")
+    __slots__ = ("_first", "_lanes", "_ran", "_stays")
 
     def __init__(self, worker: PartitionWorker, executor: Executor, lanes: KeyedLanes, first: Any) -> None:
         super().__init__(worker, executor)
@@ -193,21 +193,22 @@ class LaneTurn(Turn):
         self._stays = False
         #: what has run since waits and ages were last looked at
         self._ran: list[Any] = []
-        self._noted_at = 0.0
 
     def messages(self) -> Iterator[Any]:
         worker, lanes, begin, left = self.worker, self._lanes, self.since, TURN_MESSAGES
         words, told = self.words, self.cell + 1
+        ran, note_at = self._ran.append, 0.0
         raw = None if worker.closed else self._first
         while raw is not None:
             self.current = raw
             if words is not None:
                 words[told] = raw.offset()
-            if self.since - self._noted_at > GRAIN_SECONDS:
+            if self.since > note_at:
                 self._note(raw)
+                note_at = self.since + GRAIN_SECONDS
             if worker.seen is None or not is_repeated(worker, self, raw):
                 yield raw
-            self._ran.append(raw)
+            ran(raw)
             left -= 1
             # while nobody else waits for this place it need not be given back: results are harvested meanwhile
             is_long = self.since - begin > TURN_SECONDS and self.executor.is_wanted
@@ -226,7 +227,6 @@ class LaneTurn(Turn):
     def _note(self, raw: Any) -> None:
         """Look at the ages of what has run, and at how long this one has waited; so have those that follow soon."""
         self._end_wait()
-        self._noted_at = self.since
         wait = None if self.worker.kept.made(raw) else self.worker.arrivals.wait(raw.offset(), self.since)
         if wait is not None:
             self.waits.append((wait, 0))
@@ -235,7 +235,7 @@ class LaneTurn(Turn):
         if self.waits and not self.waits[-1][1]:
             self.waits[-1] = (self.waits[-1][0], max(1, len(self._ran)))
         super().note_ages()
-        self._ran = []
+        self._ran.clear()
 
     def note_ages(self) -> None:
         self._end_wait()

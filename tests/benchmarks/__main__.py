@@ -31,6 +31,7 @@ CASES = (
     "delay",
     "metrics",
     "monitor",
+    "tracing",
 )
 
 

@@ -45,7 +45,11 @@ class Worker:
         self.ends = 0
         self.codes: list[int] = []
         self._folder = folder
-        own = {name: value for name, value in os.environ.items() if not name.startswith(("ELSA_", "STRESS_"))}
+        own = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith(("ELSA_", "STRESS_")) or name == "STRESS_UNTRIMMED"
+        }
         self._env = own | {
             "ELSA_BROKERS": brokers,
             "ELSA_INSTANCE": f"host-{number}",

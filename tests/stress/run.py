@@ -21,6 +21,7 @@ from tests.stress.kinds import KINDS, PARTITIONS
 from tests.stress.proxy import Wire
 from tests.stress.schedule import FAULTS, Fault, plan
 from tests.stress.stream import Stream
+from tests.stress.traces import traces
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -60,6 +61,8 @@ class Report:
     notes: dict[str, int] = field(default_factory=dict)
     refused: int = 0
     errors: list[str] = field(default_factory=list)
+    #: where lost messages were seen last
+    traces: list[str] = field(default_factory=list)
 
     @property
     def complaints(self) -> list[str]:
@@ -251,7 +254,17 @@ class Run:
             notes=self._fleet.notes(),
             refused=sum(len(numbers.refused) for numbers in self._stream.numbers),
             errors=self._errors,
+            traces=self._traces(),
         )
+
+    def _traces(self) -> list[str]:
+        """What is still known of messages that were lost."""
+        found = []
+        for numbers, evidence in zip(self._stream.numbers, self._evidence(), strict=True):
+            if lost := account.settle(numbers.kind, evidence).examples["lost"]:
+                groups = (GROUP, f"{GROUP}.mover")
+                found += traces(self._cluster.bootstrap, numbers.kind.topic, lost, groups)
+        return found
 
     def _clock(self) -> str:
         return f"{time.monotonic() - self._stream.began:7.1f} s"

@@ -372,3 +372,16 @@ def test_the_real_environment_and_folder_are_the_default(monkeypatch: pytest.Mon
     found = load().settings
 
     assert (found.name, found.processes) == ("real", 2)
+
+
+def test_the_token_of_the_metrics_port_is_shown_to_nobody() -> None:
+    found = load({"http_token": "tiger"}, env={}, cwd=NOWHERE)
+
+    assert "tiger" not in repr(found.settings)
+    assert next(row.value for row in describe(found) if row.name == "http_token") == "***"
+    assert "7" not in refused(http_token=7)
+
+
+@pytest.mark.parametrize("name", ["http_key", "http_client_ca"])
+def test_tls_needs_the_certificate_of_the_server(name: str) -> None:
+    assert f"{name} is set without http_cert" in refused({f"ELSA_{name.upper()}": "file.pem"})

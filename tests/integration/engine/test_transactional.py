@@ -166,3 +166,48 @@ def test_a_halt_beside_an_aborted_transaction_commits_nothing_of_it(
         log.wait_committed(app.name, name, 40)
 
     assert [int(message.value or b"") for message in log.read(out)] == list(range(40))
+
+
+def test_a_transaction_that_is_aborted_during_a_stop_does_not_hold_the_stop(
+    make_app: Callable[..., elsa.App],
+    topic: Topics,
+    log: Log,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """While another one still runs: the worker of its partition has ended, and nothing of it can be waited for."""
+    app, name, out = make_app(), topic(2), topic(1)
+    reached, goes_on, runs, ends = (threading.Event() for _ in range(4))
+
+    def fails(self: TransactionalProducer, timeout: float) -> None:
+        if self.id.endswith("-tx"):
+            reached.set()
+            assert goes_on.wait(30)
+            raise elsa.errors.TransactionAborted("made up", code="_TEST")
+
+    monkeypatch.setattr(TransactionalProducer, "commit", fails)
+
+    @app.handler(name, transactional=True)
+    def copy(body: int, ctx: elsa.Context) -> None:
+        if ctx.partition == 1:
+            runs.set()
+            assert ends.wait(30)
+        else:
+            ctx.send(out, body)
+
+    app.produce(name, [elsa.Record(b"1", partition=partition) for partition in range(2)])
+    with app:
+        assert reached.wait(30)
+        assert runs.wait(30)
+        (manager,) = app._runtime.managers
+        stop = threading.Thread(target=app.stop)
+        stop.start()
+        until(lambda: manager.stopping is not None and len(manager.assignment.ending) == 1, "only one still runs")
+        goes_on.set()
+        until(lambda: manager.transactions._under_way is None, "the transaction is over")
+        ends.set()
+        stop.join()
+
+    assert manager.handover.stopped_cleanly
+    assert "drain_timeout" not in [getattr(record, "event", None) for record in caplog.records]
+    assert log.committed(app.name, name, 0) is None

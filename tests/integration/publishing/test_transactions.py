@@ -76,15 +76,17 @@ def test_messages_and_offsets_go_together_or_not_at_all(
         while len(taken) < 2:
             taken += [raw for raw in consumer.poll(0.1) if raw.error() is None]
 
+        proof = consumer.proof()
+        assert proof is not None
         producer.begin()
         producer.produce(target, b"never", key=None)
-        producer.send_offsets({where: Committed(2, "")}, consumer, TIMEOUT)
+        producer.send_offsets({where: Committed(2, "")}, proof, TIMEOUT)
         producer.abort(TIMEOUT)
         assert consumer.committed([where], TIMEOUT)[where] is None
 
         producer.begin()
         producer.produce(target, taken[0].value(), key=None)
-        producer.send_offsets({where: Committed(1, "")}, consumer, TIMEOUT)
+        producer.send_offsets({where: Committed(1, "")}, proof, TIMEOUT)
         # a transaction is open on it: nobody may begin there
         with pytest.raises(BrokerUnavailable):
             consumer.settled([where], 1.0)

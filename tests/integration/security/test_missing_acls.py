@@ -21,6 +21,7 @@ from elsa.groups import Groups
 from elsa.kafka.admin import Admin
 from elsa.kafka.cluster import broker_config
 from elsa.kafka.consumer import Committed, GroupConsumer
+from elsa.kafka.membership import Proof
 from elsa.kafka.reader import Reader
 from elsa.kafka.transactions import TransactionalProducer
 from elsa.message import TopicPartition
@@ -129,12 +130,13 @@ def test_a_transaction_needs_write_on_its_id_and_read_on_the_group(guarded_kafka
     guarded_kafka.grant("TOPIC", topic, "WRITE")
     settings = guarded_kafka.settings()
     producer, consumer = TransactionalProducer(settings, name), GroupConsumer(settings, "it-foreign")
+    proof = Proof("it-foreign", consumer._consumer.consumer_group_metadata())
     try:
         producer.init(20)
         producer.begin()
         producer.produce(topic, b"v", key=None)
         with pytest.raises(Exception, match="needs Read on group 'it-foreign'"):
-            producer.send_offsets({TopicPartition(topic, 0): Committed(1, "")}, consumer, 20)
+            producer.send_offsets({TopicPartition(topic, 0): Committed(1, "")}, proof, 20)
     finally:
         consumer.close()
         producer.close()

@@ -9,6 +9,7 @@ from confluent_kafka import KafkaError as ClientError
 
 from elsa.errors import BrokerUnavailable, FatalClientError, KafkaError, TransactionAborted, TransactionFenced
 from elsa.kafka.consumer import BEGINNING, Committed
+from elsa.kafka.membership import Proof
 from elsa.names import cancelled_topic
 
 from .cluster import NAME, Raw, Transaction
@@ -102,8 +103,8 @@ class ScriptedConsumer:
     def is_member(self) -> bool:
         return self in self.broker.members or self.is_out
 
-    def group_metadata(self) -> tuple[ScriptedConsumer, int]:
-        return self, self.generation
+    def proof(self) -> Proof | None:
+        return Proof("g", (self, self.generation)) if self.is_member else None
 
     # -- messages
 
@@ -274,10 +275,8 @@ class ScriptedProducer:
             if ".delay." in topic or topic == cancelled_topic(NAME):
                 self.stamped = self.broker.logs[where][-1].stamp / 1000, self.mover.clock.monotonic()
 
-    def send_offsets(
-        self, commits: Mapping[TopicPartition, Commit], consumer: ScriptedConsumer, timeout: float
-    ) -> None:
-        member, generation = consumer.group_metadata()
+    def send_offsets(self, commits: Mapping[TopicPartition, Commit], proof: Proof, timeout: float) -> None:
+        member, generation = proof.group_metadata()
         with self._step("send_offsets"):
             transaction = self._check()
             if member not in self.broker.members or generation != self.broker.generation:

@@ -9,7 +9,8 @@ from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka import TopicPartition as Line
 
 from elsa.config import Settings
-from elsa.kafka.consumer import GroupConsumer, proves_membership
+from elsa.kafka import membership
+from elsa.kafka.consumer import GroupConsumer
 from elsa.message import TopicPartition
 
 if TYPE_CHECKING:
@@ -123,13 +124,12 @@ def test_partitions_that_go_on_are_sought_after_they_were_resumed(consumer: Grou
     ],
 )
 def test_metadata_without_generation_or_member_proves_nothing(metadata: bytes, *, proves: bool) -> None:
-    assert proves_membership(metadata) == proves
+    assert membership.proves(metadata) == proves
 
 
 def test_a_client_that_is_in_no_group_yet_proves_nothing() -> None:
     consumer = GroupConsumer(Settings(brokers="127.0.0.1:1"), "g")
-    metadata = consumer.group_metadata()
+    proof = consumer.proof()
     consumer.close()
 
-    assert bytes(metadata).startswith(b"CGMDv2:")
-    assert not proves_membership(metadata)
+    assert proof is None

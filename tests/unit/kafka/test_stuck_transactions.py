@@ -11,6 +11,7 @@ from confluent_kafka import KafkaError, KafkaException
 from elsa.config import load
 from elsa.errors import FatalClientError, TransactionFenced
 from elsa.kafka import transactions
+from elsa.kafka.membership import Proof
 from elsa.kafka.transactions import TransactionalProducer
 
 if TYPE_CHECKING:
@@ -39,15 +40,6 @@ class Raw:
         """Nothing to be heard."""
 
 
-class Consumer:
-    """A member of a group."""
-
-    group = "app.mover"
-
-    def group_metadata(self) -> str:
-        return "metadata"
-
-
 @pytest.fixture
 def producer(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     monkeypatch.setattr(transactions, "RawProducer", Raw)
@@ -58,7 +50,7 @@ def producer(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
 
 def send(producer: Any, timeout: float = 0.1) -> None:
-    producer.send_offsets({}, Consumer(), timeout)
+    producer.send_offsets({}, Proof("app.mover", "metadata"), timeout)
 
 
 def test_offsets_are_sent(producer: Any) -> None:

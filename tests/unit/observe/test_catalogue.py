@@ -20,6 +20,8 @@ ROOT = Path(__file__).parents[3]
 PAGE = ROOT / "dashboards" / "metrics.md"
 #: names of that form which are something else: fixtures, and a context variable
 NO_METRICS = {"elsa_kafka", "elsa_mock_kafka", "elsa_context"}
+#: labels that Prometheus puts there, or a histogram has
+OF_SCRAPES = {"cluster", "instance", "job", "le", "namespace", "pod"}
 
 
 @pytest.mark.parametrize("metric", CATALOGUE.values(), ids=lambda metric: metric.name)
@@ -66,6 +68,18 @@ def test_no_metric_is_named_that_does_not_exist() -> None:
     assert not unknown
 
 
+def test_no_label_is_asked_for_that_its_metric_does_not_have() -> None:
+    unknown = {
+        f"{path.relative_to(ROOT)}: {name}{{{label}}}"
+        for path in _texts()
+        for name, selector in re.findall(r"\b(elsa_[a-z_]+)\{([^{}]*)\}", path.read_text(encoding="utf-8"))
+        for label in re.findall(r'([a-zA-Z_]+) *(?:=~|!~|!=|=) *\\?["\']', selector)
+        if is_known(name) and label not in {*_metric_of(name).labels, *OF_SCRAPES}
+    }
+
+    assert not unknown
+
+
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
@@ -83,8 +97,12 @@ def test_what_counts_as_known(name: str, expected: bool) -> None:  # noqa: FBT00
 def is_known(name: str) -> bool:
     if name in CATALOGUE or name in NO_METRICS:
         return True
-    metric = CATALOGUE.get(re.sub(r"_(bucket|sum|count)$", "", name))
-    return metric is not None and metric.kind == "histogram"
+    base = re.sub(r"_(bucket|sum|count)$", "", name)
+    return base in CATALOGUE and CATALOGUE[base].kind == "histogram"
+
+
+def _metric_of(name: str) -> Metric:
+    return CATALOGUE.get(name) or CATALOGUE[re.sub(r"_(bucket|sum|count)$", "", name)]
 
 
 def _texts() -> Iterator[Path]:

@@ -59,6 +59,7 @@ FACTS: dict[type, dict[str, tuple[Any, ...]]] = {
         "stale": (1,),
         "halted": (("orders", 0), "poison"),
         "error": ("_TRANSPORT", "away"),
+        "fetched": ([object()], 0.1),
         "statistics": ({},),
     },
     ScheduleObserver: {"fired": ([0.1],), "missed": (2,), "held": (1,)},

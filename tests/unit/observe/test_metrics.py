@@ -204,6 +204,16 @@ def test_a_new_handler_shows_every_outcome_at_zero(observer: PrometheusObserver,
         assert value(families, "elsa_messages_processed_total", group="", outcome=outcome) == 0
 
 
+def test_dead_letters_of_every_reason_begin_at_zero_so_that_the_first_one_is_an_increase(
+    observer: PrometheusObserver, value: Callable[..., Any]
+) -> None:
+    observer.handler("billing", "orders", "shop.bill")
+    families = observer.families()
+
+    for reason in (*catalogue.DEAD_REASONS, catalogue.OTHER):
+        assert value(families, "elsa_dead_letters_total", reason=reason) == 0
+
+
 def test_the_same_names_get_the_same_counters(observer: PrometheusObserver) -> None:
     assert observer.handler("g", "t", "h") is observer.handler("g", "t", "h")
     assert observer.handler("g", "t", "h") is not observer.handler("g", "t", "other")

@@ -19,6 +19,7 @@ from elsa.errors import (
     UnknownTopic,
 )
 from elsa.kafka.consumer import Committed
+from elsa.kafka.membership import Proof, proves
 from elsa.message import TopicPartition
 from elsa.schedules.declared import SHARDS
 from elsa.schedules.scheduler import Scheduler
@@ -174,15 +175,16 @@ class Consumer:
     def _parts(shards: set[int]) -> list[TopicPartition]:
         return [TopicPartition("t.schedules", shard) for shard in sorted(shards)]
 
-    def group_metadata(self) -> bytes:
-        self._world.at("group_metadata", self._owner)
+    def proof(self) -> Proof | None:
+        self._world.at("proof", self._owner)
         member = self.member
         is_in = member is not None and self._world.members.get(member.id) is member
         # the client's own thread has heard of the eviction, the scheduler's has not
         knows = is_in or not self._owner.is_deaf
         generation = self._world.generation if is_in else -1 if knows else self._world.generation - 1
         name = "" if member is None or (knows and not is_in) else member.id
-        return b"CGMDv2:" + generation.to_bytes(4, "little", signed=True) + b"g\0" + name.encode() + b"\0\0"
+        data = b"CGMDv2:" + generation.to_bytes(4, "little", signed=True) + b"g\0" + name.encode() + b"\0\0"
+        return Proof("g", data) if proves(data) else None
 
     def committed(self, wanted: list[TopicPartition], _: float) -> dict[TopicPartition, Committed | None]:
         self._world.at("committed", self._owner)
@@ -235,7 +237,7 @@ class Producer:
         self._world.open[self._name] = Transaction(self._world.time)
         self._failed.clear()
 
-    def produce(self, topic: str, value: Any, *, key: Any, headers: Any, mark: Any) -> None:
+    def produce(self, topic: str, value: Any, *, key: Any, headers: Any, mark: Any, **_: Any) -> None:
         self._call("produce")
         if topic in self._world.refusing:
             self._failed.append((AuthorizationFailed("not for you"), mark))
