@@ -67,6 +67,7 @@ _SHARED = (
     "max_in_flight",
     "partitions_count",
     "topic_config",
+    "buckets",
 )
 
 

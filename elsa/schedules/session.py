@@ -21,6 +21,7 @@ from elsa.names import schedules_topic
 from elsa.policies.schedule import moment
 from elsa.schedules.inheritance import inherit
 from elsa.schedules.shard import MOST_FIRES
+from elsa.trails import Trails
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -89,6 +90,7 @@ class Session:
         self._topics: dict[str, float] = {}
         self._trouble: BaseException | None = None
         self.is_ready = False
+        self._trails = Trails(around.app.observer.trace_send)
         self._identity = identity
         #: so many transactions send their messages one by one
         self._careful = 0
@@ -148,26 +150,24 @@ class Session:
         kind = classify(raw)
         if kind == Event.REBUILD:
             raise FatalClientError(f"the Kafka client of the scheduler is beyond repair: {raw.error().str()}")
+        error = event_error(raw, self._around.app.settings, self._around.group)
         if kind == Event.WAITING:
             # the topic was deleted: who begins a session makes it anew, or says what is missing
-            raise event_error(raw, self._around.app.settings, self._around.group)
+            raise error
         if kind in (Event.REFUSED, Event.PASSING):
-            # what is refused is waited for: the worker has other work to do
-            self._report(raw)
-
-    def _report(self, raw: Any) -> None:
-        """Say the same trouble once a minute, count it always."""
-        code = raw.error().name()
-        error = event_error(raw, self._around.app.settings, self._around.group)
-        self._error(error)
-        log.warning(
-            "periodic tasks may not fire: %s",
-            error,
-            extra={"event": "scheduler_troubled", "code": code, "limit": ("troubled", code)},
-        )
+            # waited for: the worker has other work to do
+            self._error(error)
+            code = raw.error().name()
+            log.warning(
+                "periodic tasks do not fire here: %s",
+                error,
+                extra={"event": "schedules_refused", "code": code, "limit": code},
+            )
 
     def close(self, *, leave: bool) -> None:
         self.is_ready = False
+        # of a transaction that nobody knows the end of
+        self._trails.end(TransactionAborted("the scheduler's membership has ended", code="_GIVEN_UP"))
         try:
             if leave:
                 self._leave()
@@ -267,18 +267,20 @@ class Session:
         producer.begin()
         for plan in plans.values():
             for schedule, at in plan.fires:
-                producer.produce(
-                    schedule.task.topic, schedule.body, key=None, headers=schedule.message(at), mark=schedule
-                )
+                topic = schedule.task.topic
+                headers, delivered = self._trails.begin(topic, schedule.message(at))
+                producer.produce(topic, schedule.body, key=None, headers=headers, mark=schedule, delivered=delivered)
                 if is_careful:
                     producer.flush(max(0.1, end - self._clock.monotonic()))
         # the offset says nothing: the topic is empty
         commits = {TopicPartition(self._topic, number): Committed(0, p.metadata) for number, p in plans.items()}
         producer.send_offsets(commits, proof, STEP_SECONDS)
         producer.commit(STEP_SECONDS)
+        self._trails.end()
 
     def _abort(self, plans: Mapping[int, Plan], error: TransactionAborted, *, is_spoiled: bool) -> None:
         """Make sure that nothing of it is left open; librdkafka (2.16) is of no more use after a refused message."""
+        self._trails.end(error)
         log.info("a transaction of the scheduler was aborted and is made again: %s", error, extra={"limit": "aborted"})
         # what was decided is what the broker has: it is asked again
         for number in plans:
