@@ -16,6 +16,7 @@ from elsa.dead_letters import marks as records
 from elsa.dead_letters.destinations import NoWayBack
 from elsa.errors import (
     AuthorizationFailed,
+    BrokerUnavailable,
     ElsaError,
     FatalClientError,
     MessageTooLarge,
@@ -224,7 +225,7 @@ class Run:
         """End the transaction; librdkafka (2.16) goes on with a wrong sequence number after a refused message."""
         try:
             producer.abort(STEP_SECONDS)
-        except FatalClientError:
+        except (FatalClientError, BrokerUnavailable):
             # its successor does
             is_spoiled = True
         if is_spoiled:

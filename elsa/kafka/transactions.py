@@ -35,6 +35,8 @@ log = logging.getLogger("elsa.kafka")
 
 #: pause before a call that failed for a moment only is made again
 _AGAIN_SECONDS = 0.05
+#: how often it is looked whether a message was refused, while the others are waited for
+_LOOK_SECONDS = 0.1
 #: a copy with Elsa's headers of the largest message that Elsa's producer sends
 _MOST_BYTES = 10 * 1024 * 1024 + 2 * 64 * 1024
 #: A topic refuses whole batches by its limit on messages: where only small ones go together, a refusal means a message.
@@ -170,8 +172,12 @@ class TransactionalProducer:
 
     def commit(self, timeout: float) -> None:
         """End the transaction: all of it is there for readers."""
+        end = SYSTEM.monotonic() + timeout
+        # librdkafka (2.16) may never hear of what was sent behind a refused message, and its commit waits for all
+        while not self._failed and self._raw.flush(_LOOK_SECONDS) and SYSTEM.monotonic() < end:
+            pass
         self._check_taken()
-        self._patiently(self._raw.commit_transaction, timeout)
+        self._patiently(self._raw.commit_transaction, end - SYSTEM.monotonic())
 
     def abort(self, timeout: float) -> None:
         """End the transaction: none of it ever happened."""

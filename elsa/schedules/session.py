@@ -288,7 +288,7 @@ class Session:
             self._arriving.add(number)
         try:
             self._producer.abort(STEP_SECONDS)
-        except (TransactionAborted, FatalClientError):
+        except (TransactionAborted, FatalClientError, BrokerUnavailable):
             # its successor does
             is_spoiled = True
         if is_spoiled:
