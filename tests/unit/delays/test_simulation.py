@@ -311,6 +311,23 @@ def test_moved_messages_are_deleted_and_nothing_else(world: World) -> None:
     world.check()
 
 
+@pytest.mark.parametrize("is_static", [True, False])
+def test_what_was_moved_does_not_come_again_when_the_offsets_are_forgotten(world: World, *, is_static: bool) -> None:
+    """As a broker does after 7 days without a member."""
+    mover = world.add_mover(is_static=is_static)
+    world.run(3)
+    for _ in range(10):
+        world.send(1.0)
+    world.run(5)
+    mover.stop()
+    assert len(world.broker.arrivals()) == 10
+    world.broker.commits.clear()
+    world.add_mover("next")
+    world.run(5)
+
+    world.check()
+
+
 def test_a_member_that_came_back_finds_partitions_that_were_added(world: World) -> None:
     first = world.add_mover("m")
     world.run(3)
