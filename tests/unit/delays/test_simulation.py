@@ -96,6 +96,18 @@ def test_one_keys_equal_delays_arrive_in_order_where_they_take_the_same_way(worl
     assert arrived == sorted(arrived)
 
 
+def test_a_cancellation_in_a_partition_that_was_added_counts(world: World) -> None:
+    world.add_mover()
+    world.run(3)
+    world.broker.topics[f"{NAME}.cancelled"] = 12
+    for number in [world.send(3.0) for _ in range(20)]:
+        world.cancel(number)
+    kept = world.send(3.0)
+    world.run_dry()
+
+    assert [arrival.number for arrival in world.broker.arrivals()] == [kept]
+
+
 def test_a_cancelled_message_never_arrives_whatever_its_delay(world: World) -> None:
     world.add_mover()
     world.run(3)
