@@ -53,7 +53,9 @@ class Cancelled:
     def open(self, partitions: int) -> None:
         """Begin to read all that is there; `read` until it `is_complete`."""
         self._until.clear()
-        self._consumer = self._make_consumer(self._settings, None)
+        # A mover that dies while it asks for the time leaves a transaction open here, which must not hide what comes
+        # behind it. What it has written means nothing, and cancellations are written without one.
+        self._consumer = self._make_consumer(self._settings, None, is_committed_only=False)
         self._partitions = 0
         self._open_ends.clear()
         self.grow(partitions)

@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from elsa.delays.cancelled import CLOCK_KEY
 from elsa.delays.topics import undeliverable_topic
 from elsa.message import TopicPartition
 
-from .cluster import NAME, TARGET
+from .cluster import NAME, TARGET, Transaction
 from .faults import ACTIONS, WAITS, abort, crash
 from .simulation import STEPS, World
 
@@ -106,6 +107,23 @@ def test_a_cancellation_in_a_partition_that_was_added_counts(world: World) -> No
     world.run_dry()
 
     assert [arrival.number for arrival in world.broker.arrivals()] == [kept]
+
+
+def test_a_mover_that_died_while_it_asked_for_the_time_hides_no_cancellation(world: World) -> None:
+    world.add_mover()
+    world.run(3)
+    left = Transaction("gone", 0, world.clock.monotonic())
+    world.broker.epochs["gone"] = 0
+    world.broker.open["gone"] = left
+    for partition in range(3):
+        world.broker.append(f"{NAME}.cancelled", None, key=CLOCK_KEY, partition=partition, transaction=left)
+    for number in [world.send(3.0) for _ in range(20)]:
+        world.cancel(number)
+    world.run(5)
+    assert left.state == "open"
+    world.run_dry()
+
+    assert world.broker.arrivals() == []
 
 
 def test_a_cancelled_message_never_arrives_whatever_its_delay(world: World) -> None:
