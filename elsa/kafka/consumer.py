@@ -135,7 +135,7 @@ class GroupConsumer:
         self._consumer = Consumer(self._config(settings, group, instance, is_committed_only=is_committed_only))
 
     def _config(
-        self, settings: Settings, group: str | None, instance: str | None, *, is_committed_only: bool
+        self, settings: Settings, group: str | None, instance: str | None, *, is_committed_only: bool = True
     ) -> dict[str, Any]:
         owned: dict[str, Any] = {
             "group.id": group or f"{settings.name}-standalone",

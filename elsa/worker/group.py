@@ -398,7 +398,7 @@ class GroupManager:
         def is_ours() -> bool:
             return owned.get(assigned.partition) is assigned
 
-        Loading(self.app, assigned, found, settlement.later, self.mailbox.put, is_ours).start()
+        Loading(self.app, assigned, found, settlement.later, self.mailbox.put, is_ours=is_ours).start()
 
     def _refill(self) -> None:
         """Results have made room: what waits of the same partitions is handed over at once."""

@@ -137,6 +137,7 @@ class Loading:
         seen: Seen,
         later: Callable[..., None],
         post: Callable[[Any], None],
+        *,
         is_ours: Callable[[], bool],
     ) -> None:
         self._app = app

@@ -1,4 +1,4 @@
-"""What a partition's messages have been handled before is loaded until that succeeds, or the partition has gone."""
+"""The ids of handled messages are read again and again, until that succeeds or their partition has gone."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def test_a_loading_that_fails_ends_with_its_partition() -> None:
     app: Any = SimpleNamespace()
     assigned: Any = SimpleNamespace(source="orders")
     seen = Seen("orders.billing.seen", 0, "id", SYSTEM)
-    loading = Loading(app, assigned, seen, lambda _, run: later.append(run), posted.append, lambda: owners[0])
+    loading = Loading(app, assigned, seen, lambda _, run: later.append(run), posted.append, is_ours=lambda: owners[0])
     loading.start()
     for _ in range(3):
         later.pop()()
