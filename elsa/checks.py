@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from elsa import contradictions
+from elsa.errors import ConfigError
 from elsa.names import schedules_topic
+from elsa.observe.guard import Guard, settings_of
 from elsa.policies.schedule import iso, moment
 from elsa.schedules import topic as schedules
 from elsa.schedules.declared import SHARDS
@@ -36,11 +38,29 @@ class Finding:
 def of_settings(settings: Settings) -> Iterator[Finding]:
     """Settings that contradict each other or work otherwise than they read."""
     clean = True
+    for finding in _of_endpoint(settings):
+        clean = False
+        yield finding
     for text in contradictions.warnings(settings):
         clean = False
         yield Finding("warning", "settings", text)
     if clean:
         yield Finding("ok", "settings", "no setting contradicts another")
+
+
+def _of_endpoint(settings: Settings) -> Iterator[Finding]:
+    """What a worker would say of its metrics port before it opens it."""
+    if settings.metrics_port is None:
+        return
+    guard = Guard.of(settings_of(settings))
+    try:
+        guard.check(settings.http_host)
+        guard.context()
+    except ConfigError as error:
+        yield Finding("error", "metrics port", str(error).partition("\n")[0], error.hint or "")
+        return
+    if (warning := guard.warning(settings.http_host)) is not None:
+        yield Finding("warning", "metrics port", warning)
 
 
 def of_broker(settings: Settings, config: Mapping[str, str]) -> Iterator[Finding]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import functools
+import json
 import os
 import tomllib
 from collections.abc import Mapping
@@ -17,8 +18,8 @@ from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_ori
 
 from elsa import contradictions, environment
 from elsa.errors import ConfigError
-from elsa.redaction import HIDDEN, redact_brokers, redact_kafka
-from elsa.units import Choice, Duration, Size, Whole, boolean
+from elsa.redaction import HIDDEN, KafkaKeys, redact_brokers, redact_kafka
+from elsa.units import Choice, Duration, Size, Whole, Words, boolean, bounds
 
 
 def brokers(value: Any) -> str:
@@ -51,7 +52,23 @@ def kafka(value: Any) -> dict[str, Any]:
             raise ValueError(f"a text, number or true/false for the Kafka key {key!r}")
         else:
             found[key] = inner
-    return found
+    return KafkaKeys(found)
+
+
+def buckets(value: Any) -> dict[str, tuple[float, ...]]:
+    """Bounds by metric from a mapping, or from its JSON text; raises ValueError."""
+    allowed = 'rising numbers by metric, like {"elsa_process_duration_seconds": [0.1, 1, 10]}'
+    if isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except ValueError:
+            raise ValueError(allowed) from None
+    if not isinstance(value, Mapping) or not all(isinstance(name, str) for name in value):
+        raise ValueError(allowed)
+    try:
+        return {name: bounds(given) for name, given in value.items()}
+    except ValueError:
+        raise ValueError(allowed) from None
 
 
 def text(value: Any) -> str:
@@ -65,6 +82,10 @@ Seconds = Annotated[float, Duration()]
 Count = Annotated[int, Whole()]
 Bytes = Annotated[int, Size()]
 Text = Annotated[str, text]
+
+
+#: settings that are shown to nobody
+_SECRETS = ("http_token",)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
@@ -108,6 +129,9 @@ class Settings:
     stop_timeout: Annotated[float, Duration(0)] = 25.0
     processes: Count = 1
 
+    #: whether dead letters (and messages in retry topics) say what the exception said, which may be personal
+    dlq_exception_message: bool = True
+
     # the producer
     send_buffer: Count = 100_000
     send_linger: Annotated[float, Duration(0)] = 0.005
@@ -115,12 +139,36 @@ class Settings:
     compression: Annotated[str, Choice("none", "gzip", "snappy", "lz4", "zstd")] = "none"
     partitioner: Annotated[str, Choice("murmur2", "md5", "random", "zero")] = "murmur2"
 
+    # traces
+    #: sets OpenTelemetry up by its own OTEL_* variables, in every process; needs elsa[otel]
+    otel: bool = False
+    #: "link": handling a message begins a trace of its own, with a link to the message's
+    trace_parent: Literal["message", "link"] = "message"
+    #: keys of OpenTelemetry's baggage that may cross Kafka
+    trace_baggage: Annotated[tuple[str, ...], Words()] = ()
+    #: without OpenTelemetry: what a handler sends carries the trace of the message that it handles
+    trace_passthrough: bool = False
+    trace_spans: Annotated[tuple[str, ...], Words("poll", "commit", "create")] = ()
+    trace_attributes: Annotated[tuple[str, ...], Words("key", "body_size")] = ()
+
     # what people see
     log_level: Annotated[str, Choice("debug", "info", "warning", "error", "critical")] = "info"
     json_logs: bool = False
     #: 0 takes any free port
     metrics_port: Annotated[int, Whole(0, 65535)] | None = None
     http_host: Text = "127.0.0.1"
+    #: PEM files: TLS for that port; clients have to show a certificate of these authorities
+    http_cert: Text | None = None
+    http_key: Text | None = None
+    http_client_ca: Text | None = None
+    #: what `/metrics` and `/statusz` ask for
+    http_token: Text | None = None
+    #: whether everybody who reaches an address beyond this machine may read them
+    http_open: bool = False
+    #: series of single partitions: auto means up to 500 of a process
+    metrics_partition_labels: Annotated[str, Choice("auto", "on", "off")] = "auto"
+    metrics_histograms: Annotated[str, Choice("full", "coarse")] = "full"
+    metrics_buckets: Annotated[Mapping[str, Any], buckets] = field(default_factory=dict)
 
     @property
     def creates_topics(self) -> bool:
@@ -182,7 +230,7 @@ def load(
         converted = _converted(name, hints[name], value, source)
         if name == "kafka":
             sources |= {f"kafka.{key}": source for key in converted}
-            converted = {**values.get("kafka", {}), **converted}
+            converted = KafkaKeys({**values.get("kafka", {}), **converted})
         values[name] = converted
         sources[name] = source
     return Loaded(_checked(Settings(**values)), sources)
@@ -240,6 +288,8 @@ def _checked(settings: Settings) -> Settings:
 def _shown(name: str, value: Any) -> Any:
     if name == "kafka":
         return redact_kafka(value)
+    if name in _SECRETS and value is not None:
+        return HIDDEN
     return redact_brokers(value) if name == "brokers" else value
 
 
@@ -247,7 +297,7 @@ def _converted(name: str, hint: Any, value: Any, source: str) -> Any:
     try:
         return _read(hint, value)
     except ValueError as error:
-        shown = redact_brokers(str(value)) if name == "brokers" else HIDDEN if name == "kafka" else value
+        shown = redact_brokers(str(value)) if name == "brokers" else HIDDEN if name in ("kafka", *_SECRETS) else value
         hint_text = (
             "Kubernetes sets such variables for its Services: set enableServiceLinks: false in the pod"
             if isinstance(value, str) and value.startswith("tcp://")

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 def errors(settings: Settings) -> Iterator[tuple[str, str]]:
     """What can not work, each as (what, what to do); Kafka's client refuses it or loses its membership."""
+    yield from _of_http(settings)
     if settings.group_protocol != "classic":
         return
     session, heartbeat = settings.session_timeout, settings.heartbeat_interval
@@ -21,6 +22,12 @@ def errors(settings: Settings) -> Iterator[tuple[str, str]]:
     if session > settings.max_poll_interval:
         what = f"session_timeout={session:g} s is longer than max_poll_interval={settings.max_poll_interval:g} s"
         yield what, "Kafka's client refuses that: raise max_poll_interval"
+
+
+def _of_http(settings: Settings) -> Iterator[tuple[str, str]]:
+    for name in ("http_key", "http_client_ca"):
+        if getattr(settings, name) is not None and settings.http_cert is None:
+            yield f"{name} is set without http_cert", "TLS on the metrics port needs the server's certificate as well"
 
 
 def warnings(settings: Settings) -> Iterator[str]:
@@ -44,3 +51,18 @@ def warnings(settings: Settings) -> Iterator[str]:
         yield f"max_bytes={settings.max_bytes} is never reached: max_bytes_process={settings.max_bytes_process} is less"
     if settings.environment == "production" and settings.create_topics is True:
         yield "create_topics=true creates missing topics in production too: a misspelt topic name becomes a topic"
+    yield from _unverified(settings)
+
+
+def _unverified(settings: Settings) -> Iterator[str]:
+    """TLS that does not look whom it speaks to."""
+    if str(settings.kafka.get("enable.ssl.certificate.verification", "true")).lower() == "false":
+        yield (
+            "kafka enable.ssl.certificate.verification=false: whoever stands between this client and the brokers reads "
+            "everything, passwords too; name their authority instead (ssl.ca.location)"
+        )
+    elif str(settings.kafka.get("ssl.endpoint.identification.algorithm", "https")).lower() == "none":
+        yield (
+            "kafka ssl.endpoint.identification.algorithm=none: every certificate of the authority passes for the "
+            "broker's; name the brokers as their certificates do instead"
+        )

@@ -30,7 +30,8 @@ class PartitionSnapshot:
     """One assigned partition at one moment; offsets are -1 when unknown.
 
     `position` is the end of the contiguous finished prefix, `in_progress` counts what was handed to the
-    partition worker and is unfinished, `buffered` what was received and not handed over yet.
+    partition worker and is unfinished, `buffered` what was received and not handed over yet. `end` is the offset
+    behind the last message that can be read: below the `high_watermark` while a transaction is open.
     """
 
     group: str | None
@@ -49,6 +50,12 @@ class PartitionSnapshot:
     oldest_timestamp: float | None
     #: why intake is paused: backpressure, retry, operator, halted, rejected, restarting, stopping; None when it flows
     paused: str | None
+    end: int = -1
+    #: how many messages may be in hand before it is paused, and how many calls (or slices of messages) run now
+    limit: int = 0
+    running: int = 0
+    #: being given up: drained for somebody else, or lost to them already
+    is_leaving: bool = False
 
 
 class HandlerObserver:
@@ -68,6 +75,15 @@ class HandlerObserver:
 
         Outcomes: ok, retried, dead, skipped, failed, timeout, abandoned, deferred, continued.
         """
+
+    def waited(self, waits: Sequence[tuple[float, int]]) -> None:
+        """A slice began to run: so many seconds after they came from Kafka, so many messages; first attempts alone."""
+
+    def aged(self, ages: Sequence[tuple[float, int]]) -> None:
+        """A slice succeeded: so many seconds after they were first sent, so many messages."""
+
+    def batched(self, messages: int) -> None:
+        """One call of a batch handler got so many messages."""
 
     def exception(self, error: BaseException, attempt: int) -> None:
         """One call raised `error` at its `attempt`-th attempt (1 is the first)."""
@@ -107,6 +123,12 @@ class GroupObserver:
     def polled(self, now: float) -> None:
         """The group manager came round (about ten times a second at most)."""
 
+    def spent(self, seconds: Mapping[str, float]) -> None:
+        """The group manager has spent its time so: poll, handler, backpressure, commit, retry_wait, rebalance, idle."""
+
+    def slots(self, count: int) -> None:
+        """So many calls of the group's handlers may run at once."""
+
     def restarted(self, what: str, reason: str) -> None:
         """`what` is partition, group or executor."""
 
@@ -117,6 +139,9 @@ class GroupObserver:
 
     def error(self, code: str, text: str) -> None:
         """The Kafka client reported an error event."""
+
+    def fetched(self, messages: Sequence[Any], seconds: float) -> None:
+        """A poll brought these (as the client gives them out) and took so long; told only to who implements it."""
 
     def statistics(self, stats: Mapping[str, Any]) -> None:
         """librdkafka's statistics, decoded, every 15 s."""
@@ -171,6 +196,18 @@ class Observer:
 
     def throttled(self, client: str, broker: str, seconds: float) -> None:
         """A quota of the brokers: broker (its id) holds this client (consumer, producer) back, 0 when that is over."""
+
+    def statistics(self, client: str, stats: Mapping[str, Any]) -> None:
+        """librdkafka's statistics of a client that is no group's (producer), decoded, every 15 s."""
+
+    def loop_lagged(self, seconds: float) -> None:
+        """The event loop of async handlers came so late to what was due; looked at twice a second."""
+
+    def watch_queue(self, client: str, read: Callable[[], tuple[int, int]]) -> None:
+        """`read()` gives how many messages a client (producer) holds unconfirmed, and how many it takes at most.
+
+        It is called from the scraping thread.
+        """
 
     #: None unless a tracer provider is set: `headers, end = trace_send(topic, headers)` takes pairs and returns
     #: a new list of pairs; the producer calls

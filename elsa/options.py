@@ -56,6 +56,7 @@ class Options:
     max_in_flight: int | None = None
     max_tasks_per_child: int | None = None
     max_memory_per_child: int | None = None
+    buckets: tuple[float, ...] | None = None
     codec: Codec = NAMED["json"]
 
 
@@ -77,7 +78,12 @@ def check(where: str, group: str | None, given: Mapping[str, Any]) -> Options:
     _check_transactional(where, group, values)
     _check_start(where, values)
     values["codec"] = resolve(values.get("codec", "json"))
-    for name, read in (("rate", units.rate), ("max_memory_per_child", units.size), ("expires", _lifetime)):
+    for name, read in (
+        ("rate", units.rate),
+        ("max_memory_per_child", units.size),
+        ("expires", _lifetime),
+        ("buckets", units.bounds),
+    ):
         if values.get(name) is not None:
             values[name] = _read(where, name, values[name], read)
     if (retry := values.get("retry")) is False or ("retry" in values and retry is None):

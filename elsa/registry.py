@@ -63,6 +63,7 @@ _SHARED = (
     "max_in_flight",
     "partitions_count",
     "topic_config",
+    "buckets",
 )
 
 

@@ -163,6 +163,10 @@ class Topics:
         high = self._admin.offsets(partitions, "latest")
         return {each.partition: (low[each], high[each]) for each in partitions}
 
+    def ends(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
+        """The ends of partitions of any topics, in one request, without those that nobody can tell now."""
+        return self._admin.ends(partitions)
+
     def offsets_at(self, name: str, moment: float) -> dict[int, int]:
         """{partition: the first offset at or after a time}; partitions without one are left out.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from dataclasses import dataclass
 from typing import Any
@@ -61,6 +62,24 @@ def rate(value: Any) -> float:
     if isinstance(value, str) and (found := _RATE.fullmatch(value.strip())) and float(found[1]) > 0:
         return float(found[1]) / _SECONDS[found[2].lower()]
     raise ValueError('a rate above 0: per second (100, 0.5) or a text like "100/s", "10/m", "5/h"')
+
+
+def bounds(value: Any) -> tuple[float, ...]:
+    """Upper bounds of a histogram's buckets, rising and above 0, from a list or from `0.1, 1, 10`.
+
+    Raises ValueError with what is allowed.
+
+    >>> bounds("0.1, 1, 10")
+    (0.1, 1.0, 10.0)
+    """
+    parts = value.split(",") if isinstance(value, str) else value
+    try:
+        found = tuple(float(part) for part in parts)
+    except (TypeError, ValueError):
+        found = ()
+    if not found or found[0] <= 0 or found[-1] == float("inf") or any(b <= a for a, b in itertools.pairwise(found)):
+        raise ValueError("rising numbers above 0, like [0.1, 1, 10]")
+    return found
 
 
 def boolean(value: Any) -> bool:
@@ -147,3 +166,25 @@ class Choice:
         if isinstance(value, str) and (found := value.strip().lower()) in self.words:
             return found
         raise ValueError(f"one of {', '.join(self.words)}")
+
+
+class Words:
+    """Reads several words, from a list or a text with commas; with `allowed`, only those, in any case.
+
+    >>> Words()("tenant, user"), Words("poll", "commit")(["Poll"])
+    (('tenant', 'user'), ('poll',))
+    """
+
+    def __init__(self, *allowed: str) -> None:
+        self.allowed = allowed
+
+    def __call__(self, value: Any) -> tuple[str, ...]:
+        parts = value.split(",") if isinstance(value, str) else value
+        if isinstance(parts, list | tuple) and all(isinstance(part, str) for part in parts):
+            found = tuple(part.strip() for part in parts if part.strip())
+            if not self.allowed:
+                return found
+            found = tuple(part.lower() for part in found)
+            if set(found) <= set(self.allowed):
+                return found
+        raise ValueError(f"a list of {', '.join(self.allowed) or 'words'}")

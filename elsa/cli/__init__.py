@@ -32,10 +32,14 @@ SECTIONS = {
         "dlq": "List, show, replay and drop dead letters.",
     },
     "Operate": {
-        "inspect": "Ask the running workers: who they are, what they do, what they own.",
+        "healthcheck": "Ask the worker of this machine whether it is well.",
+        "inspect": "Ask the running workers: who they are, what they do and own.",
         "control": "Steer the running workers: pause, resume, rate, quiet, stop.",
         "topics": "List, create, describe, alter and delete topics.",
         "groups": "List and describe consumer groups, their lag and offsets.",
+        "lag": "Show how far groups are behind, or check it against limits.",
+        "top": "Watch groups, partitions, workers and handlers, live.",
+        "monitor": "Serve the lag of groups to Prometheus, from outside of workers.",
         "check": "Check brokers, topics and settings before a deploy.",
         "config": "Show the effective settings and where each comes from.",
     },
@@ -50,7 +54,7 @@ Examples:
   elsa dev app:module                the same while writing it, with a broker
   elsa produce orders '{"id": 1}'    send one message
   elsa fetch orders --follow         watch a topic
-  elsa groups lag billing            how far behind a group is
+  elsa lag billing                   how far behind a group is
   elsa dlq list                      what was given up, and why
   elsa inspect active -A app:module  what runs now
 """

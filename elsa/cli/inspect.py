@@ -23,7 +23,7 @@ _WIDEST = 40
 
 @click.group(
     "inspect",
-    short_help="Ask the running workers: who they are, what they do, what they own.",
+    short_help="Ask the running workers: who they are, what they do and own.",
     epilog=examples(
         "elsa inspect ping -A shop:app",
         "elsa inspect active --name shop --handler shop.bill",

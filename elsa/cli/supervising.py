@@ -61,11 +61,29 @@ def run(
         stack.callback(listener.stop)
         supervisor.start()  # before anything that can wait: the processes load the app meanwhile
         listener.attach(supervisor)
+        stack.enter_context(_announced(supervisor, listener))
         if beside is not None:
             stack.enter_context(beside(supervisor))
         code = supervisor.run()
     listener.check()
     return code
+
+
+@contextlib.contextmanager
+def _announced(supervisor: Supervisor, listener: Listener) -> Iterator[None]:
+    """Tell systemd how the worker is, where it was started by systemd."""
+    if "NOTIFY_SOCKET" not in os.environ:
+        yield
+        return
+    from elsa.worker.notify import Announcer, Notifier
+
+    notifier = Notifier.from_environment()
+    if notifier is None:
+        yield
+        return
+    with Announcer(supervisor, notifier) as announcer:
+        listener.poke = announcer.poke
+        yield
 
 
 @contextlib.contextmanager
@@ -111,6 +129,8 @@ class Listener:
         #: the handlers and schedules of the banner that was shown
         self._shown: Any = None
         self._error: ConfigError | None = None
+        #: told that something has happened
+        self.poke: Callable[[], None] = lambda: None
 
     def attach(self, supervisor: Supervisor) -> None:
         """Set up the logs, serve metrics, show what was reported until now."""
@@ -118,19 +138,19 @@ class Listener:
 
         logs.setup(self._settings.log_level, self._settings.json_logs)
         self._supervisor = supervisor
-        self._serve(self._settings.http_host, self._settings.metrics_port)
+        self._serve_as_set(self._settings)
         early, self._early = self._early, []
         for event in early:
             self.take(event)
 
     def take(self, event: Event) -> None:
         """Called by the supervisor for each event."""
+        self.poke()
         if self._supervisor is None:  # the logs are not set up yet
             self._early.append(event)
             return
         if event.kind == "hello":
-            settings = event.facts["settings"]
-            self._serve(settings.get("http_host", self._settings.http_host), settings.get("metrics_port"))
+            self._serve(event.facts["settings"])
             self._show_banner(event.facts["banner"])
         elif event.kind == "reloading":
             # a person has read the names already
@@ -156,14 +176,23 @@ class Listener:
         if self._error is not None:
             raise self._error
 
-    def _serve(self, host: str, port: int | None) -> None:
+    def _serve_as_set(self, settings: Settings) -> None:
+        if settings.metrics_port is not None:
+            from elsa.observe.guard import settings_of
+
+            self._serve({"metrics_port": settings.metrics_port, **settings_of(settings)})
+
+    def _serve(self, settings: Mapping[str, Any]) -> None:
+        port = settings.get("metrics_port")
         if port is None or self._endpoint is not None or self._error is not None:
             return
+        from elsa.observe.guard import Guard
         from elsa.worker.endpoint import Endpoint
 
         assert self._supervisor is not None
+        host = settings.get("http_host", self._settings.http_host)
         try:
-            self._endpoint = Endpoint(self._supervisor, host=host, port=port).start()
+            self._endpoint = Endpoint(self._supervisor, host=host, port=port, guard=Guard.of(settings)).start()
         except ConfigError as error:
             self._error = error
             self._supervisor.stop()

@@ -73,6 +73,15 @@ _OPTIONS = (
         "--metrics-port", type=click.IntRange(0, 65535), help="Serve metrics and probes there; 0 takes any port."
     ),
     click.option("--http-host", help="Address of the metrics port (127.0.0.1)."),
+    click.option(
+        "--http-open",
+        is_flag=True,
+        default=None,
+        help="Serve everybody who reaches it, also beyond this machine.",
+    ),
+    click.option("--http-cert", metavar="FILE", help="Serve TLS there with this certificate (PEM)."),
+    click.option("--http-key", metavar="FILE", help="Its private key, where the certificate's file has none."),
+    click.option("--http-client-ca", metavar="FILE", help="Only clients with a certificate of these authorities."),
     click.option("--group-protocol", type=click.Choice(["classic", "consumer"]), help="How groups are joined."),
     click.option("--set", "more", type=Pair(), multiple=True, metavar="NAME=VALUE", help="Any other setting."),
     click.option("--debug", is_flag=True, expose_value=False, callback=set_debugging, help="Show tracebacks."),

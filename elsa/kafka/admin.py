@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 import os
 import struct
 import threading
@@ -23,8 +24,10 @@ from confluent_kafka.cimpl import Consumer, NewPartitions, NewTopic
 
 from elsa.clock import SYSTEM
 from elsa.errors import BrokerUnavailable, ConfigError, ElsaError, KafkaError
+from elsa.kafka import identity
 from elsa.kafka.config import client_config
 from elsa.kafka.errors import ClientError, Reports, translate
+from elsa.kafka.login import Login
 from elsa.message import TopicPartition
 
 if TYPE_CHECKING:
@@ -106,18 +109,24 @@ class Admin:
         self._pause = threading.Event()
         self._raw: AdminClient | None = None
         self._has_controller = False
-        self._reports = Reports(settings.brokers)
+        self._reports = Reports(settings)
+        self._login = Login(settings)
         _admins.add(self)
 
     def _client(self) -> AdminClient:
         with self._lock:
             if self._raw is None:
-                config = client_config(self._settings, "admin", error_cb=self._reports.hear)
+                config = client_config(self._settings, "admin", error_cb=self._reported)
                 try:
                     self._raw = AdminClient(config)
                 except KafkaException as error:
                     raise ConfigError(f"the admin client's configuration is refused: {error.args[0].str()}") from error
+            self._login.tend(self._raw)
             return self._raw
+
+    def _reported(self, error: ClientError) -> None:
+        self._reports.hear(error)
+        self._login.hear(error)
 
     def _after_fork(self) -> None:
         self._lock = threading.Lock()
@@ -223,6 +232,7 @@ class Admin:
         except KafkaException as error:
             raise self._translated(error, operation="Describe") from error
         self._reports.forget()
+        identity.learn(self._settings.brokers, found)
         return found
 
     def create_topic(
@@ -311,6 +321,18 @@ class Admin:
             spec = OffsetSpec.for_timestamp(round(place.timestamp() * 1_000))
         wanted = {RawPartition(topic, partition): spec for topic, partition in partitions}
         return self._patiently(lambda left: self._list_offsets(wanted, left), timeout) if wanted else {}
+
+    def ends(self, partitions: Iterable[TopicPartition], timeout: float = TIMEOUT_SECONDS) -> dict[TopicPartition, int]:
+        """The last stable offsets, in one request; without those that cannot be told now (no leader, gone)."""
+        spec = OffsetSpec.latest()  # type: ignore[no-untyped-call]  # as above
+        wanted = {RawPartition(topic, partition): spec for topic, partition in partitions}
+        futures = self._client().list_offsets(wanted, isolation_level=Isolation.READ_COMMITTED, request_timeout=timeout)
+        found = {}
+        for raw, future in futures.items():
+            with contextlib.suppress(KafkaError):
+                facts = {"topic": raw.topic, "partition": raw.partition, "operation": "Describe"}
+                found[TopicPartition(raw.topic, raw.partition)] = self._wait(future, timeout, **facts).offset
+        return found
 
     def _list_offsets(self, wanted: Mapping[RawPartition, OffsetSpec], timeout: float) -> dict[TopicPartition, int]:
         futures = self._client().list_offsets(

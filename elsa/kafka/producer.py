@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import json
 import logging
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -14,13 +15,15 @@ from confluent_kafka.cimpl import Producer as RawProducer
 
 from elsa import errors
 from elsa.clock import SYSTEM
+from elsa.kafka import identity
 from elsa.kafka.codes import Class, meaning
 from elsa.kafka.config import client_config, milliseconds
 from elsa.kafka.errors import ClientError, Reports, is_fatal, is_unknown_topic, translate
+from elsa.kafka.login import Login
 from elsa.kafka.throttle import Throttle
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from elsa.config import Settings
 
@@ -28,6 +31,7 @@ log = logging.getLogger("elsa.kafka")
 
 #: how long a topic may look absent before it is: metadata of a new one takes a moment to spread
 PATIENCE_SECONDS = 0.5
+STATISTICS_SECONDS = 15
 _POLL_SECONDS = 0.1
 _RETRY_SECONDS = 0.1
 _FLUSH_SECONDS = 0.25
@@ -53,11 +57,13 @@ class ProducerClient:
         *,
         is_idempotent: bool = True,
         on_throttled: Callable[[str, str, float], None] | None = None,
+        on_statistics: Callable[[Mapping[str, Any]], None] | None = None,
     ) -> None:
         self._settings = settings
         #: what this client has failed for good with
         self.failure: ClientError | None = None
-        self._reports = Reports(settings.brokers)
+        self._reports = Reports(settings)
+        self._login = Login(settings)
         self._served = 0
         self._room = threading.Condition()
         self._stopped = threading.Event()
@@ -78,6 +84,9 @@ class ProducerClient:
             error_cb=self._on_error,
             throttle_cb=Throttle("producer", on_throttled),
         )
+        if on_statistics is not None:
+            config["stats_cb"] = lambda text: on_statistics(json.loads(text))
+            config["statistics.interval.ms"] = STATISTICS_SECONDS * 1_000
         try:
             self._raw = RawProducer(config)
         except KafkaException as error:
@@ -90,6 +99,7 @@ class ProducerClient:
         _polling.active = True
         while not self._stopped.is_set():
             try:
+                self._login.tend(self._raw)
                 served = self._raw.poll(_POLL_SECONDS)
             except Exception as error:  # a callback's failure must not end the thread that all Deliveries hang on
                 served = 1
@@ -114,6 +124,7 @@ class ProducerClient:
 
     def _on_error(self, error: ClientError) -> None:
         self._reports.hear(error)
+        self._login.hear(error)
         log.debug("the producer reports: %s", error.str(), extra={"event": "producer_error", "code": error.name()})
 
     @property
@@ -188,10 +199,12 @@ class ProducerClient:
         while True:
             left = start + timeout - SYSTEM.monotonic()
             try:
-                found = self._metadata(max(left, 0.01), topic).topics[topic]
+                metadata = self._metadata(max(left, 0.01), topic)
+                found = metadata.topics[topic]
             except KafkaException as error:
                 raise self._reports.translate(error) from error
             self._reports.forget()
+            identity.learn(self._settings.brokers, metadata)
             if found.error is None and found.partitions:
                 return len(found.partitions)
             waited = SYSTEM.monotonic() - start

@@ -22,6 +22,10 @@ FAST = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.
 RUN = (*FAST, 30.0, 60.0, 300.0)
 #: waiting times
 WAIT = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0)
+#: from a first send to the end: with retries and delays that may be a day
+AGES = (*WAIT, 3600.0, 21600.0)
+#: how many messages
+SIZES = (1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0, 2000.0, 5000.0)
 
 OUTCOMES = (
     "ok",
@@ -39,10 +43,13 @@ OUTCOMES = (
 DEAD_REASONS = ("exhausted", "decode", "unknown", "rejected", "timeout", "expired", "poison")
 PAUSE_REASONS = ("backpressure", "retry", "operator", "halted", "rejected", "restarting", "stopping", "loading")
 REBALANCE_EVENTS = ("assigned", "revoked", "lost")
+STATES = ("poll", "handler", "backpressure", "commit", "retry_wait", "rebalance", "idle")
 RESTARTED = ("partition", "group", "executor")
 CONFIRMED = ("ok", "error")
 DELAYED_OUTCOMES = ("delivered", "passed_on", "postponed", "cancelled", "undeliverable")
 COMMAND_OUTCOMES = ("ok", "refused", "absent", "late", "unreadable")
+#: how a group is doing in one partition, as `elsa monitor` grades it
+GRADES = ("ok", "warn", "rewind", "stall", "stop")
 PROCESS_STATES = ("starting", "running", "stopping")
 PROCESS_ENDS = ("exit", "signal", "hung", "recycle")
 
@@ -107,6 +114,15 @@ SEND_ERRORS = _counter(
     "Messages that were not delivered, by Kafka's error name.",
     "At most 50 error names per topic, the rest is _OTHER.",
 )
+PRODUCER_QUEUE = _gauge(
+    "elsa_producer_queue_messages",
+    "client",
+    "Messages in producers' buffers that are not confirmed yet.",
+    "Near the limit: sends wait for room, or raise BufferFull.",
+)
+PRODUCER_QUEUE_LIMIT = _gauge(
+    "elsa_producer_queue_limit_messages", "client", "Messages that the buffers of these producers take."
+)
 
 # consuming
 RECEIVED = _counter(
@@ -122,6 +138,19 @@ FETCHED_BYTES = _counter(
 BUFFERED = _gauge(
     "elsa_buffer_messages", "group topic", "Messages fetched and not finished that no handler works on now."
 )
+BUFFER_LIMIT = _gauge(
+    "elsa_buffer_limit_messages",
+    "group topic",
+    "Messages that the assigned partitions may have fetched and not finished before they are paused.",
+    "Large messages pause them earlier, by their bytes.",
+)
+QUEUE_WAIT = _histogram(
+    "elsa_queue_wait_seconds",
+    "group topic",
+    WAIT,
+    "Time from the poll that brought a message to the start of its handler.",
+    "Of first attempts. Rising: more comes than handlers can take.",
+)
 PROCESSED = _counter(
     "elsa_messages_processed_total",
     "group topic handler outcome",
@@ -133,6 +162,16 @@ PROCESSED = _counter(
 )
 PROCESS_DURATION = _histogram(
     "elsa_process_duration_seconds", "group topic handler", RUN, "Run time of a handler call (a batch is one call)."
+)
+END_TO_END = _histogram(
+    "elsa_end_to_end_latency_seconds",
+    "group topic",
+    AGES,
+    "Age of a message when its handler had succeeded, counted from its first send.",
+    "A message that came back through a retry topic counts from its first send, too.",
+)
+BATCH = _histogram(
+    "elsa_batch_messages", "group topic handler", SIZES, "Messages given to one call of a batch handler."
 )
 IN_PROGRESS = _gauge("elsa_messages_in_progress", "group topic handler", "Messages that handlers work on now.")
 EXCEPTIONS = _counter(
@@ -167,7 +206,7 @@ LAG_SECONDS = _gauge(
     "elsa_consumer_lag_seconds",
     "group topic partition",
     "Age of the oldest message that is not finished, 0 when caught up.",
-    "When lag is above 0 and nothing has been fetched: seconds since that was first seen.",
+    "When lag is above 0 and nothing is in hand: seconds since that was first seen, or since it last moved.",
     "max",
 )
 COMMITTED = _gauge(
@@ -190,12 +229,51 @@ HEAD_ATTEMPTS = _gauge(
     "Rising: a message that never succeeds.",
     "max",
 )
+TOPIC_LAG = _gauge(
+    "elsa_topic_lag_messages",
+    "group topic",
+    "The lag of all partitions that are assigned here, together.",
+    "The same as the sum of elsa_consumer_lag_messages, and there also when partitions have no series of their own.",
+)
+TOPIC_LAG_SECONDS = _gauge(
+    "elsa_topic_lag_seconds", "group topic", "The largest lag in seconds of the partitions assigned here.", "", "max"
+)
 ASSIGNED = _gauge("elsa_partitions_assigned", "group topic", "Partitions assigned.")
 PAUSED = _gauge(
     "elsa_partitions_paused", "group topic reason", "Partitions that take no messages.", reason=PAUSE_REASONS
 )
 
 # the group
+STABLE = _gauge(
+    "elsa_group_stable",
+    "group",
+    "1 while this member's part in the group is settled, 0 in a rebalance.",
+    "From statistics, every 15 s; of several processes the least.",
+    "min",
+)
+SECONDS = _counter(
+    "elsa_worker_seconds_total",
+    "group state",
+    "Where the time of a group goes, as its manager sees it.",
+    "poll: taking and handing over messages; handler: waiting while handlers work; backpressure: messages wait for"
+    " room; retry_wait: only retries that are not due are in hand; idle: nothing is in hand. The states add up to one"
+    " second a second for each process.",
+    state=STATES,
+)
+SLOTS = _gauge(
+    "elsa_worker_slots",
+    "group",
+    "Calls of handlers that may run at once.",
+    "Handlers of several groups that share a pool (weights) each count all of it.",
+)
+SLOTS_BUSY = _gauge("elsa_worker_slots_busy", "group", "Calls of handlers, or slices of messages, that run now.")
+LOOP_LAG = _histogram(
+    "elsa_event_loop_lag_seconds",
+    "",
+    FAST,
+    "How late the event loop of async handlers comes to what is due.",
+    "Looked at twice a second. High: a handler blocks the loop.",
+)
 REBALANCES = _counter(
     "elsa_rebalances_total", "group event", "Assignment changes this worker took part in.", event=REBALANCE_EVENTS
 )
@@ -250,6 +328,27 @@ THROTTLE = _gauge(
     "How long a broker holds this client back because of a quota, by its last answer.",
     "client: consumer or producer. 0 when it is over, or when nothing was heard for a minute.",
     "max",
+)
+BROKER_RTT = _gauge(
+    "elsa_kafka_broker_rtt_seconds",
+    "client broker stat",
+    "Time from a request to a broker to its answer, over the last 15 s.",
+    "A consumer's fetches wait at the broker for messages. Absent when nothing was asked.",
+    "max",
+    stat=("avg", "p99"),
+)
+BROKER_ERRORS = _counter(
+    "elsa_kafka_broker_errors_total",
+    "client broker direction",
+    "Requests to a broker that could not be sent, and answers that could not be read.",
+    "From statistics, every 15 s.",
+    direction=("sent", "received"),
+)
+BROKER_CONNECTS = _counter(
+    "elsa_kafka_broker_connects_total",
+    "client broker",
+    "Connections to a broker, failed ones included.",
+    "Rising: connections break. From statistics, every 15 s.",
 )
 OBSERVER_ERRORS = _counter("elsa_observer_errors_total", "observer", "Exceptions raised by observers.")
 
@@ -312,7 +411,88 @@ PROCESS_RESTARTS = _counter(
     "elsa_worker_restarts_total", "reason", "Worker processes replaced, by how they ended.", reason=PROCESS_ENDS
 )
 STALE_PROCESSES = _gauge(
-    "elsa_scrape_stale_processes", "", "Worker processes whose last values are older than they should be."
+    "elsa_scrape_stale_processes",
+    "",
+    "Worker processes that did not answer this scrape within 0.3 s: their last values are shown.",
+)
+
+# groups from outside, by `elsa monitor`: there also while all workers are dead
+GROUP_LAG = _gauge(
+    "elsa_group_lag_messages",
+    "group topic partition",
+    "Offsets from the group's committed one to the end of the partition, as the broker tells it.",
+    "An upper bound of messages (compaction and transaction markers leave gaps). Nothing committed: the whole log.",
+    "max",
+)
+GROUP_LAG_SECONDS = _gauge(
+    "elsa_group_lag_seconds",
+    "group topic partition",
+    "Age of the first message that the group has not committed, 0 when there is none.",
+    "From the message's own timestamp; absent while it could not be read.",
+    "max",
+)
+GROUP_COMMITTED = _gauge(
+    "elsa_group_committed_offset", "group topic partition", "The committed offset.", "Absent before a commit.", "max"
+)
+GROUP_END = _gauge(
+    "elsa_group_end_offset",
+    "group topic partition",
+    "The end of the partition for a reader of committed messages.",
+    "Its rate is the rate at which messages come in.",
+    "max",
+)
+GROUP_MEMBERS = _gauge(
+    "elsa_group_members", "group", "Members of the group by its coordinator.", "0: nobody consumes.", "max"
+)
+GROUP_INFO = _gauge(
+    "elsa_group_info",
+    "group state",
+    "Always 1; the label is the group's state (stable, empty, preparing_rebalancing, ...).",
+    "",
+    "max",
+)
+GROUP_STATUS = _gauge(
+    "elsa_group_partition_status",
+    "group topic partition status",
+    "1 for the grade of the group in this partition, 0 for the others.",
+    "Over a window in which messages waited all the time. rewind: its offset went back; stop: nobody has the partition"
+    " and nothing moves; stall: somebody has it and nothing moves; warn: it moves and the lag only grows.",
+    "max",
+    status=GRADES,
+)
+MONITOR_UP = _gauge(
+    "elsa_monitor_up",
+    "",
+    "1 when the last look at the cluster succeeded, 0 when it failed.",
+    "While it fails, what was seen last is shown for a minute (or three intervals), then its series vanish.",
+    "min",
+)
+MONITOR_LAST_SUCCESS = _gauge(
+    "elsa_monitor_last_success_timestamp_seconds", "", "When a look at the cluster last succeeded.", "", "max"
+)
+MONITOR_DURATION = _gauge(
+    "elsa_monitor_look_duration_seconds", "", "How long the last look at the cluster took.", "", "max"
+)
+MONITOR_ERRORS = _counter(
+    "elsa_monitor_errors_total",
+    "error_type",
+    "Questions of `elsa monitor` that the cluster did not answer, by Kafka's error name.",
+    "At most 50 names, the rest is _OTHER. Those of one group leave only its series out.",
+)
+
+#: those that no worker exports
+OF_MONITOR = (
+    GROUP_LAG,
+    GROUP_LAG_SECONDS,
+    GROUP_COMMITTED,
+    GROUP_END,
+    GROUP_MEMBERS,
+    GROUP_INFO,
+    GROUP_STATUS,
+    MONITOR_UP,
+    MONITOR_LAST_SUCCESS,
+    MONITOR_DURATION,
+    MONITOR_ERRORS,
 )
 
 BUILD_INFO = _gauge(
@@ -320,18 +500,7 @@ BUILD_INFO = _gauge(
 )
 
 
-def table() -> str:
-    """The catalogue as a Markdown table."""
-    rows = ["| Metric | Type | Labels | Meaning |", "|---|---|---|---|"]
-    for metric in CATALOGUE.values():
-        labels = ", ".join(
-            f"`{name}` ({', '.join(metric.values[name])})" if name in metric.values else f"`{name}`"
-            for name in metric.labels
-        )
-        kind = metric.kind if metric.kind != "gauge" or metric.merge == "sum" else f"gauge ({metric.merge})"
-        rows.append(f"| `{metric.name}` | {kind} | {labels} | {f'{metric.help} {metric.meaning}'.strip()} |")
-    return "\n".join(rows) + "\n"
-
-
 if __name__ == "__main__":
-    sys.stdout.write(table())
+    from elsa.observe.reference import page
+
+    sys.stdout.write(page())

@@ -61,7 +61,7 @@ class Compound(Observer):
         for observer in self._observers:
             _check(observer, Observer)
         # the methods below are only what the producer looks at to know that somebody listens
-        for event in ("sent", "throttled", "watch", "commanded"):
+        for event in ("sent", "throttled", "watch", "commanded", "statistics", "loop_lagged", "watch_queue"):
             _bind(self, event, Observer, self._observers, self._faults)
         tracers = [observer.trace_send for observer in self._observers if observer.trace_send is not None]
         if tracers:

@@ -12,21 +12,22 @@ from elsa.observer import MoverObserver
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from elsa.observe.buckets import Buckets
     from elsa.observe.exposition import Page
 
 
 class MoverMetrics(MoverObserver):
     """The mover's thread calls it, scrapes read it."""
 
-    def __init__(self) -> None:
+    def __init__(self, buckets: Buckets) -> None:
         self._lock = Lock()
         self._outcomes = Counts(catalogue.DELAYED_OUTCOMES)
-        self._lateness = Histogram(catalogue.DELAYED_LATENESS.buckets)
+        self._lateness = Histogram(buckets.of(catalogue.DELAYED_LATENESS))
         self._aborts = Counts()
         self._due = 0
 
     def moved(self, outcomes: Mapping[str, int], delays: Sequence[float]) -> None:
-        hit = spread(catalogue.DELAYED_LATENESS.buckets, delays) if delays else ()
+        hit = spread(self._lateness.bounds, delays) if delays else ()
         with self._lock:
             for outcome, count in outcomes.items():
                 self._outcomes.add(outcome, count)

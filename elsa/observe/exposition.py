@@ -6,6 +6,7 @@ and serves them, starts without prometheus_client.
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,8 @@ Sample = tuple[str, Labels, float]
 #: (name as exported, Prometheus type, help, samples)
 Family = tuple[str, str, str, list[Sample]]
 
+_SPECIAL = {"inf": "+Inf", "-inf": "-Inf", "nan": "NaN"}
+
 TEXT = "text/plain; version=0.0.4; charset=utf-8"
 OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 
@@ -35,7 +38,10 @@ class Page:
 
     def add(self, metric: Metric, values: Sequence[str], value: float) -> None:
         """One sample; `values` in the order of the metric's labels."""
-        labels = tuple(zip(metric.labels, values, strict=True))
+        self.put(metric, tuple(zip(metric.labels, values, strict=True)), value)
+
+    def put(self, metric: Metric, labels: Labels, value: float) -> None:
+        """The same with labels that are made already, for many metrics with the same ones."""
         self._samples.setdefault(metric.name, []).append((metric.name, labels, value))
 
     def histogram(self, metric: Metric, values: Sequence[str], histogram: Histogram) -> None:
@@ -43,9 +49,9 @@ class Page:
         labels = tuple(zip(metric.labels, values, strict=True))
         samples = self._samples.setdefault(metric.name, [])
         bucket, running = f"{metric.name}_bucket", 0
-        for bound, count in zip((*histogram.bounds, math.inf), histogram.counts, strict=True):
+        for le, count in zip(_les(histogram.bounds), histogram.counts, strict=True):
             running += count
-            samples.append((bucket, (*labels, ("le", number(bound))), running))
+            samples.append((bucket, (*labels, le), running))
         samples.append((f"{metric.name}_count", labels, running))
         samples.append((f"{metric.name}_sum", labels, histogram.total))
 
@@ -76,23 +82,33 @@ def from_prometheus(collected: Iterable[Any]) -> Iterator[Family]:
 
 def number(value: float) -> str:
     """A value as Prometheus writes it."""
-    if value == math.inf:
-        return "+Inf"
-    if value == -math.inf:
-        return "-Inf"
-    return "NaN" if math.isnan(value) else repr(float(value))
+    if type(value) is int:
+        return f"{value}.0"
+    text = repr(float(value))
+    return _SPECIAL.get(text, text)
+
+
+@functools.lru_cache(maxsize=256)
+def _les(bounds: tuple[float, ...]) -> tuple[tuple[str, str], ...]:
+    return tuple(("le", number(bound)) for bound in (*bounds, math.inf))
 
 
 def _escaped(text: str) -> str:
     return text.replace("\\", r"\\").replace("\n", r"\n").replace('"', r"\"")
 
 
+# a page of a thousand partitions has 50,000 pairs, of which few are different
+@functools.lru_cache(maxsize=8_192)
+def _pair(pair: tuple[str, str]) -> str:
+    key, text = pair
+    return f'{key}="{_escaped(text)}"'
+
+
 def _line(sample: Sample) -> str:
     name, labels, value = sample
     if not labels:
         return f"{name} {number(value)}\n"
-    inside = ",".join(f'{key}="{_escaped(text)}"' for key, text in labels)
-    return f"{name}{{{inside}}} {number(value)}\n"
+    return f"{name}{{{','.join(map(_pair, labels))}}} {number(value)}\n"
 
 
 def render(families: Iterable[Family], *, openmetrics: bool = False) -> bytes:

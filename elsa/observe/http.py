@@ -1,19 +1,24 @@
-"""The small HTTP server beside a worker: `/metrics`, `/livez`, `/readyz`, `/statusz`; its process starts it."""
+"""The small HTTP server beside a worker: `/metrics`, the probes, `/statusz`; its supervisor starts it."""
 
 from __future__ import annotations
 
 import contextlib
 import errno
-import ipaddress
+import functools
 import json
 import logging
 import socket
+import ssl
+from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Lock, Thread
-from typing import TYPE_CHECKING, Any, Self
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from elsa.errors import ConfigError
 from elsa.observe.exposition import OPENMETRICS, TEXT
+from elsa.observe.guard import Guard
+from elsa.observe.handshakes import Handshakes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -22,15 +27,49 @@ DEFAULT_PORT = 9464
 #: seconds a client may take to say what it wants
 CLIENT_TIMEOUT = 10.0
 JSON = "application/json; charset=utf-8"
+PLAIN = "text/plain; charset=utf-8"
+#: status, type, body
+Page = tuple[int, str, bytes]
 
 _log = logging.getLogger(__name__)
 
 
+class Verdict(Protocol):
+    """What a probe came to."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def ok(self) -> bool: ...
+
+    def document(self) -> Mapping[str, Any]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Plain:
+    """A verdict without reasons."""
+
+    name: str
+    ok: bool
+
+    def document(self) -> Mapping[str, Any]:
+        """The body of the answer."""
+        return {self.name: self.ok}
+
+
+def _plain(name: str, ask: Callable[[], bool]) -> Plain:
+    return Plain(name, ask())
+
+
 class MetricsServer:
-    r"""Serves the state of one worker; read only, on loopback unless a host is given.
+    r"""Serves the state of one worker; read only, on loopback unless a host is given and `guard` lets it.
 
     `port` None takes 9464, or any free port when that is taken; a given port that is taken is a
     ConfigError; 0 is any free port. After `start`, `port` and `url` tell which it became.
+    `probes` are paths with what gives each verdict: its body, and as `ok` whether it is a 200 or a 503; `live` and
+    `ready` are the plain form of two of them. With a token
+    everything else needs it; whoever has none learns of a probe only whether it is true.
     The functions are called from the server's threads, one per request; one that raises is a 500.
 
     >>> server = MetricsServer(lambda: b"jobs 1\n", port=0)
@@ -47,15 +86,21 @@ class MetricsServer:
         port: int | None = None,
         *,
         status: Callable[[], Mapping[str, Any]] | None = None,
-        ready: Callable[[], bool] = lambda: True,
-        live: Callable[[], bool] = lambda: True,
+        ready: Callable[[], bool] | None = None,
+        live: Callable[[], bool] | None = None,
+        probes: Mapping[str, Callable[[], Verdict]] = MappingProxyType({}),
         render_openmetrics: Callable[[], bytes] | None = None,
+        guard: Guard | None = None,
     ) -> None:
         self.host = host
         self.port = port
-        self._routes: dict[str, Callable[[str], tuple[int, str, bytes]]] = {
-            "/livez": lambda _: _probe("live", live()),
-            "/readyz": lambda _: _probe("ready", ready()),
+        self.guard = guard or Guard()
+        plain = (("live", live), ("ready", ready))
+        self._probes: dict[str, Callable[[], Verdict]] = {
+            f"/{name}z": functools.partial(_plain, name, ask) for name, ask in plain if ask is not None
+        }
+        self._probes.update(probes)
+        self._routes: dict[str, Callable[[str], Page]] = {
             "/metrics": lambda accept: (
                 (200, OPENMETRICS, render_openmetrics())
                 if render_openmetrics and "application/openmetrics-text" in accept
@@ -71,22 +116,34 @@ class MetricsServer:
     def url(self) -> str:
         """Where the metrics are."""
         host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"http://{host}:{self.port}/metrics"
+        return f"{self.guard.scheme}://{host}:{self.port}/metrics"
+
+    def answer(self, path: str, accept: str, authorization: str | None) -> Page:
+        """Status, type and body of one page."""
+        is_allowed = self.guard.allows(authorization)
+        if (probe := self._probes.get(path)) is not None:
+            verdict = probe()
+            body = verdict.document() if is_allowed else {verdict.name: verdict.ok}
+            return 200 if verdict.ok else 503, JSON, json.dumps(body, indent=1).encode()
+        if not is_allowed:
+            return 401, PLAIN, b"this page needs the token: Authorization: Bearer TOKEN\n"
+        route = self._routes.get(path)
+        if route is None:
+            return 404, PLAIN, f"there is {' '.join([*self._probes, *self._routes])}\n".encode()
+        return route(accept)
 
     def start(self) -> None:
         """Listen and serve; a second call does nothing. Raises ConfigError where it can not listen."""
         if self._server is not None:
             return
-        self._server = self._listen()
+        self.guard.check(self.host)
+        self._server = self._listen(None if self.guard.cert is None else Handshakes(self.guard))
         self.port = self._server.server_address[1]
         # the poll interval only bounds how long `stop` takes
         self._thread = Thread(target=self._server.serve_forever, args=(0.1,), name="elsa-http", daemon=True)
         self._thread.start()
-        if not _is_loopback(self.host):
-            _log.warning(
-                "metrics and status are served without authentication beyond this machine",
-                extra={"event": "http_open", "url": self.url},
-            )
+        if (warning := self.guard.warning(self.host)) is not None:
+            _log.warning(warning, extra={"event": "http_open", "url": self.url})
 
     def stop(self) -> None:
         """Stop listening, end open requests, wait for the threads; harmless when not started."""
@@ -106,13 +163,13 @@ class MetricsServer:
     def __exit__(self, *exc: object) -> None:
         self.stop()
 
-    def _listen(self) -> _Server:
+    def _listen(self, handshakes: Handshakes | None) -> _Server:
         wanted = DEFAULT_PORT if self.port is None else self.port
         try:
-            return _Server((self.host, wanted), self._routes)
+            return _Server((self.host, wanted), self.answer, handshakes)
         except OSError as error:
             if self.port is None and error.errno == errno.EADDRINUSE:
-                return _Server((self.host, 0), self._routes)
+                return _Server((self.host, 0), self.answer, handshakes)
             reason = "the port is taken" if error.errno == errno.EADDRINUSE else error.strerror or str(error)
             raise ConfigError(
                 f"metrics can not be served on {self.host}:{wanted}: {reason}",
@@ -121,25 +178,20 @@ class MetricsServer:
             ) from error
 
 
-def _probe(name: str, is_good: bool) -> tuple[int, str, bytes]:  # noqa: FBT001 - the answer itself
-    return 200 if is_good else 503, JSON, json.dumps({name: is_good}).encode()
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
 class _Server(ThreadingHTTPServer):
     """Knows its open connections, so that none of them outlives it."""
 
     daemon_threads = False  # `server_close` joins only threads that are no daemons
     block_on_close = True
 
-    def __init__(self, address: tuple[str, int], routes: Mapping[str, Callable[[str], tuple[int, str, bytes]]]) -> None:
-        self.routes = routes
+    def __init__(
+        self,
+        address: tuple[str, int],
+        answer: Callable[[str, str, str | None], Page],
+        handshakes: Handshakes | None,
+    ) -> None:
+        self.answer = answer
+        self._handshakes = handshakes
         self._open: set[socket.socket] = set()
         self._guard = Lock()
         if ":" in address[0]:
@@ -151,6 +203,16 @@ class _Server(ThreadingHTTPServer):
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self.socket.bind(self.server_address)
         self.server_address = self.socket.getsockname()
+
+    def get_request(self) -> tuple[Any, Any]:
+        request, address = super().get_request()
+        return request if self._handshakes is None else self._handshakes.wrap(request), address
+
+    def finish_request(self, request: Any, client_address: Any) -> None:
+        if isinstance(request, ssl.SSLSocket):
+            request.settimeout(CLIENT_TIMEOUT)
+            request.do_handshake()
+        super().finish_request(request, client_address)
 
     def process_request(self, request: Any, client_address: Any) -> None:
         with self._guard:
@@ -185,6 +247,8 @@ class _Requests(BaseHTTPRequestHandler):
         self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(body)))
         self.send_header("Cache-Control", "no-store")
+        if status == 401:
+            self.send_header("WWW-Authenticate", "Bearer")
         self.end_headers()
         if self.command != "HEAD":
             self.wfile.write(body)
@@ -194,15 +258,11 @@ class _Requests(BaseHTTPRequestHandler):
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class names it
         """Scrapes and probes are not logged."""
 
-    def _answer(self) -> tuple[int, str, bytes]:
+    def _answer(self) -> Page:
         path = self.path.partition("?")[0]
-        route = self.server.routes.get(path)
-        if route is None:
-            known = " ".join(self.server.routes)
-            return 404, "text/plain; charset=utf-8", f"there is {known}\n".encode()
         try:
-            return route(self.headers.get("Accept", ""))
+            return self.server.answer(path, self.headers.get("Accept", ""), self.headers.get("Authorization"))
         except Exception as error:
             # the border to the worker: an answer must come, and the reason belongs to the log
             _log.exception("a page could not be made", extra={"event": "http_failed", "path": path})
-            return 500, "text/plain; charset=utf-8", f"{type(error).__name__}, see the log\n".encode()
+            return 500, PLAIN, f"{type(error).__name__}, see the log\n".encode()

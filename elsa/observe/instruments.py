@@ -21,10 +21,15 @@ class Histogram:
         self.counts = [0] * (len(self.bounds) + 1)
         self.total = 0.0
 
-    def observe(self, value: float) -> None:
-        """One value."""
-        self.counts[bisect_left(self.bounds, value)] += 1
-        self.total += value
+    def observe(self, value: float, count: int = 1) -> None:
+        """One value, or `count` equal ones."""
+        self.counts[bisect_left(self.bounds, value)] += count
+        self.total += value * count
+
+    def merge(self, other: Histogram) -> None:
+        """Add what another one with the same bounds has."""
+        self.counts = [mine + its for mine, its in zip(self.counts, other.counts, strict=True)]
+        self.total += other.total
 
     def add(self, spread: Sequence[tuple[int, int]], total: float) -> None:
         """The `spread` of a slice of values and their sum."""
@@ -40,9 +45,12 @@ def spread(bounds: Sequence[float], values: Sequence[float]) -> list[tuple[int, 
     >>> spread((1.0, 2.0), [0.5, 1.0, 3.0])
     [(0, 2), (2, 1)]
     """
-    # mostly a slice falls into one bucket; else sorting and one search per bucket up to the slowest
-    # value costs half of one search per value
-    first, last = bisect_left(bounds, min(values)), bisect_left(bounds, max(values))
+    # mostly a slice falls into one bucket, the first of all; else sorting and one search per bucket up to the
+    # slowest value costs half of one search per value
+    slowest = max(values)
+    if slowest <= bounds[0]:
+        return [(0, len(values))]
+    first, last = bisect_left(bounds, min(values)), bisect_left(bounds, slowest)
     if first == last:
         return [(first, len(values))]
     ordered = sorted(values)

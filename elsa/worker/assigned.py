@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
+from elsa.clock import SYSTEM
 from elsa.observer import PartitionSnapshot
 from elsa.policies.backoff import Backoff
 from elsa.worker import progress
 from elsa.worker.acknowledger import Commit
+from elsa.worker.arrivals import Arrivals
 from elsa.worker.caution import MOST_DEATHS
 from elsa.worker.offsets import Tracker
 
@@ -33,6 +36,8 @@ SLICE_AT_ONCE = 100
 DWELL_SECONDS = 1.0
 #: how long it takes until messages come again after a pause, with some to spare
 REFILL_SECONDS = 0.2
+#: ages that differ by less than this, or by this part of them, count as one: each message's own is not kept
+_AGE_SECONDS, _AGE_SHARE = 1.0, 0.01
 #: ages of so many received slices are kept beyond those that have something unfinished
 _SLACK = 100
 
@@ -44,6 +49,7 @@ class Assigned:
         "_crashes",
         "_slices",
         "alone",
+        "arrivals",
         "began",
         "binding",
         "bytes",
@@ -56,6 +62,7 @@ class Assigned:
         "finished_at_pause",
         "held",
         "is_halted",
+        "is_leaving",
         "is_paused",
         "is_rolled_back",
         "is_transactional",
@@ -73,7 +80,9 @@ class Assigned:
         "rollbacks",
         "seen",
         "source",
+        "stable_end",
         "taken",
+        "told_end",
         "tracker",
         "version_committed",
         "worker",
@@ -147,9 +156,16 @@ class Assigned:
         self.deaths: dict[int, int] = dict(restored.deaths) if restored is not None else {}
         #: offset of the log's end, when it was reached and nothing came since
         self.end: int | None = None
+        #: the last stable offset where it was below the log's end at the last statistics, else -1
+        self.stable_end = -1
+        #: where a broker has last said that the log ends; the client does not know it while it does not fetch
+        self.told_end = -1
+        #: it is being given up, to somebody who shows what it has from then on
+        self.is_leaving = False
+        self.arrivals = Arrivals()
         #: at which offsets that are not done the worker has crashed, and how often
         self._crashes: dict[int, Backoff] = {}
-        #: (last offset, timestamp of the first message) of received slices that are not finished
+        #: (last offset, timestamp of the first message) of what was received and is not finished, in pieces of one age
         self._slices: deque[tuple[int, float | None]] = deque()
 
     def receive(self, raws: Sequence[Any], size: int) -> None:
@@ -157,8 +173,8 @@ class Assigned:
         self.end = None
         self.overflow.extend(raws)
         self.overflow_bytes += size
-        kind, milliseconds = raws[0].timestamp()
-        self._slices.append((raws[-1].offset(), milliseconds / 1000 if kind else None))
+        self._slices += _ages(raws)
+        self.arrivals.came(raws[-1].offset(), time.perf_counter())
 
     def admit(self, room: int, max_bytes: float) -> tuple[int, float]:
         """Hand up to `room` waiting messages to the worker; (how many, their bytes)."""
@@ -245,6 +261,7 @@ class Assigned:
         base, slices = self.tracker.base, self._slices
         while slices and slices[0][0] < base:
             slices.popleft()
+        self.arrivals.forget(base)
         if len(slices) > after + _SLACK:
             self._forget_ages()
         return freed
@@ -336,6 +353,7 @@ class Assigned:
         self.parked = 0
         self.end = None
         self._slices.clear()
+        self.arrivals.clear()
         return freed
 
     def crash(self, offset: int | None) -> tuple[int, Backoff]:
@@ -402,6 +420,7 @@ class Assigned:
         """The log goes on elsewhere: nothing that was known of what lies above counts any more."""
         self.restored = None
         self.progress = {}
+        self.stable_end = self.told_end = -1
         self.tracker = Tracker(base, version=self.tracker.version + 1)
         # what was committed for the old log must not keep the new one from being committed
         self.committed = min(self.committed, base - 1)
@@ -447,6 +466,20 @@ class Assigned:
         finished = self.tracker.finished - self.finished_at_pause
         return in_hand * elapsed <= finished * REFILL_SECONDS
 
+    def note_stable(self, stable: int, high: int) -> None:
+        """What the client's statistics say: the last stable offset and the log's end."""
+        self.stable_end = stable if 0 <= stable < high else -1
+
+    def _visible_end(self, high: int) -> int:
+        """The offset behind the last message that can be read, as far as it is known."""
+        last = self.overflow[-1].offset() if self.overflow else self.tracker.last
+        seen = high
+        if self.end is not None:
+            seen = self.end
+        elif self.stable_end > last:
+            seen = self.stable_end
+        return max(seen, self.told_end)
+
     def snapshot(self, group: str | None, low: int, high: int) -> PartitionSnapshot:
         """What can be seen of it from outside."""
         paused = self.held or ("operator" if self.is_paused else None)
@@ -462,7 +495,7 @@ class Assigned:
             handler=self.binding.name,
             committed=self.committed,
             position=self.tracker.base,
-            high_watermark=high,
+            high_watermark=max(high, self.told_end),
             low_watermark=low,
             in_progress=self.tracker.unfinished,
             buffered=len(self.overflow),
@@ -470,4 +503,28 @@ class Assigned:
             head_attempts=worker.head_attempts if worker is not None else 0,
             oldest_timestamp=self._slices[0][1] if self._slices else None,
             paused=paused,
+            end=self._visible_end(high),
+            limit=self.limit + max(OVERFLOW_MESSAGES, self.limit),
+            running=worker.calls if worker is not None else 0,
+            is_leaving=self.is_leaving,
         )
+
+
+def _ages(raws: Sequence[Any]) -> list[tuple[int, float | None]]:
+    """(last offset, timestamp of the first message) of a slice, in as many pieces as there are ages in it."""
+    (kind, first), (_, last) = raws[0].timestamp(), raws[-1].timestamp()
+    if not kind:
+        return [(raws[-1].offset(), None)]
+    grain = 1000 * max(_AGE_SECONDS, _AGE_SHARE * (SYSTEM.now() - first / 1000))
+    if abs(last - first) < grain:
+        return [(raws[-1].offset(), first / 1000)]
+    pieces: list[tuple[int, float | None]] = []
+    before = raws[0].offset()
+    for raw in raws:
+        moment = raw.timestamp()[1]
+        if abs(moment - first) >= grain:
+            pieces.append((before, first / 1000))
+            first = moment
+        before = raw.offset()
+    pieces.append((before, first / 1000))
+    return pieces

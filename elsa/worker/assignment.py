@@ -134,6 +134,7 @@ class Assignment:
             caution=self.caution,
             seen=assigned.seen,
             refused=assigned.refused,
+            arrivals=assigned.arrivals,
         )
         assigned.refused = {}
         assigned.worker.kept.alone.update(assigned.alone)

@@ -12,7 +12,7 @@ import signal
 import socket
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
@@ -56,6 +56,11 @@ class Child:
     #: when it is killed, None while nothing asks for its end
     kill_at: float | None = None
     is_silence_told: bool = False
+    #: what it last said of its health, by probe; and when it was heard of, monotonic
+    checks: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
+    heard_at: float = 0.0
+    #: it ends by itself, and is not expected to say anything before, monotonic
+    ends_by: float = 0.0
     #: whether it was told to end
     is_dismissed: bool = False
     was_killed: bool = False
@@ -148,6 +153,8 @@ class Place:
     generation: int = 0
     #: whether any of them has served: from then on a failing start is retried
     has_served: bool = False
+    #: since when no process is here, monotonic
+    empty_since: float = 0.0
     #: when the next process starts, None when one runs or none will
     due_at: float | None = None
     #: it finished for good, or is one too many

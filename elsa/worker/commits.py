@@ -64,7 +64,7 @@ class Commits:
         ready = {p: a for p, a in taken.items() if a.held is None and a.worker is not None and not a.worker.is_stopping}
         commits = {partition: commit for partition, a in ready.items() if (commit := a.commit_ahead()) is not None}
         if commits:
-            error, fenced = manager.consumer.commit_now(commits)
+            error, fenced = self._commit_now(commits)
             seconds = self._clock.monotonic() - now
             offsets = {partition: commit.offset for partition, commit in commits.items()}
             manager.observer.committed("ok" if error is None else "error", seconds, offsets)
@@ -131,12 +131,19 @@ class Commits:
             return None
         self._note_cut(commits)
         began = self._clock.monotonic()
-        error, _ = manager.consumer.commit_now(commits)
+        error, _ = self._commit_now(commits)
         self._acknowledger.answered(manager.assignment.owned, commits, ok=error is None, sent=commits)
         offsets = {partition: commit.offset for partition, commit in commits.items()}
         seconds = self._clock.monotonic() - began
         manager.observer.committed("ok" if error is None else "error", seconds, offsets)
         return error
+
+    def _commit_now(self, commits: Mapping[TopicPartition, Commit]) -> tuple[ElsaError | None, bool]:
+        before = self._manager.spending.enter("commit")
+        try:
+            return self._manager.consumer.commit_now(commits)
+        finally:
+            self._manager.spending.enter(before)
 
     def make_due(self, now: float) -> None:
         """Commit what is due inside a callback, where the answer of a commit under way cannot come."""

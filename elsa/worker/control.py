@@ -5,7 +5,9 @@
 | supervisor | `spec` (first of all), `stop` (deadline, leave), `quiet`, `now`, `scrape` (id), `status` (id) |
 | worker process | `hello` (pid, banner, settings), `ready` (slot), `failed` (code, error, fatal), `positions`, |
 |  | `samples` (id, snapshot), `status` (id, status), `blocked` (calls), `finished` (reason), |
-|  | `wish` (`quiet` or `stop`: of all processes, told by an operator to this one) |
+|  | `wish` (`quiet` or `stop`: of all processes, told by an operator to this one), |
+|  | `beat` (checks: of its health by probe, when one has changed and every few seconds), |
+|  | `ending` (seconds: it drains, and sends no beats for so long) |
 
 The end of the stream means that the other side is gone.
 """

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from elsa.clock import SYSTEM
 from elsa.worker.backoff import RespawnBackoff
 from elsa.worker.child import Place, merge
 
@@ -83,7 +84,7 @@ class Crew:
         """The place is empty: its process has ended, or is left to itself."""
         self._board.drop(child)
         child.channel.close()
-        place.child = None
+        place.child, place.empty_since = None, SYSTEM.monotonic()
 
     def quiet(self) -> None:
         """Have every process take no more messages, those that come later too."""

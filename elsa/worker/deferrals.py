@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from elsa.errors import NotAssigned
 from elsa.outcome import DONE
+from elsa.worker.ages import ages
 from elsa.worker.mailbox import Finished
 from elsa.worker.repeats import remember
 
@@ -63,6 +64,9 @@ class Deferrals:
         if worker.seen is not None:
             for raw, context in found:
                 remember(worker, raw, context)
+        if found:
+            raws = [raw for raw, _ in found]
+            worker.observer.aged(ages(raws, worker.clock.now(), is_retry=worker.is_retry))
         offsets = [raw.offset() for raw, context in found if context.sends is None]
         if offsets:
             with worker.lock:

@@ -7,7 +7,7 @@ from logging import getLogger
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Mapping
 
 _log = getLogger(__name__)
 
@@ -40,6 +40,6 @@ class Reporter:
 class Telemetry(Protocol):
     """What the supervisor's loop tells its metrics endpoint."""
 
-    def update(self, index: int, snapshot: Sequence[Any]) -> None: ...
+    def update(self, index: int, packed: str) -> None: ...
     def ended(self, index: int) -> None: ...
     def restarted(self, reason: str) -> None: ...

@@ -21,11 +21,13 @@ from elsa.errors import FatalClientError
 from elsa.kafka.consumer import SLICE
 from elsa.kafka.errors import is_fatal
 from elsa.kafka.events import event_error
+from elsa.observer import GroupObserver
 from elsa.policies.backoff import Backoff
 from elsa.worker.assignment import Assignment
 from elsa.worker.caution import Caution
 from elsa.worker.commits import Commits
 from elsa.worker.handover import Handover
+from elsa.worker.horizons import Horizons
 from elsa.worker.intake import Intake
 from elsa.worker.mailbox import (
     Ask,
@@ -34,6 +36,7 @@ from elsa.worker.mailbox import (
     Finished,
     Halted,
     Held,
+    Horizon,
     Loaded,
     Mailbox,
     Park,
@@ -49,8 +52,10 @@ from elsa.worker.mailbox import (
 )
 from elsa.worker.membership import GroupMembership, StandaloneMembership
 from elsa.worker.pauses import Pauses
+from elsa.worker.pulse import Pulse
 from elsa.worker.routes import Routes
 from elsa.worker.seen import Loading
+from elsa.worker.spending import Spending, waits_for
 from elsa.worker.timers import Timers
 from elsa.worker.transactions import Transactions
 
@@ -80,6 +85,8 @@ log = logging.getLogger("elsa.worker")
 POLL_SECONDS = 0.1
 #: the same while a commit is under way: how late it may be noticed that it takes long
 COMMIT_SECONDS = 0.02
+#: the same between two clients, for those who watch that the thread comes round
+WAIT_SECONDS = 1.0
 #: how long messages that wait for room may keep the mailbox from being looked at
 GATED_SECONDS = 0.005
 
@@ -103,6 +110,8 @@ class Surroundings:
     #: whether anybody asks if everything is caught up
     is_burst: bool = False
     positions: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    #: told when a client says that no broker is there
+    doubt: Callable[[], None] = lambda: None
 
 
 class GroupManager:
@@ -123,6 +132,9 @@ class GroupManager:
         self._settings = around.app.settings
         self.clock = around.clock
         self.observer = around.app.observer.group(group)
+        self.pulse = Pulse(around.clock)
+        listens = getattr(self.observer.fetched, "__func__", None) is not GroupObserver.fetched
+        self._fetch = self._told_poll if listens else self.poll
         self.assignment = Assignment(
             around.app,
             group,
@@ -144,6 +156,10 @@ class GroupManager:
             self.membership = StandaloneMembership(self, around)
         else:
             self.membership = GroupMembership(self, around)
+        self.horizons = Horizons(self)
+        self.spending = Spending()
+        #: what a poll that brings nothing waits for
+        self._waits_for = "idle"
         self.timers = Timers()
         self.intake = Intake(self)
         self.stopping: Stop | None = None
@@ -163,6 +179,8 @@ class GroupManager:
     # -- from any thread -----------------------------------------------------------------------------
 
     def start(self) -> None:
+        handlers = [handler for binding in self.bindings for handler in binding.handlers()]
+        self.observer.slots(self._around.executors.slots(handlers))
         self._thread.start()
 
     def quiet(self) -> None:
@@ -210,6 +228,8 @@ class GroupManager:
                 try:
                     self._session(backoff)
                 except Exception as error:  # border: a broken client or turn is rebuilt, never the end
+                    if isinstance(error, FatalClientError):
+                        self.pulse.failed(str(error).splitlines()[0])
                     self.timers.clear()
                     self.handover.abandon(error)
                     pause = backoff.next()
@@ -229,12 +249,14 @@ class GroupManager:
     def _wait(self, seconds: float) -> None:
         end = self.clock.monotonic() + seconds
         while self.stopping is None and (left := end - self.clock.monotonic()) > 0:
-            self.read(self.mailbox.wait(left))
+            self.pulse.polled()
+            self.read(self.mailbox.wait(min(left, WAIT_SECONDS)))
 
     def _session(self, backoff: Backoff) -> None:
         """One client from its start to its end."""
         self._trouble = None
         self.consumer = self.membership.make_consumer()
+        self.pulse.renewed()
         try:
             self.membership.join()
             self._has_client = True
@@ -244,6 +266,7 @@ class GroupManager:
                 self.turn()
                 if self.is_ready:
                     self._has_begun = True
+                    self.pulse.assigned()
                     backoff.reset()
             self.handover.drain(self.stopping)
         finally:
@@ -268,12 +291,20 @@ class GroupManager:
             self._chores(now)
         self.commits.make_ahead(now)
         gated = assignment.is_waiting
-        raws = self.poll(0.0 if gated else self._patience(now))
+        self.spending.enter(self._waits_for)
+        raws = self._fetch(0.0 if gated else self._patience(now))
+        self.spending.enter("poll")
         self.intake.route(raws)
+        if raws:
+            # until it is looked at again
+            self._waits_for = "handler"
         self.commits.make_ahead(self.clock.monotonic())
         if gated and not raws and assignment.is_waiting:
             # everything is full: the next thing to happen is a result, not a message
-            self.read(self.mailbox.wait(GATED_SECONDS))
+            self.spending.enter("backpressure")
+            mail = self.mailbox.wait(GATED_SECONDS)
+            self.spending.enter("poll")
+            self.read(mail)
             self.harvest(assignment.waiting())
 
     def _patience(self, now: float) -> float:
@@ -283,6 +314,7 @@ class GroupManager:
 
     def poll(self, timeout: float) -> list[Any]:
         """What Kafka has for us; raises what a callback or the client has found broken."""
+        self.pulse.polled()
         try:
             raws = self.consumer.poll(timeout, self._around.budget.slice(SLICE))
         except Exception as error:
@@ -294,6 +326,14 @@ class GroupManager:
             raise trouble
         return raws
 
+    def _told_poll(self, timeout: float) -> list[Any]:
+        """The same, where somebody wants to hear of each poll that brings something."""
+        began = self.clock.monotonic()
+        raws = self.poll(timeout)
+        if raws:
+            self.observer.fetched(raws, self.clock.monotonic() - began)
+        return raws
+
     def _chores(self, now: float) -> None:
         """What is looked at ten times a second, not with every slice; partitions at rest are not looked at."""
         self.harvest(list(self.assignment.busy))
@@ -303,7 +343,12 @@ class GroupManager:
         self.intake.steer(now)
         self.timers.prune(len(self.assignment.owned))
         self.assignment.let_rest()
+        self.horizons.look(now, is_quiet=self.is_quiet)
+        self._waits_for = waits_for(
+            self.assignment.busy.values(), is_gated=self.assignment.is_waiting, flows=self.assignment.flows
+        )
         self.observer.polled(self.clock.now())
+        self.observer.spent(self.spending.take())
         self.membership.chores(now)
         self.is_caught_up = self._around.is_burst and self._caught_up()
         if self.group is None:
@@ -379,6 +424,8 @@ class GroupManager:
                 self.membership.topology(item.topics, item.created)
         elif kind is Unowned:
             self.membership.unowned(item.partitions)
+        elif kind is Horizon:
+            self.horizons.told(item.ends)
         elif kind is Ask:
             item.answer.put(self._snapshots())
         elif kind is Quiet:
@@ -463,8 +510,16 @@ class GroupManager:
         if error.topic is None and not self._has_begun:
             self.fail(f"group {self.name} cannot be joined: {error}", exits.code_of(error))
 
+    def statistics(self, stats: Mapping[str, Any]) -> None:
+        """The client's statistics, every 15 s."""
+        self.pulse.heard(stats)
+        self.horizons.heard(stats)
+        self.observer.statistics(stats)
+
     def report(self, code: str, text: str) -> None:
         """Say the same trouble once a minute, count it always."""
+        if code == "_ALL_BROKERS_DOWN":
+            self._around.doubt()
         self.observer.error(code, text)
         log.warning("kafka: %s", text, extra={"event": "kafka_error", "group": self.name, "code": code, "limit": code})
 
@@ -480,9 +535,12 @@ class GroupManager:
         """A callback that never raises into the client; what it raised is raised by `poll` afterwards."""
 
         def run(partitions: list[TopicPartition]) -> None:
+            before = self.spending.enter("rebalance")
             try:
                 callback(partitions)
             except BaseException as error:
                 self._trouble = error
+            finally:
+                self.spending.enter(before)
 
         return run

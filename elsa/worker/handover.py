@@ -166,6 +166,8 @@ class Handover:
         manager = self._manager
         assignment = manager.assignment
         ours = [p for p in partitions if p in assignment.owned]
+        for partition in ours:
+            assignment.owned[partition].is_leaving = True
         began = self._clock.monotonic()
         assignment.close(ours)
         while not assignment.is_ended(ours) and (left := deadline - self._clock.monotonic()) > 0:

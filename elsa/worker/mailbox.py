@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from elsa.control.protocol import Target
     from elsa.delivery import HeldSend
     from elsa.handlers import Handler
+    from elsa.message import TopicPartition
     from elsa.worker.assigned import Assigned
     from elsa.worker.partition import PartitionWorker
     from elsa.worker.seen import Seen
@@ -113,6 +114,13 @@ class Unowned:
     """Partitions of our topics have had no owner for a while: leave and join anew."""
 
     partitions: int
+
+
+@dataclass(frozen=True, slots=True)
+class Horizon:
+    """Where the logs of partitions that are not fetched end now."""
+
+    ends: Mapping[TopicPartition, int]
 
 
 @dataclass(frozen=True, slots=True)

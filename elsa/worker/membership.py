@@ -77,7 +77,7 @@ class GroupMembership:
             on_lost=manager.guarded(manager.handover.lost),
             on_commit=manager.commits.answered,
             on_error=self._error,
-            on_statistics=manager.observer.statistics,
+            on_statistics=manager.statistics,
             on_throttled=manager.app.observer.throttled,
         )
 
@@ -259,7 +259,7 @@ class StandaloneMembership:
             self._around.app.settings,
             None,
             on_error=lambda error: manager.report(getattr(error, "code", ""), str(error)),
-            on_statistics=manager.observer.statistics,
+            on_statistics=manager.statistics,
             on_throttled=manager.app.observer.throttled,
         )
 

@@ -13,6 +13,7 @@ import functools
 import logging
 import math
 import threading
+import time
 from typing import TYPE_CHECKING, Any
 
 from elsa.context import Context
@@ -20,7 +21,8 @@ from elsa.kafka.consumer import to_message
 from elsa.outcome import Kind, Outcome
 from elsa.policies import retried
 from elsa.policies.breaker import Breaker
-from elsa.worker import batches, delivery
+from elsa.worker import batches, delivery, traced
+from elsa.worker.arrivals import Arrivals
 from elsa.worker.caution import Caution
 from elsa.worker.conclusion import Conclusion
 from elsa.worker.deferrals import Deferrals
@@ -38,7 +40,6 @@ if TYPE_CHECKING:
 
     from elsa.app import App
     from elsa.clock import Clock
-    from elsa.context import Context
     from elsa.handlers import Handler
     from elsa.message import Message, TopicPartition
     from elsa.observer import HandlerObserver
@@ -49,6 +50,8 @@ if TYPE_CHECKING:
     from elsa.worker.settlement import Settlement
 
 log = logging.getLogger("elsa.worker")
+
+_SUCCESSES = (Kind.DONE, Kind.CONTINUED)
 
 
 class PartitionWorker:
@@ -79,6 +82,7 @@ class PartitionWorker:
         caution: Caution | None = None,
         seen: Seen | None = None,
         refused: Mapping[int, tuple[BaseException, int]] | None = None,
+        arrivals: Arrivals | None = None,
     ) -> None:
         self.partition = partition
         self.binding = binding
@@ -126,6 +130,7 @@ class PartitionWorker:
         self.is_transactional = binding.first.declared.transactional
         #: why the transaction of these offsets was refused: that was an attempt
         self._refused = dict(refused or {})
+        self.arrivals = arrivals or Arrivals()
         #: which messages were handled before, where the handler asks for that
         self.seen = seen
         if seen is not None:
@@ -219,6 +224,7 @@ class PartitionWorker:
                 continue
             self._poison.discard(raw.offset())
             outcome = delivery.poison(raw, self.binding.task_of(raw) or self.binding.first)
+            outcome = traced.unrun(self.observer, Context(self, (raw,), self.to_message, outcome.attempt), outcome)
             self.observer.finished([], {outcome.kind.value: 1})
             self._conclusion.give_up(raw, outcome)
         return left
@@ -401,9 +407,11 @@ class PartitionWorker:
         if self.batch is not None:
             raws = self._take_batch(executor, allowed)
             turn: Turn = BatchTurn(self, executor, self._lanes, raws)
+            turn.waits = self._waits(raws)
         elif isinstance(self._lanes, SingleLane):
             raws = self._lanes.take(executor, allowed)
             turn = SliceTurn(self, executor, self._lanes, raws)
+            turn.waits = self._waits(raws)
         else:
             raws = [self._lanes.next(executor)]
             turn = LaneTurn(self, executor, self._lanes, raws[0])
@@ -415,6 +423,12 @@ class PartitionWorker:
     def is_cautious(self) -> bool:
         """Whether one message at a time runs in this process."""
         return self._vigil.is_on
+
+    def _waits(self, raws: Sequence[Any]) -> list[tuple[float, int]]:
+        """How long these have waited for their first attempt."""
+        if self.kept.attempts or self.kept.before is not None:
+            raws = [raw for raw in raws if not self.kept.made(raw)]
+        return self.arrivals.waits(raws, time.perf_counter())
 
     def _take_batch(self, executor: Executor, most: int) -> list[Any]:
         if isinstance(self._lanes, SingleLane):
@@ -464,6 +478,8 @@ class PartitionWorker:
 
     def conclude(self, turn: Turn, raw: Any, context: Context, outcome: Outcome) -> None:
         """Take over what one message came to, when it is more than being done; on the runner's thread."""
+        if outcome.kind not in _SUCCESSES:
+            turn.unfine.add(raw.offset())
         if context.held is not None:
             if outcome.is_fine:
                 self.produced(turn, [raw], context, outcome)
@@ -615,8 +631,21 @@ class PartitionWorker:
             counts = turn.counts
             counts["ok"] = counts.get("ok", 0) + turn.harvested
             self.observer.finished(turn.durations, counts)
+            self._tell_times(turn)
         self._report_end()
         return again
+
+    def _tell_times(self, turn: Turn) -> None:
+        turn.note_ages()
+        if turn.waits:
+            self.observer.waited(turn.waits)
+        if turn.ages:
+            self.observer.aged(turn.ages)
+
+    @property
+    def calls(self) -> int:
+        """How many turns are under way, each in a place of its executor; may be read by any thread."""
+        return len(self._turns)
 
     def _goes_on(self, executor: Executor) -> bool:
         """Whether this executor has more to do here (lock held); others are told."""

@@ -23,10 +23,11 @@ from elsa import exits
 from elsa.clock import SYSTEM
 from elsa.errors import AppNotFound, BrokerUnavailable, ConfigError, DeclarationError, ElsaError
 from elsa.loading import load_app
-from elsa.observe import logs
+from elsa.observe import logs, tracing
 from elsa.worker.control import ControlChannel
 from elsa.worker.executors import kind_of
 from elsa.worker.spec import share
+from elsa.worker.vitals import Vitals
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -42,8 +43,13 @@ _STARTING_SECONDS = 0.02
 _RUNNING_SECONDS = 0.5
 #: how long the banner waits for the partition counts; a cluster that is away must not hold it up
 _BANNER_SECONDS = 0.5
+#: what an end may take beside draining and flushing
+_LAST_SECONDS = 10.0
 #: how often positions of standalone handlers are reported
 _POSITIONS_SECONDS = 1.0
+#: what the last spans may take
+_FLUSH_SECONDS = 3.0
+_FORCED_FLUSH_SECONDS = 0.5
 
 
 class WorkerProcess:
@@ -55,6 +61,7 @@ class WorkerProcess:
         self._runtime: Runtime | None = None
         self._app: App | None = None
         self._metrics: Any = None
+        self._vitals: Vitals | None = None
         self._is_loaded = False
         self._is_ready = False
         self._positions: Mapping[str, Any] = {}
@@ -119,9 +126,11 @@ class WorkerProcess:
             positions=spec.get("positions") or {},
             on_wish=self._wish,
         )
+        runtime.tallies = self._metrics.tallies if self._metrics is not None else None
         app._runtime = runtime
         runtime.start()
         topics = runtime.topics(_BANNER_SECONDS)
+        self._vitals = Vitals(runtime)
         self._channel.send(
             {
                 "type": "hello",
@@ -139,14 +148,10 @@ class WorkerProcess:
     def _observe(self, app: App) -> None:
         """Put what watches the engine into the App's seam, beside what the user has put there."""
         from elsa.observe.compound import Compound  # noqa: PLC0415 - costs start-up time only here
-        from elsa.observe.metrics import PrometheusObserver  # noqa: PLC0415 - see above
-        from elsa.observe.tracing import tracing_observer  # noqa: PLC0415 - see above
+        from elsa.observe.metrics import observer_of  # noqa: PLC0415 - see above
 
-        self._metrics = PrometheusObserver()
-        settings = app.settings
-        app.observer = Compound(
-            self._metrics, tracing_observer(brokers=settings.brokers, client_id=app.name), app.observer
-        )
+        self._metrics = observer_of(app)
+        app.observer = Compound(self._metrics, tracing.tracing_observer(app), app.observer)
 
     def _failed(self, error: Exception) -> int:
         code = exit_code(error)
@@ -174,8 +179,16 @@ class WorkerProcess:
                 return self._ended(runtime)
             if not self._is_ready and runtime.is_ready:
                 self._is_ready = True
+                self._beat(at_once=True)
                 self._channel.send({"type": "ready", "slot": runtime.slot.number if runtime.slot else None})
             self._report_positions(runtime)
+            self._beat()
+
+    def _beat(self, *, at_once: bool = False) -> None:
+        """Tell the supervisor how this process is, where there is something to tell."""
+        assert self._vitals is not None
+        if (beat := self._vitals.beat(at_once=at_once)) is not None:
+            self._channel.send(beat)
 
     def _handle(self, runtime: Runtime, news: Mapping[str, Any]) -> int | None:
         kind = news["type"]
@@ -192,21 +205,17 @@ class WorkerProcess:
             self._channel.send({"type": "status", "id": news.get("id"), "status": self._status(runtime)})
         return None
 
-    def _samples(self) -> list[Any]:
-        from elsa.observe.merge import snapshot  # noqa: PLC0415 - only when somebody scrapes
+    def _samples(self) -> str:
+        from elsa.observe.merge import pack, snapshot  # noqa: PLC0415 - only when somebody scrapes
         from elsa.observe.registry import process_registry  # noqa: PLC0415 - see above
 
-        return list(snapshot(self._metrics, process_registry()))
+        return pack(snapshot(self._metrics, process_registry()))
 
     @staticmethod
     def _status(runtime: Runtime) -> dict[str, Any]:
-        import dataclasses  # noqa: PLC0415 - only when somebody asks
+        from elsa.worker.status import status  # noqa: PLC0415 - only when somebody asks
 
-        return {
-            "ready": runtime.is_ready,
-            "partitions": [dataclasses.asdict(s) for s in runtime.snapshots()],
-            "running": runtime.running(with_stacks=False),
-        }
+        return status(runtime)
 
     def _report_positions(self, runtime: Runtime, *, force: bool = False) -> None:
         now = SYSTEM.monotonic()
@@ -232,10 +241,12 @@ class WorkerProcess:
     def _stop(self, runtime: Runtime, deadline: float | None, *, leave: bool | None, reason: str | None) -> int:
         assert self._app is not None
         limit = self._app.settings.stop_timeout if deadline is None else deadline
+        self._channel.send({"type": "ending", "seconds": 2 * limit + _LAST_SECONDS})
         clean = runtime.stop(limit, leave=leave)
         self._report_positions(runtime, force=True)
         self._app._runtime = None
         self._app.stop(limit)
+        tracing.flush(_FLUSH_SECONDS)
         if not clean:
             self._give_up("handlers did not return in time")
         # what was counted since the last scrape must not be lost with this process
@@ -255,6 +266,7 @@ class WorkerProcess:
                 extra={"event": "forced_stop", **call},
             )
         self._channel.send({"type": "blocked", "calls": running})
+        tracing.flush(_FORCED_FLUSH_SECONDS)
         logging.shutdown()
         if threading.current_thread() is threading.main_thread():
             self._channel.close(0.5)
@@ -337,8 +349,10 @@ def notes(handler: Handler[Any, Any]) -> list[str]:
 
 
 def _for_supervisor(app: App) -> dict[str, Any]:
+    from elsa.observe.guard import settings_of  # noqa: PLC0415 - only once
+
     names = ("stop_timeout", "metrics_port", "http_host", "processes", "name")
-    return {name: getattr(app.settings, name) for name in names}
+    return {name: getattr(app.settings, name) for name in names} | settings_of(app.settings)
 
 
 def main() -> int:

@@ -29,6 +29,7 @@ from elsa.worker.executors import Executors
 from elsa.worker.group import GroupManager, Surroundings
 from elsa.worker.journal import Journal
 from elsa.worker.pace import Paces
+from elsa.worker.readiness import Readiness
 from elsa.worker.settlement import Settlement
 from elsa.worker.slots import acquire
 from elsa.worker.watcher import Watcher
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from elsa.app import App
+    from elsa.control.protocol import Tally
     from elsa.handlers import Handler
     from elsa.observer import PartitionSnapshot
     from elsa.registry import Binding
@@ -97,11 +99,13 @@ class Runtime:
         #: of this process, for the brokers and for those who ask and command; the same again where it has a slot
         self.name = f"{app.name}-{secrets.token_hex(6)}"
         self.is_quiet = False
+        #: what handlers have done, for reports; None where nobody counts
+        self.tallies: Callable[[], list[Tally]] | None = None
         self._on_wish = on_wish
         self._budget = Budget(
             messages=settings.max_in_flight_process, size=settings.max_bytes_process, max_messages=max_messages
         )
-        self._executors = Executors(settings, weights)
+        self._executors = Executors(settings, weights, on_loop_lag=app.observer.loop_lagged)
         self._settlement = Settlement(app)
         self._around = Surroundings(
             app=app,
@@ -117,6 +121,8 @@ class Runtime:
             positions=positions or {},
         )
         self.managers: list[GroupManager] = []
+        #: what the user's hooks say
+        self.readiness = Readiness(app.hooks["readiness"])
         self._watcher: Watcher | None = None
         self._mover: Mover | None = None
         self._scheduler: Scheduler | None = None
@@ -145,9 +151,11 @@ class Runtime:
         self.app.observer.watch(self.snapshots)
         for manager in self.managers:
             manager.start()
-        self._watcher = watcher = Watcher(self.app, self.bindings, self.managers, SYSTEM)
+        self._watcher = watcher = Watcher(self.app, self.bindings, self.managers, SYSTEM, self._fail)
         self._settlement.topic_made = lambda _: watcher.look()
+        self._around.doubt = watcher.doubt
         self._watcher.start()
+        self.readiness.start()
         self._mover = Mover(self.app, instance=self.name, is_static=self.slot is not None)
         self._mover.start()
         if self.app.schedules and not self._burst:
@@ -213,6 +221,17 @@ class Runtime:
     def topics(self, timeout: float) -> Mapping[str, int]:
         """The cluster's topics as last seen; waits for the first look, empty when that took longer."""
         return self._watcher.seen(timeout) if self._watcher is not None else {}
+
+    def brokers_answered(self) -> tuple[float | None, str | None]:
+        """Seconds since the brokers answered last (None: never), and why they do not now (None: they do)."""
+        watcher = self._watcher
+        if watcher is None or watcher.answered_at is None:
+            return None, None if watcher is None else watcher.trouble
+        return SYSTEM.monotonic() - watcher.answered_at, watcher.trouble
+
+    def doubt(self) -> None:
+        """Have it looked now whether the brokers answer, unless it is known that they do not."""
+        self._around.doubt()
 
     def concurrency(self, handler: Handler[Any, Any]) -> int:
         """How many messages of a handler may be in progress in this process."""
@@ -305,6 +324,7 @@ class Runtime:
         deadline = SYSTEM.monotonic() + timeout
         if self._around.caution.journal is not None:
             self._around.caution.journal.disarm()
+        self.readiness.stop()
         if self._watcher is not None:
             self._watcher.stop(0)
         if self._mover is not None:

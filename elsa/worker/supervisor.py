@@ -73,6 +73,8 @@ class Supervisor:
         self.telemetry: Telemetry | None = None
         #: no process is replaced any more
         self.is_stopping = False
+        #: monotonic
+        self.started_at = SYSTEM.monotonic()
         #: worker processes replaced, by how they ended
         self.restarts: Counter[str] = Counter()
         self._crew = Crew(
@@ -95,6 +97,11 @@ class Supervisor:
     def processes(self) -> int:
         """How many worker processes there should be."""
         return self._crew.processes
+
+    @property
+    def is_rolling(self) -> bool:
+        """Whether the processes are being renewed one by one."""
+        return self._roll is not None
 
     @property
     def is_ready(self) -> bool:
@@ -193,6 +200,7 @@ class Supervisor:
 
     def _hear(self, place: Place, child: Child, message: Message) -> None:
         kind = message["type"]
+        child.heard_at = SYSTEM.monotonic()
         if kind == "hello":
             child.banner = message.get("banner") or {}
             settings: dict[str, Any] = message.get("settings") or {}
@@ -206,13 +214,17 @@ class Supervisor:
                 child.state = State.RUNNING
             facts = {"worker": place.index, "pid": child.pid, "slot": place.slot}
             self._tell("ready", INFO, "worker process is ready", **facts, seconds=round(child.lived(), 2))
+        elif kind == "beat":
+            child.checks = message.get("checks") or {}
+        elif kind == "ending":
+            child.ends_by = child.heard_at + float(message.get("seconds") or 0.0)
         elif kind == "positions":
             self._crew.remember(message.get("positions") or {})
         elif kind == "wish":
             self._grant(place, message)
         elif kind in ("samples", "status"):
             if kind == "samples" and self.telemetry is not None:
-                self.telemetry.update(place.index, message.get("snapshot") or ())
+                self.telemetry.update(place.index, message["snapshot"])
             self.questions.take(place, child, message)
         else:
             child.note(message)

@@ -11,6 +11,8 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
+from elsa.worker.ages import ages
+from elsa.worker.arrivals import GRAIN_SECONDS, without_last
 from elsa.worker.repeats import is_repeated
 
 if TYPE_CHECKING:
@@ -31,6 +33,7 @@ class Turn:
     """Messages to be run by one executor, one at a time."""
 
     __slots__ = (
+        "ages",
         "cancel",
         "cell",
         "coroutine",
@@ -45,6 +48,8 @@ class Turn:
         "since",
         "suspects",
         "thread",
+        "unfine",
+        "waits",
         "words",
         "worker",
     )
@@ -69,6 +74,11 @@ class Turn:
         #: seconds of each call, and how many came to which outcome other than ok
         self.durations: list[float] = []
         self.counts: dict[str, int] = {}
+        #: (seconds, messages): how long what it runs has waited for it, how old it was when it had succeeded
+        self.waits: list[tuple[float, int]] = []
+        self.ages: list[tuple[float, int]] = []
+        #: offsets of messages that have not succeeded
+        self.unfine: set[int] = set()
         #: nothing more is to be run: the worker crashed, or this call was interrupted
         self.is_over = False
         #: where the journal is told what runs (`words[cell + 1] = offset`), 0 without one
@@ -90,6 +100,16 @@ class Turn:
     def messages(self) -> Iterator[Any]:
         """What to run, one after the other; ends when the worker closes or holds, or the turn has lasted enough."""
         raise NotImplementedError
+
+    def ran(self) -> Sequence[Any]:
+        """The messages whose calls have ended, as far as their `ages` are not known yet."""
+        return ()
+
+    def note_ages(self) -> None:
+        """See how old the messages are that have succeeded; when their calls have ended."""
+        if ran := self.ran():
+            worker = self.worker
+            self.ages += ages(ran, worker.clock.now(), without=self.unfine, is_retry=worker.is_retry)
 
     def running(self) -> Sequence[Any]:
         """The messages of the call that runs now."""
@@ -121,12 +141,13 @@ class LifecycleTurn(Turn):
 class SliceTurn(Turn):
     """Consecutive messages of a partition that is one lane."""
 
-    __slots__ = ("_back", "_is_stopped", "_lane", "_raws")
+    __slots__ = ("_back", "_is_stopped", "_lane", "_ran", "_raws")
 
     def __init__(self, worker: PartitionWorker, executor: Executor, lane: SingleLane, raws: Sequence[Any]) -> None:
         super().__init__(worker, executor)
         self._lane = lane
         self._raws = raws
+        self._ran: Sequence[Any] = ()
         self._is_stopped = False
         #: what goes back to the head of the lane: it has failed, or was not run
         self._back: list[Any] = []
@@ -136,13 +157,20 @@ class SliceTurn(Turn):
         for index, raw in enumerate(self._raws):
             if worker.closed or worker.held or self._is_stopped or self.is_over or self.since - begin > TURN_SECONDS:
                 self._back += self._raws[index:]
+                self._ran = self._raws[:index]
+                self.waits = without_last(self.waits, len(self._raws) - index)
                 break
             self.current = raw
             if words is not None:
                 words[told] = raw.offset()
             if worker.seen is None or not is_repeated(worker, self, raw):
                 yield raw
+        else:
+            self._ran = self._raws
         self.current = None
+
+    def ran(self) -> Sequence[Any]:
+        return self._ran
 
     def stop_lane(self) -> None:
         self._is_stopped = True
@@ -156,24 +184,31 @@ class SliceTurn(Turn):
 class LaneTurn(Turn):
     """Whatever is ready, one message at a time, so that nothing waits behind a slow one that it need not wait for."""
 
-    __slots__ = ("_first", "_lanes", "_stays")
+    __slots__ = ("_first", "_lanes", "_ran", "_stays")
 
     def __init__(self, worker: PartitionWorker, executor: Executor, lanes: KeyedLanes, first: Any) -> None:
         super().__init__(worker, executor)
         self._lanes = lanes
         self._first = first
         self._stays = False
+        #: what has run since waits and ages were last looked at
+        self._ran: list[Any] = []
 
     def messages(self) -> Iterator[Any]:
         worker, lanes, begin, left = self.worker, self._lanes, self.since, TURN_MESSAGES
         words, told = self.words, self.cell + 1
+        ran, note_at = self._ran.append, 0.0
         raw = None if worker.closed else self._first
         while raw is not None:
             self.current = raw
             if words is not None:
                 words[told] = raw.offset()
+            if self.since > note_at:
+                self._note(raw)
+                note_at = self.since + GRAIN_SECONDS
             if worker.seen is None or not is_repeated(worker, self, raw):
                 yield raw
+            ran(raw)
             left -= 1
             # while nobody else waits for this place it need not be given back: results are harvested meanwhile
             is_long = self.since - begin > TURN_SECONDS and self.executor.is_wanted
@@ -188,6 +223,25 @@ class LaneTurn(Turn):
                 goes_on = not is_over and worker.flows and lanes.is_ready(self.executor)
                 goes_on = goes_on and worker.allow(self.executor, 1) == 1
                 raw = lanes.next(self.executor) if goes_on else None
+
+    def _note(self, raw: Any) -> None:
+        """Look at the ages of what has run, and at how long this one has waited; so have those that follow soon."""
+        self._end_wait()
+        wait = None if self.worker.kept.made(raw) else self.worker.arrivals.wait(raw.offset(), self.since)
+        if wait is not None:
+            self.waits.append((wait, 0))
+
+    def _end_wait(self) -> None:
+        if self.waits and not self.waits[-1][1]:
+            self.waits[-1] = (self.waits[-1][0], max(1, len(self._ran)))
+        super().note_ages()
+        self._ran.clear()
+
+    def note_ages(self) -> None:
+        self._end_wait()
+
+    def ran(self) -> Sequence[Any]:
+        return self._ran
 
     def stop_lane(self) -> None:
         # it is parked with its key
@@ -213,6 +267,11 @@ class BatchTurn(Turn):
 
     def messages(self) -> Iterator[Any]:
         return iter(self.raws)
+
+    def ran(self) -> Sequence[Any]:
+        if not self.durations:
+            return ()
+        return [raw for raw in self.raws if raw.offset() not in self.back] if self.back else self.raws
 
     def running(self) -> Sequence[Any]:
         return self.raws if self.current is not None else ()

@@ -10,12 +10,14 @@ import random
 import threading
 from typing import TYPE_CHECKING
 
-from elsa.errors import ElsaError, KafkaError
+from elsa import exits
+from elsa.errors import AuthenticationFailed, ElsaError, KafkaError
 from elsa.message import TopicPartition
+from elsa.worker.horizons import Ends
 from elsa.worker.mailbox import Topology, Unowned
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from elsa.app import App
     from elsa.clock import Clock
@@ -28,16 +30,28 @@ log = logging.getLogger("elsa.worker")
 BUSY_SECONDS = 1.0
 #: how long partitions may have no owner before their group's member leaves and joins anew
 UNOWNED_SECONDS = 5.0
+#: A look takes seconds when it is refused, and is several attempts; a broker that restarts may break one of them off.
+REFUSALS = 2
 
 
 class Watcher:
     """Posts what it sees to the managers' mailboxes; `stop` may be called from any thread."""
 
-    def __init__(self, app: App, bindings: Sequence[Binding], managers: Sequence[GroupManager], clock: Clock) -> None:
+    def __init__(
+        self,
+        app: App,
+        bindings: Sequence[Binding],
+        managers: Sequence[GroupManager],
+        clock: Clock,
+        fail: Callable[[str, int], None],
+    ) -> None:
         self._app = app
         self._bindings = bindings
         self._managers = managers
         self._clock = clock
+        self._fail = fail
+        #: looks that were refused one after the other, before the first that was not
+        self._refusals = 0
         self._ended = threading.Event()
         #: set when a look must not wait any longer, also by the end
         self._awake = threading.Event()
@@ -45,6 +59,11 @@ class Watcher:
         self._topics: Mapping[str, int] = {}
         self._created: set[str] = set()
         self._unowned_since: dict[str, float] = {}
+        #: when the cluster answered last, monotonic; None before the first time
+        self.answered_at: float | None = None
+        #: why it did not answer the last time, None when it did
+        self.trouble: str | None = None
+        self._ends = Ends(app, managers, clock)
         self._thread = threading.Thread(target=self._run, name="elsa-watcher", daemon=True)
 
     def start(self) -> None:
@@ -53,6 +72,11 @@ class Watcher:
     def look(self) -> None:
         """Look at the cluster now: something has been made here."""
         self._awake.set()
+
+    def doubt(self) -> None:
+        """A client says that no broker is there: look now, unless that is known."""
+        if self.trouble is None:
+            self._awake.set()
 
     def stop(self, timeout: float = 5.0) -> None:
         self._ended.set()
@@ -72,6 +96,9 @@ class Watcher:
                 is_settled = self._look()
             except ElsaError as error:
                 is_settled = False
+                if self._is_turned_away(error):
+                    self._fail(f"Kafka does not let this worker in: {error}", exits.code_of(error))
+                    return
                 log.warning(
                     "kafka: %s; waiting for it",
                     str(error).splitlines()[0],
@@ -88,14 +115,31 @@ class Watcher:
                 # what woke it may have been cleared above
                 return
             pause = self._app.settings.metadata_refresh
-            self._awake.wait(pause if is_settled else min(BUSY_SECONDS, pause))
+            self._rest(pause if is_settled else min(BUSY_SECONDS, pause))
+
+    def _rest(self, seconds: float) -> None:
+        """Wait for the next look; meanwhile ask for the ends of partitions that stand still, when that is due."""
+        end = self._clock.monotonic() + seconds
+        while (left := end - self._clock.monotonic()) > 0:
+            if self._awake.wait(min(left, self._ends.seconds_until_due())):
+                return
+            self._ends.ask()
+
+    def _is_turned_away(self, error: ElsaError) -> bool:
+        """Whether this worker was never let in and will not be: somebody should look at it, not wait for it.
+
+        One that works already waits instead: passwords are changed in the cluster and in the files at different times.
+        """
+        is_refused = isinstance(error, AuthenticationFailed) and not self._has_looked.is_set()
+        self._refusals = self._refusals + 1 if is_refused else 0
+        return self._refusals >= REFUSALS
 
     def _look(self) -> bool:
         """One look at the cluster; whether everything is as it should be."""
-        topics = self._app.topics.list(internal=True)
+        topics = self._list()
         created = self._create_missing(topics)
         if created:
-            topics = self._app.topics.list(internal=True)
+            topics = self._list()
         self._topics = topics
         self._has_looked.set()
         news = Topology(topics, created)
@@ -103,6 +147,15 @@ class Watcher:
             manager.mailbox.put(news)
         missing = any(not b.is_pattern and b.topic not in topics for b in self._bindings)
         return self._verify(topics) and not missing
+
+    def _list(self) -> Mapping[str, int]:
+        try:
+            topics: Mapping[str, int] = self._app.topics.list(internal=True)
+        except ElsaError as error:
+            self.trouble = str(error).splitlines()[0]
+            raise
+        self.answered_at, self.trouble = self._clock.monotonic(), None
+        return topics
 
     def _create_missing(self, topics: Mapping[str, int]) -> frozenset[str]:
         """Create the topics that handlers name and that do not exist, where the settings say so; which."""

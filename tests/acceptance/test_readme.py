@@ -27,7 +27,7 @@ from elsa import exits
 from elsa.broker.ports import free_ports
 from elsa.config import Settings
 from elsa.observe.catalogue import CATALOGUE
-from elsa.observe.http import MetricsServer
+from elsa.observe.probing import PATHS
 from elsa.options import Options
 
 if TYPE_CHECKING:
@@ -223,7 +223,7 @@ def test_metrics_and_addresses_are_those_of_the_code() -> None:
     text = section("Metrics and probes")
 
     assert set(first_column(text, "metric")) <= CATALOGUE.keys()
-    assert set(re.findall(r"`(/\w+)`", text)) == set(MetricsServer(bytes, status=dict)._routes)
+    assert set(re.findall(r"`(/\w+)`", text)) == {"/metrics", "/statusz", *PATHS.values()}
 
 
 def test_links_lead_to_files_and_headings() -> None:

@@ -105,3 +105,25 @@ def test_no_counter_falls_when_a_process_is_killed(set_stage: SetStage) -> None:
 
     assert fallen == []
     assert total(samples, "elsa_worker_restarts_total") == 1
+
+
+def test_the_gauges_of_a_killed_process_vanish_with_it_and_its_counts_stay(set_stage: SetStage) -> None:
+    stage = set_stage()
+    stage.produce(600, seconds=0.001)
+    tree = stage.start("--metrics-port", "0", "--processes", "2")
+    base = url(tree)
+    tree.wait_ready(2)
+    stage.wait_all()
+
+    def partitions() -> list[str]:
+        samples, _ = scrape(base)
+        return sorted(dict(labels)["partition"] for name, labels in samples if name == "elsa_consumer_lag_messages")
+
+    until(lambda: partitions() == list("012345"), "every partition is shown")
+    before = total(scrape(base)[0], "elsa_messages_processed_total")
+    os.kill(tree.workers()[0], signal.SIGKILL)
+    # its successor has to be imported before it owns anything
+    until(lambda: len(partitions()) == 3, "only what the other process owns is left")
+    assert total(scrape(base)[0], "elsa_messages_processed_total") == before
+    until(lambda: partitions() == list("012345"), "the successor shows the rest")
+    assert tree.stop() == exits.OK

@@ -29,6 +29,9 @@ CASES = (
     "scale",
     "recovery",
     "delay",
+    "metrics",
+    "monitor",
+    "tracing",
 )
 
 

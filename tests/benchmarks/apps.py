@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import json
 import os
 import sys
@@ -16,6 +17,8 @@ import msgspec
 from msgspec import Struct
 
 import elsa
+from elsa.observe.compound import Compound
+from elsa.observe.metrics import observer_of
 from tests.benchmarks import work
 from tests.benchmarks.marks import Journal, Spans, Tally
 from tests.benchmarks.streams import body, key_of
@@ -30,6 +33,23 @@ class Order(Struct):
     note: str
 
 
+def set_tracing(kind: str) -> None:
+    """`out` cuts tracing out of the worker's loop, `sdk` and `ratio` set a provider that exports nothing."""
+    if kind == "out":
+        from elsa.worker import delivery
+
+        source, question = inspect.getsource(delivery.run), "if invoker.observer.span is None:"
+        assert source.count(question) == 1
+        exec(source.replace(question, "if True:"), vars(delivery))
+    elif kind in ("sdk", "ratio"):
+        from opentelemetry import trace
+        from opentelemetry.sdk.trace import TracerProvider
+        from opentelemetry.sdk.trace.sampling import ALWAYS_ON, ParentBasedTraceIdRatio
+
+        trace.set_tracer_provider(TracerProvider(ALWAYS_ON if kind == "sdk" else ParentBasedTraceIdRatio(0.01)))
+
+
+set_tracing(os.environ.get("BENCH_TRACING", ""))
 app = elsa.App()
 _shape = os.environ.get("BENCH_SHAPE", "")
 _topic = os.environ.get("BENCH_TOPIC", "bench")
@@ -56,7 +76,7 @@ elif _shape == "count-async":
         mark(order.id)
 
 elif _shape == "count-key":
-    tally = Tally(_count, _file, beside=os.getppid())
+    tally = Tally(_count, _file, beside=None if _is_embedded else os.getppid())
     mark = tally.mark
 
     @app.handler(_topic, ordering="key", concurrency=100)
@@ -195,6 +215,10 @@ def publish() -> None:
     _file.write_text(json.dumps(found))
     app.stop()
 
+
+if os.environ.get("BENCH_OBSERVED") == "1":
+    # what a worker process puts there by itself
+    app.observer = Compound(observer_of(app), app.observer)
 
 if _is_embedded:
     if sys.argv[1:] == ["publish"]:

@@ -146,10 +146,19 @@ class Bench:
         own = self._env(topic, file, count, group or self.name("elsa")) | {"BENCH_SHAPE": shape} | dict(env or {})
         return self._start(command, own)
 
-    def program(self, shape: str, topic: str, file: Path, *arguments: str, count: int) -> Program:
+    def program(
+        self,
+        shape: str,
+        topic: str,
+        file: Path,
+        *arguments: str,
+        count: int,
+        env: Mapping[str, str] | None = None,
+    ) -> Program:
         """Start apps.py as a plain program with the App inside it."""
         command = [sys.executable, "-m", "tests.benchmarks.apps", *arguments]
-        return self._start(command, self._env(topic, file, count, self.name("elsa")) | {"BENCH_SHAPE": shape})
+        own = self._env(topic, file, count, self.name("elsa")) | {"BENCH_SHAPE": shape} | dict(env or {})
+        return self._start(command, own)
 
     def _env(self, topic: str, file: Path, count: int, group: str) -> dict[str, str]:
         # settings of the person who runs this would change what is measured

@@ -143,3 +143,19 @@ def test_schedules_are_named_with_their_next_time_and_their_topic_is_looked_at()
     assert "does not exist, and periodic tasks do not fire" in missing[2]
     assert "has 3 partitions, not 8" in small[2]
     assert missing[3].endswith(".schedules --partitions 8")
+
+
+@pytest.mark.parametrize(
+    ("settings", "level", "text"),
+    [
+        ({}, "error", "metrics and status would be open to everybody who reaches 0.0.0.0"),
+        ({"http_open": True}, "warning", "metrics, status and probes are served beyond this machine without"),
+        ({"http_cert": "/gone.pem"}, "error", "the certificate of the metrics port can not be used: /gone.pem"),
+    ],
+)
+def test_a_metrics_port_that_is_open_or_can_not_open_is_told(settings: dict[str, Any], level: str, text: str) -> None:
+    (finding,) = checks.of_settings(Settings(metrics_port=9464, http_host="0.0.0.0", **settings))
+
+    assert (finding.level, finding.what) == (level, "metrics port")
+    assert finding.text.startswith(text)
+    assert next(checks.of_settings(Settings(http_host="0.0.0.0", **settings))).level == "ok"

@@ -183,6 +183,10 @@ def test_a_service_link_that_looks_like_a_setting_is_explained() -> None:
         ("replication", "3", 3),
         ("replication", "none", None),
         ("metrics_port", 0, 0),
+        ("metrics_partition_labels", "OFF", "off"),
+        ("metrics_histograms", "coarse", "coarse"),
+        ("metrics_buckets", {"elsa_commit_duration_seconds": [1, 2.5]}, {"elsa_commit_duration_seconds": (1.0, 2.5)}),
+        ("metrics_buckets", '{"elsa_batch_messages": [10]}', {"elsa_batch_messages": (10.0,)}),
         ("send_linger", 0, 0.0),
     ],
 )
@@ -204,6 +208,11 @@ def test_values_are_converted_by_the_annotation(name: str, given: Any, expected:
         ("processes", True, "a whole number of at least 1"),
         ("metrics_port", 70000, "a whole number from 0 to 65535, or none"),
         ("json_logs", "maybe", "true or false"),
+        ("metrics_partition_labels", True, "one of auto, on, off"),
+        ("metrics_histograms", "fine", "one of full, coarse"),
+        ("metrics_buckets", "0.1, 1", "rising numbers by metric"),
+        ("metrics_buckets", {"elsa_batch_messages": [2, 1]}, "rising numbers by metric"),
+        ("metrics_buckets", {"elsa_batch_messages": 3}, "rising numbers by metric"),
         ("compression", "zip", "one of none, gzip, snappy, lz4, zstd"),
         ("partitioner", "crc", "one of murmur2, md5, random, zero"),
         ("environment", "prod", "one of development, production"),
@@ -363,3 +372,16 @@ def test_the_real_environment_and_folder_are_the_default(monkeypatch: pytest.Mon
     found = load().settings
 
     assert (found.name, found.processes) == ("real", 2)
+
+
+def test_the_token_of_the_metrics_port_is_shown_to_nobody() -> None:
+    found = load({"http_token": "tiger"}, env={}, cwd=NOWHERE)
+
+    assert "tiger" not in repr(found.settings)
+    assert next(row.value for row in describe(found) if row.name == "http_token") == "***"
+    assert "7" not in refused(http_token=7)
+
+
+@pytest.mark.parametrize("name", ["http_key", "http_client_ca"])
+def test_tls_needs_the_certificate_of_the_server(name: str) -> None:
+    assert f"{name} is set without http_cert" in refused({f"ELSA_{name.upper()}": "file.pem"})

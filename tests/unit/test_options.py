@@ -96,6 +96,7 @@ def test_topics_may_be_a_name_a_list_or_a_regex() -> None:
     [
         ({"rate": "30/m"}, {"rate": 0.5}),
         ({"rate": 7}, {"rate": 7.0}),
+        ({"buckets": [0.5, 2]}, {"buckets": (0.5, 2.0)}),
         ({"ordering": "key", "concurrency": 64}, {"ordering": "key", "concurrency": 64}),
         (
             {"executor": "process", "max_tasks_per_child": 9, "max_memory_per_child": "64MB"},
@@ -114,6 +115,7 @@ def test_what_is_given_as_people_write_it(given: dict[str, Any], found: dict[str
     [
         ({"rate": "fast"}, "rate='fast' is not a rate above 0"),
         ({"rate": 0}, "rate=0 is not a rate above 0"),
+        ({"buckets": [2, 1]}, r"buckets=\[2, 1\] is not rising numbers above 0"),
         ({"ordering": "keys"}, "ordering='keys' is unknown"),
         ({"executor": "fork"}, "executor='fork' is unknown"),
         ({"max_tasks_per_child": 5}, 'max_tasks_per_child=5 without executor="process"'),

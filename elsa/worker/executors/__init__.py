@@ -12,7 +12,7 @@ import threading
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from elsa.config import Settings
     from elsa.handlers import Handler
@@ -68,9 +68,16 @@ class Executors:
     its places go to the topics in that proportion. Who declares its own `concurrency` or `rate` has its own pool.
     """
 
-    def __init__(self, settings: Settings, weights: Mapping[str, float] | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        weights: Mapping[str, float] | None = None,
+        *,
+        on_loop_lag: Callable[[float], None] | None = None,
+    ) -> None:
         self._settings = settings
         self._weights = weights or {}
+        self._on_loop_lag = on_loop_lag
         self._lock = threading.Lock()
         self._made: dict[str, Executor] = {}
         self._loop: Any = None
@@ -101,6 +108,10 @@ class Executors:
         default = {"event loop": DEFAULT_TASKS, "threads": DEFAULT_THREADS, "processes": os.cpu_count() or 1}[kind]
         return handler.declared.concurrency or self._settings.concurrency or default
 
+    def slots(self, handlers: Iterable[Handler[Any, Any]]) -> int:
+        """How many calls of these handlers together may be in progress; those that share a pool share its places."""
+        return sum({self._pool(handler): self.concurrency(handler) for handler in handlers}.values())
+
     def _make(self, handler: Handler[Any, Any]) -> Executor:
         limit = self.concurrency(handler)
         kind = kind_of(handler)
@@ -115,7 +126,7 @@ class Executors:
         from elsa.worker.executors.loop import EventLoop, LoopExecutor  # noqa: PLC0415 - asyncio costs start-up time
 
         if self._loop is None:
-            self._loop = EventLoop()
+            self._loop = EventLoop(self._on_loop_lag)
         return LoopExecutor(self._loop, limit, weights=self._weights)
 
     def stop(self, timeout: float) -> bool:

@@ -14,22 +14,32 @@ from elsa.worker.executors.ring import Ring
 from elsa.worker.executors.threads import begin
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from elsa.worker.partition import PartitionWorker
     from elsa.worker.turns import Turn
 
 
-class EventLoop:
-    """The thread with the loop; uvloop when it is installed. Everything inside runs on that thread."""
+#: how often it is looked how late the loop is
+LOOK_SECONDS = 0.5
 
-    def __init__(self) -> None:
+
+class EventLoop:
+    """The thread with the loop; uvloop when it is installed. Everything inside runs on that thread.
+
+    `on_lag` is told twice a second how many seconds the loop comes late to what is due.
+    """
+
+    def __init__(self, on_lag: Callable[[float], None] | None = None) -> None:
         self.loop = _new_loop()
+        self._on_lag = on_lag
         self._thread = threading.Thread(target=self._run, name="elsa-loop", daemon=True)
         self._thread.start()
 
     def _run(self) -> None:
         asyncio.set_event_loop(self.loop)
+        if self._on_lag is not None:
+            self._look_later(self._on_lag)
         try:
             self.loop.run_forever()
             # handlers may have started tasks of their own: they get their cancellation before the loop closes
@@ -42,6 +52,15 @@ class EventLoop:
         finally:
             asyncio.set_event_loop(None)
             self.loop.close()
+
+    def _look_later(self, tell: Callable[[float], None]) -> None:
+        due = self.loop.time() + LOOK_SECONDS
+
+        def look() -> None:
+            tell(max(0.0, self.loop.time() - due))
+            self._look_later(tell)
+
+        self.loop.call_at(due, look)
 
     @property
     def is_current(self) -> bool:

@@ -7,7 +7,6 @@ Real processes, real pipes, a real HTTP scrape; no broker is needed.
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 import urllib.request
@@ -17,14 +16,14 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from elsa.observe.http import MetricsServer
-from elsa.observe.merge import Merger
+from elsa.observe.merge import Merger, unpack
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 WORKER = """
-import json, sys
-from elsa.observe.merge import snapshot
+import sys
+from elsa.observe.merge import pack, snapshot
 from elsa.observe.metrics import PrometheusObserver
 from elsa.observe.registry import process_registry
 from elsa.observer import PartitionSnapshot
@@ -37,7 +36,7 @@ observer.watch(lambda: [PartitionSnapshot(
 for line in sys.stdin:
     handled = int(line)
     handler.finished([0.01] * handled, {"ok": handled})
-    print(json.dumps(snapshot(observer, process_registry())), flush=True)
+    print(pack(snapshot(observer, process_registry())), flush=True)
 """
 
 
@@ -55,7 +54,7 @@ class Worker:
         assert self.process.stdout is not None
         self.process.stdin.write(f"{messages}\n")
         self.process.stdin.flush()
-        merger.update(self.pid, json.loads(self.process.stdout.readline()))
+        merger.update(self.pid, unpack(self.process.stdout.readline()))
 
     def kill(self) -> None:
         self.process.kill()

@@ -28,8 +28,10 @@ class Run:
     def __init__(self, folder: Path, lives: dict[str, list[str]], plan: dict[str, Any]) -> None:
         self.folder = folder
         children = {"folder": str(folder), "lives": lives, "settings": plan.pop("settings", {})}
-        terminal = plan.pop("terminal", None)
+        terminal, silent = plan.pop("terminal", None), plan.pop("silent", None)
         argument = {"children": children, "endpoint": plan.pop("endpoint", False), "supervisor": plan}
+        if silent is not None:
+            argument["silent"] = silent
         if (code := plan.pop("code", None)) is not None:
             (folder / "code").mkdir()
             self.save(code)

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from elsa.worker import probes
 from elsa.worker.spec import WorkerSpec
 from elsa.worker.supervisor import Supervisor
 
@@ -28,6 +29,8 @@ def show(event: Event) -> None:
 if "terminal" in sys.argv:
     # it becomes the controlling one of this session, as in a shell
     fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+if "silent" in PLAN:
+    probes.SILENT_SECONDS = PLAN["silent"]
 supervisor = Supervisor(
     WorkerSpec(target="shop:app", max_messages=PLAN["supervisor"].pop("max_messages", None)),
     on_event=show,

@@ -14,7 +14,9 @@ import signal
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
+from elsa.observe.merge import pack
 from elsa.worker.control import ControlChannel
 
 PLAN = json.loads(sys.argv[1])
@@ -33,6 +35,7 @@ class StandIn:
         self.life = sum(1 for line in journal() if line["event"] == "spec" and line["index"] == self.index)
         lives = PLAN["lives"].get(str(self.index), ["serve"])
         code = FOLDER / "code" / "shop.py"
+        self.checks: dict[str, list[dict[str, object]]] = {}
         self.behaviour = code.read_text() if code.exists() else lives[min(self.life, len(lives) - 1)]
         self.note("spec", spec=self.spec)
 
@@ -64,8 +67,25 @@ class StandIn:
         self.channel.send({"type": "ready", "slot": 40 + self.index if slot is None else slot})
         self.obey()
 
+    def end_slowly(self) -> None:
+        """Ends by itself, takes its time, and says so."""
+        self.greet()
+        self.channel.send({"type": "ready", "slot": self.index})
+        self.channel.send({"type": "ending", "seconds": 60})
+        self.inbox.get()
+        self.leave(0)
+
+    def sick(self) -> None:
+        """Serves, and says that something in it hangs."""
+        self.greet()
+        poll = {"name": "poll", "about": "billing", "ok": False, "age": 7.0, "limit": 6.0, "hint": "restart it"}
+        self.checks = {"live": [poll], "ready": [], "startup": []}
+        self.channel.send({"type": "ready", "slot": self.index})
+        self.obey()
+
     def obey(self) -> None:
         while True:
+            self.channel.send({"type": "beat", "checks": self.checks})
             # a signal's handler runs only when this thread does
             try:
                 message = self.inbox.get(timeout=0.05)
@@ -77,10 +97,7 @@ class StandIn:
                 self.channel.send({"type": "finished", "reason": "stopped"})
                 self.leave(6 if kind == "now" else 0)
             elif kind == "scrape":
-                value = 10 * (self.life + 1)
-                family = ["jobs_total", "counter", "Jobs.", [["jobs_total", [], value]]]
-                snapshot = [["_life", "", f"{os.getpid()}", []], family]
-                self.channel.send({"type": "samples", "id": message["id"], "snapshot": snapshot})
+                self.tell_samples(message)
             elif kind == "status":
                 self.channel.send({"type": "status", "id": message["id"], "status": {"life": self.life}})
 
@@ -104,6 +121,22 @@ class StandIn:
         while self.inbox.get()["type"] != "stop":
             pass
         self.leave(0)
+
+    def answer_once(self) -> None:
+        """Tells its values once, and never again."""
+        self.greet()
+        self.channel.send({"type": "ready", "slot": self.index})
+        while (message := self.inbox.get())["type"] != "scrape":
+            pass
+        self.tell_samples(message)
+        while self.inbox.get()["type"] != "stop":
+            pass
+        self.leave(0)
+
+    def tell_samples(self, message: dict[str, Any]) -> None:
+        life: Any = ("_life", "", f"{os.getpid()}", [])
+        snapshot = pack([life, ("jobs_total", "counter", "Jobs.", [("jobs_total", (), 10 * (self.life + 1))])])
+        self.channel.send({"type": "samples", "id": message["id"], "snapshot": snapshot})
 
     def refuse(self) -> None:
         self.greet()

@@ -42,7 +42,22 @@ def test_a_process_that_does_not_answer_is_not_waited_for(supervise: Supervise) 
     run = supervise({"1": ["mute"]}, processes=2, endpoint=True)
     run.wait_for("ready", 2)
 
-    assert "jobs_total 10.0" in get(run.wait_for("url")["url"])
+    page = get(run.wait_for("url")["url"])
+
+    assert "jobs_total 10.0" in page
+    assert "elsa_scrape_stale_processes 1.0" in page
+
+
+def test_a_process_that_is_late_keeps_its_values_and_is_counted(supervise: Supervise) -> None:
+    run = supervise({"1": ["answer_once"]}, processes=2, endpoint=True)
+    run.wait_for("ready", 2)
+    url = run.wait_for("url")["url"]
+    first, second = get(url), get(url)
+
+    assert "elsa_scrape_stale_processes 0.0" in first
+    assert "elsa_scrape_stale_processes 1.0" in second
+    assert "jobs_total 20.0" in first
+    assert "jobs_total 20.0" in second
 
 
 def test_status_names_every_process_and_what_it_says_of_itself(supervise: Supervise) -> None:
@@ -59,5 +74,6 @@ def test_probes_tell_whether_it_lives_and_serves(supervise: Supervise) -> None:
     run.wait_for("ready")
     base = run.wait_for("url")["url"].removesuffix("/metrics")
 
-    assert json.loads(get(f"{base}/livez")) == {"live": True}
-    assert json.loads(get(f"{base}/readyz")) == {"ready": True}
+    assert json.loads(get(f"{base}/livez"))["live"]
+    assert json.loads(get(f"{base}/readyz"))["ready"]
+    assert json.loads(get(f"{base}/startupz"))["started"]

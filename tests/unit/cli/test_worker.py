@@ -180,6 +180,16 @@ def test_the_supervisors_exit_code_is_the_commands(stub: type[Stub], monkeypatch
     assert run("shop:app").exit_code == exits.FORCED
 
 
+def test_a_metrics_port_that_would_be_open_by_mistake_ends_the_worker(stub: type[Stub]) -> None:
+    result = run("shop:app", "--metrics-port", "0", "--http-host", "0.0.0.0")
+
+    assert result.exit_code == exits.USAGE
+    assert "open to everybody who reaches 0.0.0.0\n  hint: set http_cert (and http_client_ca)" in result.output
+    assert stub.made[0].is_stopping
+    assert run("shop:app", "--metrics-port", "0", "--http-host", "0.0.0.0", "--http-open").exit_code == exits.OK
+    assert run("shop:app", "--metrics-port", "0", "--http-key", "key.pem").exit_code == exits.USAGE
+
+
 def test_a_metrics_port_that_is_taken_is_told_and_ends_the_worker(stub: type[Stub]) -> None:
     import socket
 

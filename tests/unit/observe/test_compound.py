@@ -10,7 +10,9 @@ import pytest
 from elsa.errors import DeclarationError
 from elsa.message import Message
 from elsa.observe.compound import Compound, events, unknown_events
-from elsa.observe.metrics import PrometheusObserver, _GroupMetrics, _HandlerMetrics, _ScheduleMetrics
+from elsa.observe.grouped import GroupMetrics
+from elsa.observe.handled import HandlerMetrics
+from elsa.observe.metrics import PrometheusObserver, _ScheduleMetrics
 from elsa.observe.spans import TracingObserver
 from elsa.observer import GroupObserver, HandlerObserver, MoverObserver, Observer, ScheduleObserver
 
@@ -19,6 +21,11 @@ if TYPE_CHECKING:
 
 MESSAGE = Message("orders", 0, 1, None, b"{}")
 
+
+def no_queue() -> tuple[int, int]:
+    return 0, 10
+
+
 #: one call of every event, by seam
 FACTS: dict[type, dict[str, tuple[Any, ...]]] = {
     HandlerObserver: {
@@ -26,6 +33,9 @@ FACTS: dict[type, dict[str, tuple[Any, ...]]] = {
         "started": (2,),
         "ended": (2,),
         "finished": ([0.1], {"ok": 1}),
+        "waited": ([(0.1, 2)],),
+        "aged": ([(1.5, 2)],),
+        "batched": (2,),
         "exception": (ValueError(), 1),
         "expired": (2,),
         "dead_letter": ("decode",),
@@ -43,10 +53,13 @@ FACTS: dict[type, dict[str, tuple[Any, ...]]] = {
         "metadata_cut": (2,),
         "metadata_ignored": (3,),
         "polled": (1.0,),
+        "spent": ({"poll": 0.1},),
+        "slots": (8,),
         "restarted": ("group", "boom"),
         "stale": (1,),
         "halted": (("orders", 0), "poison"),
         "error": ("_TRANSPORT", "away"),
+        "fetched": ([object()], 0.1),
         "statistics": ({},),
     },
     ScheduleObserver: {"fired": ([0.1],), "missed": (2,), "held": (1,)},
@@ -55,6 +68,9 @@ FACTS: dict[type, dict[str, tuple[Any, ...]]] = {
         "throttled": ("producer", "1", 0.5),
         "watch": (list,),
         "commanded": ("ok",),
+        "statistics": ("producer", {}),
+        "loop_lagged": (0.1,),
+        "watch_queue": ("producer", no_queue),
     },
 }
 
@@ -266,11 +282,11 @@ def test_send_traces_pass_headers_on_and_all_are_ended() -> None:
 @pytest.mark.parametrize(
     ("observer", "seam", "own"),
     [
-        (PrometheusObserver, Observer, {"families", "collect", "describe"}),
+        (PrometheusObserver, Observer, {"families", "collect", "describe", "tallies"}),
         (TracingObserver, Observer, set()),
         (Compound, Observer, set()),
-        (_HandlerMetrics, HandlerObserver, {"collect"}),
-        (_GroupMetrics, GroupObserver, {"collect"}),
+        (HandlerMetrics, HandlerObserver, {"collect", "tally"}),
+        (GroupMetrics, GroupObserver, {"collect"}),
         (_ScheduleMetrics, ScheduleObserver, {"collect"}),
     ],
 )

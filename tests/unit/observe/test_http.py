@@ -14,7 +14,9 @@ import pytest
 from elsa.errors import ConfigError
 from elsa.observe import http as observe_http
 from elsa.observe.exposition import OPENMETRICS
+from elsa.observe.guard import Guard
 from elsa.observe.http import MetricsServer
+from elsa.worker.probes import Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -52,14 +54,22 @@ def test_openmetrics_is_served_to_who_accepts_it() -> None:
         assert get(server, "/metrics")[2] == b"text"
 
 
-@pytest.mark.parametrize(("path", "name"), [("/livez", "live"), ("/readyz", "ready")])
-def test_probes_follow_their_function(path: str, name: str) -> None:
-    state = {name: True}
-    functions: dict[str, Any] = {name: lambda: state[name]}
-    with MetricsServer(lambda: b"", port=0, **functions) as server:
-        assert get(server, path)[::2] == (200, json.dumps({name: True}).encode())
-        state[name] = False
-        assert get(server, path)[::2] == (503, json.dumps({name: False}).encode())
+def test_probes_follow_their_function() -> None:
+    checks: list[dict[str, Any]] = [{"name": "poll", "ok": True}]
+    with MetricsServer(lambda: b"", port=0, probes={"/livez": lambda: Verdict("live", checks)}) as server:
+        status, _, body = get(server, "/livez")
+        assert (status, json.loads(body)) == (200, {"live": True, "checks": [{"name": "poll", "ok": True}]})
+        checks.append({"name": "join", "ok": False, "hint": "restart"})
+        status, _, body = get(server, "/livez")
+        assert (status, json.loads(body)) == (503, {"live": False, "checks": checks})
+
+
+def test_a_probe_may_be_a_plain_yes_or_no() -> None:
+    state = {"live": True}
+    with MetricsServer(lambda: b"", port=0, live=lambda: state["live"], ready=lambda: False) as server:
+        assert get(server, "/livez")[0::2] == (200, b'{\n "live": true\n}')
+        state["live"] = False
+        assert get(server, "/livez")[0] == get(server, "/readyz")[0] == 503
 
 
 def test_status_is_json_and_only_there_when_given() -> None:
@@ -70,8 +80,8 @@ def test_status_is_json_and_only_there_when_given() -> None:
 
 
 def test_an_unknown_page_names_the_known_ones() -> None:
-    with MetricsServer(lambda: b"", port=0) as server:
-        assert get(server, "/")[::2] == (404, b"there is /livez /readyz /metrics\n")
+    with MetricsServer(lambda: b"", port=0, probes={"/livez": lambda: Verdict("live", [])}) as server:
+        assert get(server, "/")[::2] == (404, b"there is /livez /metrics\n")
 
 
 def test_a_page_that_fails_is_an_error_with_its_reason_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
@@ -103,13 +113,21 @@ def test_a_taken_default_port_is_replaced_by_a_free_one(monkeypatch: pytest.Monk
 
 def test_an_address_that_is_not_of_this_machine_is_an_error() -> None:
     with pytest.raises(ConfigError, match=r"metrics can not be served on 192\.0\.2\.1:0: .*assign"):
-        MetricsServer(lambda: b"", host="192.0.2.1", port=0).start()
+        MetricsServer(lambda: b"", host="192.0.2.1", port=0, guard=Guard(open=True)).start()
 
 
-def test_an_open_address_is_allowed_and_said_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.WARNING), MetricsServer(lambda: b"", host="0.0.0.0", port=0):
-        pass
-    assert "without authentication beyond this machine" in caplog.text
+def test_an_open_address_is_refused_unless_that_is_wanted() -> None:
+    with pytest.raises(ConfigError, match=r"open to everybody who reaches 0\.0\.0\.0\n  hint: .*--http-open"):
+        MetricsServer(lambda: b"", host="0.0.0.0", port=0).start()
+
+
+def test_an_open_address_that_is_wanted_is_said_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    with (
+        caplog.at_level(logging.WARNING),
+        MetricsServer(lambda: b"", host="0.0.0.0", port=0, guard=Guard(open=True)) as server,
+    ):
+        assert get(server, "/metrics")[0] == 200
+    assert "served beyond this machine without encryption or authentication" in caplog.text
     caplog.clear()
     with MetricsServer(lambda: b"", port=0):
         pass
@@ -123,7 +141,7 @@ def test_stopping_does_not_wait_for_a_client_that_says_nothing(monkeypatch: pyte
     server.start()
     assert server._server is not None
     with socket.create_connection((server.host, server.port or 0), timeout=5) as silent:
-        get(server, "/livez")  # answered after the silent one was accepted
+        get(server, "/metrics")  # answered after the silent one was accepted
         server.stop()
 
         assert silent.recv(1) == b""

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import pickle
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from prometheus_client import CollectorRegistry, Counter, Gauge, Summary
 
 from elsa.observe import merge
-from elsa.observe.merge import Merger, snapshot
+from elsa.observe.merge import Merger, pack, snapshot, unpack
 from elsa.observe.metrics import PrometheusObserver
 
 if TYPE_CHECKING:
@@ -145,14 +143,13 @@ def test_users_own_metrics_are_merged_too_and_their_gauges_keep_the_process(
     assert value(families, "size_sum") == 10
 
 
-@pytest.mark.parametrize("travel", [lambda s: pickle.loads(pickle.dumps(s)), lambda s: json.loads(json.dumps(s))])
-def test_a_snapshot_travels_as_pickle_or_json(
-    merger: Merger, clock: Any, worker: Callable[..., list[Family]], partition: Callable[..., Any], travel: Any
+def test_a_snapshot_travels_packed(
+    merger: Merger, clock: Any, worker: Callable[..., list[Family]], partition: Callable[..., Any]
 ) -> None:
     sent = worker("a", 3, partition(0))
     direct = Merger(clock=clock)
     direct.update(1, sent)
-    merger.update(1, travel(sent))
+    merger.update(1, unpack(pack(sent)))
 
     assert direct.render() == merger.render()
 
@@ -168,6 +165,14 @@ def test_a_silent_process_keeps_its_values_and_is_counted_as_stale(
 
     assert value(families, "elsa_scrape_stale_processes") == 1
     assert value(families, "elsa_messages_processed_total", outcome="ok") == 6
+
+
+def test_who_has_not_answered_this_scrape_is_stale_however_short_that_is(
+    merger: Merger, worker: Callable[..., list[Family]], value: Callable[..., Any]
+) -> None:
+    merger.update(1, worker("a", 3))
+
+    assert value(merger.families(stale=1), "elsa_scrape_stale_processes") == 1
 
 
 def test_the_supervisors_own_facts_stand_on_the_page_from_the_start(merger: Merger, value: Callable[..., Any]) -> None:

@@ -20,6 +20,19 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 
+BROKER = {"nodeid": 1, "txerrs": 1, "rxerrs": 2, "connects": 1, "rtt": {"cnt": 4, "avg": 1_500, "p99": 9_000}}
+STATISTICS = {
+    "name": "c-1",
+    "rxmsg_bytes": 700,
+    "cgrp": {"join_state": "steady"},
+    "brokers": {
+        "host:1/1": BROKER,
+        "GroupCoordinator": {**BROKER, "source": "logical", "rtt": {"cnt": 0}},
+        "host:1/bootstrap": {**BROKER, "nodeid": -1},
+    },
+}
+
+
 @pytest.fixture
 def observer(clock: Any) -> PrometheusObserver:
     return PrometheusObserver(clock=clock)
@@ -31,6 +44,9 @@ def tell_everything(observer: PrometheusObserver, partition: Callable[..., Any])
     handler.started(5)
     handler.ended(3)
     handler.finished([0.001, 0.2, 400.0], {"ok": 2, "dead": 1})
+    handler.waited([(0.2, 3), (40.0, 1)])
+    handler.aged([(0.4, 2)])
+    handler.batched(100)
     handler.exception(ValueError("no"), 1)
     handler.expired(4)
     handler.dead_letter("exhausted")
@@ -46,7 +62,13 @@ def tell_everything(observer: PrometheusObserver, partition: Callable[..., Any])
     group.stale(3)
     group.halted(("orders", 0), "poison")
     group.error("_TRANSPORT", "broker away")
-    group.statistics({"name": "c-1", "rxmsg_bytes": 700})
+    group.statistics(STATISTICS)
+    group.spent({"poll": 0.5, "idle": 1.5})
+    group.spent({"poll": 0.25})
+    group.slots(8)
+    observer.loop_lagged(0.02)
+    observer.watch_queue("producer", lambda: (7, 1_000))
+    observer.statistics("producer", {"name": "p-1", "brokers": {"b": {**BROKER, "connects": 3}}})
     mover = observer.mover()
     mover.moved({"delivered": 3, "passed_on": 2}, [0.2, 0.3, 1.4])
     mover.moved({"cancelled": 1}, [])
@@ -60,18 +82,17 @@ def tell_everything(observer: PrometheusObserver, partition: Callable[..., Any])
     observer.sent("orders", "error", 120.0, "_MSG_TIMED_OUT")
     observer.throttled("producer", "1", 0.5)
     observer.observer_failed("Mine", "sent", ValueError())
-    observer.watch(lambda: [partition()])
+    observer.watch(lambda: [partition(limit=6_000, running=3)])
 
 
 def test_every_metric_of_a_process_is_exported_and_no_other(
     observer: PrometheusObserver, partition: Callable[..., Any]
 ) -> None:
     tell_everything(observer, partition)
-    of_the_supervisor = {
-        metric.name for metric in (catalogue.PROCESSES, catalogue.PROCESS_RESTARTS, catalogue.STALE_PROCESSES)
-    }
+    of_the_supervisor = (catalogue.PROCESSES, catalogue.PROCESS_RESTARTS, catalogue.STALE_PROCESSES)
+    of_others = {metric.name for metric in (*of_the_supervisor, *catalogue.OF_MONITOR)}
 
-    assert CATALOGUE.keys() - of_the_supervisor == {family[0] for family in observer.families()}
+    assert CATALOGUE.keys() - of_others == {family[0] for family in observer.families()}
 
 
 def test_every_sample_has_the_labels_of_its_metric(observer: PrometheusObserver, partition: Callable[..., Any]) -> None:
@@ -106,6 +127,30 @@ def test_every_sample_has_the_labels_of_its_metric(observer: PrometheusObserver,
         ("elsa_dead_letters_total", {"reason": "exhausted"}, 1),
         ("elsa_dead_letters_total", {"reason": "decode"}, 0),
         ("elsa_dead_letters_total", {"reason": "_OTHER"}, 2),
+        ("elsa_queue_wait_seconds_count", {"group": "billing", "topic": "orders"}, 4),
+        ("elsa_queue_wait_seconds_sum", {}, 40.6),
+        ("elsa_queue_wait_seconds_bucket", {"le": "0.25"}, 3),
+        ("elsa_end_to_end_latency_seconds_count", {}, 2),
+        ("elsa_batch_messages_bucket", {"le": "100.0"}, 1),
+        ("elsa_batch_messages_bucket", {"le": "50.0"}, 0),
+        ("elsa_worker_seconds_total", {"state": "poll"}, 0.75),
+        ("elsa_worker_seconds_total", {"state": "idle"}, 1.5),
+        ("elsa_worker_seconds_total", {"state": "commit"}, 0),
+        ("elsa_worker_slots", {"group": "billing"}, 8),
+        ("elsa_worker_slots_busy", {"group": "billing"}, 3),
+        ("elsa_event_loop_lag_seconds_count", {}, 1),
+        ("elsa_producer_queue_messages", {"client": "producer"}, 7),
+        ("elsa_producer_queue_limit_messages", {}, 1_000),
+        ("elsa_buffer_limit_messages", {"topic": "orders"}, 6_000),
+        ("elsa_group_stable", {"group": "billing"}, 1),
+        ("elsa_kafka_broker_rtt_seconds", {"client": "consumer", "broker": "1", "stat": "avg"}, 0.0015),
+        ("elsa_kafka_broker_rtt_seconds", {"client": "consumer", "broker": "1", "stat": "p99"}, 0.009),
+        ("elsa_kafka_broker_rtt_seconds", {"broker": "coordinator", "stat": "avg"}, None),
+        ("elsa_kafka_broker_errors_total", {"client": "consumer", "broker": "1", "direction": "received"}, 2),
+        ("elsa_kafka_broker_connects_total", {"client": "producer", "broker": "1"}, 3),
+        ("elsa_kafka_broker_connects_total", {"broker": "bootstrap"}, 1),
+        ("elsa_topic_lag_messages", {"group": "billing", "topic": "orders"}, 10),
+        ("elsa_topic_lag_seconds", {}, 60),
         ("elsa_messages_in_progress", {"handler": "shop.bill"}, 2),
         ("elsa_buffer_messages", {"topic": "orders"}, 3),
         ("elsa_rebalances_total", {"event": "assigned"}, 1),
@@ -157,6 +202,16 @@ def test_a_new_handler_shows_every_outcome_at_zero(observer: PrometheusObserver,
 
     for outcome in catalogue.OUTCOMES:
         assert value(families, "elsa_messages_processed_total", group="", outcome=outcome) == 0
+
+
+def test_dead_letters_of_every_reason_begin_at_zero_so_that_the_first_one_is_an_increase(
+    observer: PrometheusObserver, value: Callable[..., Any]
+) -> None:
+    observer.handler("billing", "orders", "shop.bill")
+    families = observer.families()
+
+    for reason in (*catalogue.DEAD_REASONS, catalogue.OTHER):
+        assert value(families, "elsa_dead_letters_total", reason=reason) == 0
 
 
 def test_the_same_names_get_the_same_counters(observer: PrometheusObserver) -> None:
@@ -292,3 +347,19 @@ def test_a_throttle_that_nobody_hears_the_end_of_ends_by_itself(clock: Any, valu
     observer.throttled("consumer", "1", 1.0)
     observer.throttled("consumer", "1", 0.0)
     assert value(observer.families(), "elsa_kafka_broker_throttle_seconds", **labels) == 0
+
+
+def test_a_process_reports_what_its_handlers_have_done(observer: PrometheusObserver) -> None:
+    handler = observer.handler("billing", "orders", "shop.bill")
+    handler.started(3)
+    handler.finished([0.002, 0.02], {"ok": 1, "failed": 1})
+    handler.exception(ValueError(), 1)
+    handler.ended(2)
+    (tally,) = observer.tallies()
+
+    assert (tally.group, tally.topic, tally.handler) == ("billing", "orders", "shop.bill")
+    assert (tally.running, tally.outcomes, tally.exceptions) == (1, {"ok": 1, "failed": 1}, 1)
+    # up to the last bucket that has a call
+    assert tally.spread == [(0.005, 1), (0.01, 0), (0.025, 1)]
+    assert observer.handler(None, "mails", "shop.mail") is not None
+    assert observer.tallies()[1].group is None

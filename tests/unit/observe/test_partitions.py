@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from elsa.observe import catalogue
 from elsa.observe.exposition import Page
-from elsa.observe.partitions import PartitionGauges, lag
+from elsa.observe.partitions import MOST_PARTITIONS, PartitionGauges, lag
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -23,14 +24,15 @@ BILL = ("billing", "orders", "shop.bill")
 class Watched:
     """PartitionGauges over snapshots that the test sets."""
 
-    def __init__(self, clock: Any) -> None:
+    def __init__(self, clock: Any, labels: str = "auto") -> None:
         self.now: Sequence[PartitionSnapshot] = ()
-        self._gauges = PartitionGauges(clock)
+        self.busy: Counter[str] = Counter()
+        self._gauges = PartitionGauges(clock, labels)
         self._gauges.watch(lambda: self.now)
 
     def families(self, *known: HandlerKey, running: int = 0) -> list[Family]:
         page = Page()
-        self._gauges.collect(page, dict.fromkeys(known, running))
+        self.busy = self._gauges.collect(page, dict.fromkeys(known, running))
         return page.families()
 
 
@@ -49,6 +51,8 @@ def watched(clock: Any) -> Watched:
         ({"committed": -1, "low_watermark": 10}, 90),
         ({"committed": -1, "low_watermark": -1}, 5),
         ({"committed": -1, "low_watermark": -1001, "position": -1001}, None),
+        ({"end": 95}, 5),
+        ({"end": 95, "high_watermark": -1}, 5),
         ({"high_watermark": -1}, None),
         ({"high_watermark": -1001}, None),
         ({"group": None, "committed": -1}, 5),
@@ -63,6 +67,8 @@ def watched(clock: Any) -> Watched:
         "nothing-committed",
         "nothing-committed-low-unknown",
         "nothing-known",
+        "open-transaction",
+        "only-asked-for",
         "end-unknown",
         "end-invalid",
         "standalone",
@@ -120,6 +126,50 @@ def test_a_revoked_partition_has_no_series_left_and_its_handler_shows_zero(
     assert value(families, "elsa_partitions_paused", reason="halted") == 0
 
 
+@pytest.mark.parametrize(
+    ("labels", "partitions", "has_own"),
+    [
+        ("auto", MOST_PARTITIONS, True),
+        ("auto", MOST_PARTITIONS + 1, False),
+        ("on", MOST_PARTITIONS + 1, True),
+        ("off", 1, False),
+    ],
+)
+def test_sums_by_topic_are_there_with_and_without_series_of_partitions(  # noqa: PLR0917 - parameters and fixtures
+    clock: Any,
+    partition: Callable[..., Any],
+    value: Callable[..., Any],
+    labels: str,
+    partitions: int,
+    has_own: bool,  # noqa: FBT001 - a parameter
+) -> None:
+    watched = Watched(clock, labels)
+    watched.now = [partition(number, oldest_timestamp=1_000.0 - number) for number in range(partitions)]
+
+    families = watched.families(BILL)
+
+    own = [sample for family in families for sample in family[3] if "partition" in dict(sample[1])]
+    assert len(own) == (6 * partitions if has_own else 0)
+    assert value(families, "elsa_topic_lag_messages", topic="orders") == 10 * partitions
+    assert value(families, "elsa_topic_lag_seconds", topic="orders") == partitions - 1
+    assert value(families, "elsa_partitions_assigned", topic="orders") == partitions
+
+
+def test_a_partition_that_goes_is_shown_by_nobody_here_but_its_calls_still_run(
+    watched: Watched, partition: Callable[..., Any], value: Callable[..., Any]
+) -> None:
+    watched.now = [partition(0, is_leaving=True, running=1, limit=100), partition(1, running=2, limit=100)]
+
+    families = watched.families(BILL, running=3)
+
+    assert value(families, "elsa_consumer_lag_messages") == 10
+    assert value(families, "elsa_consumer_lag_messages", partition="0") is None
+    assert value(families, "elsa_topic_lag_messages") == 10
+    assert value(families, "elsa_partitions_assigned") == 1
+    assert value(families, "elsa_buffer_limit_messages") == 100
+    assert watched.busy == {"billing": 3}
+
+
 def test_seconds_of_a_lag_with_nothing_in_hand_count_from_when_it_was_seen(
     watched: Watched, partition: Callable[..., Any], value: Callable[..., Any], clock: Any
 ) -> None:
@@ -136,6 +186,18 @@ def test_seconds_of_a_lag_with_nothing_in_hand_count_from_when_it_was_seen(
     clock.steady += 5
 
     assert age() == 0
+
+
+def test_a_lag_that_is_never_zero_when_looked_at_is_not_old_while_it_moves(
+    watched: Watched, partition: Callable[..., Any], value: Callable[..., Any], clock: Any
+) -> None:
+    for committed in range(90, 96):
+        clock.steady += 15
+        watched.now = [partition(oldest_timestamp=None, committed=committed, position=committed)]
+        assert value(watched.families(BILL), "elsa_consumer_lag_seconds") == 0
+    clock.steady += 15
+
+    assert value(watched.families(BILL), "elsa_consumer_lag_seconds") == 15
 
 
 def test_a_producers_clock_that_runs_ahead_does_not_make_age_negative(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from types import SimpleNamespace
 from typing import Any
 
@@ -20,6 +21,7 @@ class Worker:
 
     parked = 0
     head_attempts = 0
+    calls = 2
 
     def __init__(self) -> None:
         self.offsets: list[int] = []
@@ -252,6 +254,42 @@ def test_the_snapshot_tells_the_oldest_unfinished_messages_time(assigned: Assign
     assert snapshot.oldest_timestamp == 9.0
     assert (snapshot.position, snapshot.high_watermark, snapshot.in_progress, snapshot.buffered) == (2, 3, 0, 1)
     assert (snapshot.paused, snapshot.uncommitted) == (None, 2)
+
+
+def test_the_age_is_that_of_the_head_also_inside_of_one_slice(assigned: Assigned, raw: Any) -> None:
+    now = time.time()
+    assigned.receive([raw(offset, timestamp=int(1000 * (now - 100 + 10 * offset))) for offset in range(4)], 4)
+    assigned.admit(10, 10**6)
+    assigned.finish([0, 1])
+
+    assert assigned.snapshot("g", 0, 4).oldest_timestamp == pytest.approx(now - 80, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("stable", "told", "expected"),
+    [(-1, -1, 9), (5, -1, 5), (2, -1, 9), (5, 7, 7), (-1, 12, 12)],
+    ids=["no transaction", "open transaction", "the transaction has ended", "asked later", "paused"],
+)
+def test_the_end_is_what_can_be_read(assigned: Assigned, raw: Any, stable: int, told: int, expected: int) -> None:
+    receive(assigned, raw, 0, 1, 2)
+    assigned.note_stable(stable, 9)
+    assigned.told_end = told
+    snapshot = assigned.snapshot("g", 0, 9)
+
+    assert snapshot.end == expected
+    assert snapshot.high_watermark == max(9, told)
+
+
+def test_at_the_end_of_what_can_be_read_that_is_the_end(assigned: Assigned) -> None:
+    assigned.end = 4
+
+    assert assigned.snapshot("g", 0, 9).end == 4
+
+
+def test_the_snapshot_tells_limits_and_running_calls(assigned: Assigned) -> None:
+    snapshot = assigned.snapshot("g", 0, 0)
+
+    assert (snapshot.limit, snapshot.running) == (4 + module.OVERFLOW_MESSAGES, 2)
 
 
 def test_a_paused_partition_says_why(assigned: Assigned) -> None:

@@ -14,6 +14,7 @@ from elsa.observer import GroupObserver, HandlerObserver
 from elsa.testing.clock import FakeClock
 from elsa.worker.assigned import Assigned
 from elsa.worker.commits import Commits
+from elsa.worker.spending import Spending
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -72,6 +73,7 @@ class Manager:
         #: how commits that were started end, one with each poll
         self.answers: list[KafkaError | None] = []
         self.mailbox = SimpleNamespace(wait=lambda _: [])
+        self.spending = Spending()
         self.transactions = SimpleNamespace(is_behind=False, forget=lambda _: None)
         self.commits = Commits(self, interval=1.0, every=10)  # type: ignore[arg-type]  # a stand-in
 

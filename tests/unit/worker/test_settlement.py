@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from elsa.config import Settings
 from elsa.errors import UnknownTopic
 from elsa.kafka.consumer import to_message
 from elsa.observer import HandlerObserver
@@ -35,6 +36,7 @@ class App:
     """Its producer and its topics do what `sends` and `create` say."""
 
     name = "a"
+    settings = Settings(name="a")
 
     def __init__(self) -> None:
         self.producer = self.topics = self

@@ -7,7 +7,10 @@ from typing import Any, cast
 
 import pytest
 
+from elsa.testing.clock import FakeClock
 from elsa.worker import turns
+from elsa.worker.arrivals import Arrivals
+from elsa.worker.kept import Kept
 from elsa.worker.lanes import KeyedLanes
 from elsa.worker.turns import BatchTurn, LaneTurn, LifecycleTurn, SliceTurn
 
@@ -23,6 +26,10 @@ class Worker:
         self.held = False
         self.seen = None
         self.is_cautious = False
+        self.kept = Kept(None)
+        self.arrivals = Arrivals()
+        self.clock = FakeClock(100.0)
+        self.is_retry = False
         #: how many more may start, None when nobody counts
         self.allowed: int | None = None
 
@@ -104,6 +111,19 @@ class TestSlice:
 
         assert back(turn) == [1, 2, 3]
 
+    def test_waits_and_ages_are_those_of_what_has_run(self, worker: Any, place: Any, raw: Any) -> None:
+        raws = [raw(offset, timestamp=90_000) for offset in range(4)]
+        turn = SliceTurn(worker, place, Lane(), raws)  # type: ignore[arg-type]  # a stand-in
+        turn.waits = [(5.0, 1), (3.0, 3)]
+        for one in turn.messages():
+            if one.offset() == 0:
+                turn.unfine.add(0)
+            worker.held = one.offset() == 1
+        turn.note_ages()
+
+        assert turn.waits == [(5.0, 1), (3.0, 1)]
+        assert turn.ages == [(10.0, 1)]
+
     def test_after_a_crash_nothing_runs(self, turn: SliceTurn) -> None:
         for _ in turn.messages():
             turn.is_over = True
@@ -132,6 +152,29 @@ class TestLane:
 
         assert [one.offset() for one in turn.messages()] == [0]
         assert lanes.queued == 2
+
+    def test_waits_are_looked_at_again_after_a_while_and_ages_are_complete(
+        self, worker: Any, place: Any, raw: Any
+    ) -> None:
+        _, turn = self.make(worker, place, [raw(offset, timestamp=90_000) for offset in range(5)])
+        turn.since = 1_000.0
+        worker.arrivals.came(4, 990.0)
+        for one in turn.messages():
+            if one.offset() == 2:
+                turn.since += 5.0
+        turn.note_ages()
+
+        assert turn.waits == [(10.0, 3), (15.0, 2)]
+        assert turn.ages == [(10.0, 3), (10.0, 2)]
+
+    def test_a_retry_has_waited_before(self, worker: Any, place: Any, raw: Any) -> None:
+        _, turn = self.make(worker, place, [raw(0, timestamp=90_000)])
+        worker.arrivals.came(0, 990.0)
+        worker.kept.attempts[0] = 1
+        assert [one.offset() for one in turn.messages()] == [0]
+        turn.note_ages()
+
+        assert (turn.waits, turn.ages) == ([], [(10.0, 1)])
 
     def test_what_waits_for_its_retry_keeps_its_key(self, worker: Any, place: Any, raw: Any) -> None:
         raws = [raw(0, key=b"a"), raw(1, key=b"a"), raw(2, key=b"b")]

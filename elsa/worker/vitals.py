@@ -1,0 +1,203 @@
+"""What is known of the health of one worker process, as checks; its main thread asks and tells the supervisor.
+
+A check looks at what threads have left behind (a group manager's `Pulse`, the watcher's last look, the running calls),
+so that a thread that hangs is seen and not waited for. Nothing that liveness is judged by needs Kafka to answer.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from elsa.clock import SYSTEM
+from elsa.worker.pulse import FATAL_SECONDS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from elsa.worker.group import GroupManager
+    from elsa.worker.runtime import Runtime
+
+#: how often the supervisor hears of a process of which nothing has changed
+BEAT_SECONDS = 5.0
+#: how often that is looked at
+LOOK_SECONDS = 1.0
+#: what a call may take beyond its handler's own timeout
+GRACE_SECONDS = 60.0
+#: the cluster was looked at within this time beyond `metadata_refresh`, or its answer does not count any more
+LATE_SECONDS = 30.0
+#: a join state may last so many `max_poll_interval`
+FROZEN_INTERVALS = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    """One thing that was looked at: `age` and `limit` are seconds, `hint` says what to do where it is not ok."""
+
+    name: str
+    #: the group, handler or hook that is meant
+    about: str = ""
+    ok: bool
+    age: float | None = None
+    limit: float | None = None
+    hint: str = ""
+
+    def document(self) -> dict[str, Any]:
+        """As JSON shows it."""
+        found = asdict(self)
+        if self.age is not None:
+            found["age"] = round(self.age, 1)
+        if not self.about:
+            del found["about"]
+        if self.ok:
+            del found["hint"]
+        return found
+
+
+def aged(name: str, age: float, limit: float, hint: str, about: str = "") -> Check:
+    """A check that holds as long as something is not older than its limit.
+
+    >>> aged("poll", 3.0, 2.0, "restart").ok
+    False
+    """
+    return Check(name=name, about=about, ok=age <= limit, age=age, limit=limit, hint=hint)
+
+
+class Vitals:
+    """Judges one runtime. `checks` and `beat` are for the main thread of the process."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+        self._settings = runtime.app.settings
+        self._started_at = SYSTEM.monotonic()
+        self._limits = {
+            handler.name: handler.declared.timeout + GRACE_SECONDS
+            for binding in runtime.bindings
+            for handler in binding.handlers()
+            if handler.declared.timeout is not None
+        }
+        self._verdicts: Mapping[str, Any] = {}
+        self._looked_at = self._told_at = 0.0
+        #: when the brokers were last known to be away, monotonic
+        self._away_at = 0.0
+
+    def beat(self, *, at_once: bool = False) -> dict[str, Any] | None:
+        """What the supervisor is to be told now: what has changed, or after a while that nothing has."""
+        now = SYSTEM.monotonic()
+        if not at_once and now - self._looked_at < LOOK_SECONDS:
+            return None
+        self._looked_at = now
+        checks = self.checks()
+        verdicts = {probe: [check.ok for check in found] for probe, found in checks.items()}
+        if not at_once and verdicts == self._verdicts and now - self._told_at < BEAT_SECONDS:
+            return None
+        self._verdicts, self._told_at = verdicts, now
+        return {
+            "type": "beat",
+            "checks": {probe: [check.document() for check in found] for probe, found in checks.items()},
+        }
+
+    def checks(self) -> dict[str, list[Check]]:
+        """By probe: live, ready, startup."""
+        managers = self._runtime.managers
+        if self._runtime.brokers_answered()[1] is not None:
+            self._away_at = SYSTEM.monotonic()
+        return {
+            "live": [check for manager in managers for check in self._of_group(manager)] + list(self._of_handlers()),
+            "ready": [self._assignment(manager) for manager in managers]
+            + [self._intake(), self._brokers(), *self._runtime.readiness.checks()],
+            "startup": [
+                Check(
+                    name="consumer",
+                    about=manager.name,
+                    ok=manager.pulse.has_client,
+                    hint="its Kafka client could not be made: the log says why",
+                )
+                for manager in managers
+            ],
+        }
+
+    def _blamed(self, seconds: float, limit: float) -> float:
+        """Of so many seconds until now those in which the brokers were there: what waits for them hangs with them.
+
+        They count from when the brokers were known to be away last, up to their last answer.
+        """
+        if seconds > limit / 2:
+            # a client that hangs with the brokers does not say that they are gone
+            self._runtime.doubt()
+        answered, _ = self._runtime.brokers_answered()
+        if answered is None:
+            return 0.0
+        return max(0.0, min(seconds, SYSTEM.monotonic() - self._away_at) - answered)
+
+    def _of_group(self, manager: GroupManager) -> Iterable[Check]:
+        pulse, now = manager.pulse, SYSTEM.monotonic()
+        interval = self._settings.max_poll_interval
+        yield aged(
+            "poll",
+            self._blamed(now - pulse.polled_at, interval),
+            interval,
+            "the thread that polls hangs, in a hook, an observer or the client: "
+            "`elsa control stacks` shows where, a restart frees its partitions",
+            manager.name,
+        )
+        yield self._client(manager, now)
+        if manager.group is None:
+            return
+        frozen = pulse.frozen
+        state, since = frozen or ("", now)
+        yield aged(
+            "join",
+            self._blamed(now - since, FROZEN_INTERVALS * interval),
+            FROZEN_INTERVALS * interval,
+            f"the group's join stands still in {state!r}: restart this worker, and look at the group's other members",
+            manager.name,
+        )
+
+    @staticmethod
+    def _client(manager: GroupManager, now: float) -> Check:
+        """A fatal error is mended by a new client; one that comes again and again is not."""
+        fatal = manager.pulse.fatal
+        if fatal is None or now - fatal.last > FATAL_SECONDS:
+            return Check(name="client", about=manager.name, ok=True, age=0.0, limit=FATAL_SECONDS)
+        hint = f"each new Kafka client fails at once: {fatal.text}"
+        return aged("client", now - fatal.first, FATAL_SECONDS, hint, manager.name)
+
+    def _of_handlers(self) -> Iterable[Check]:
+        """Those with a time limit, by their longest call."""
+        longest = dict.fromkeys(self._limits, 0.0)
+        places = dict.fromkeys(self._limits, "")
+        if longest:
+            for call in self._runtime.running(with_stacks=False):
+                name, seconds = call["handler"], float(call["seconds"])
+                if seconds > longest.get(name, seconds):
+                    longest[name] = seconds
+                    places[name] = f"{call['topic']}[{call['partition']}] offset {call['offset']}"
+        for name, limit in self._limits.items():
+            hint = (
+                f"its call for {places[name]} has outlived its timeout: `elsa control stacks` shows where it stands; "
+                'executor="process" can end such calls'
+            )
+            yield aged("handler", self._blamed(longest[name], limit), limit, hint, name)
+
+    def _assignment(self, manager: GroupManager) -> Check:
+        return Check(
+            name="assignment",
+            about=manager.name,
+            ok=manager.pulse.was_assigned or manager.is_ready,
+            age=SYSTEM.monotonic() - self._started_at,
+            hint="it has never had its partitions: is Kafka there, do its topics exist, does the group rebalance?",
+        )
+
+    def _intake(self) -> Check:
+        is_ending = self._runtime.is_stopping or self._runtime.is_quiet
+        return Check(name="intake", ok=not is_ending, hint="it was told to take no more messages")
+
+    def _brokers(self) -> Check:
+        age, trouble = self._runtime.brokers_answered()
+        limit = self._settings.metadata_refresh + LATE_SECONDS
+        hint = (
+            f"Kafka does not answer; it is waited for, nothing has to be restarted{f': {trouble}' if trouble else ''}"
+        )
+        ok = trouble is None and age is not None and age <= limit
+        return Check(name="brokers", ok=ok, age=age, limit=limit, hint=hint)
