@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 ARGS ?=
 SOAK ?= 600
 
-.PHONY: help demo test lint format types imports bench soak check clean
+.PHONY: help demo test lint format types imports bench soak stress dashboards pictures check clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -47,11 +47,20 @@ PEERS ?=
 stress: $(VENV)/.installed-dev  ## kill workers, brokers and networks under a numbered stream (10 minutes)
 	$(BIN)/python -m tests.stress --minutes $(STRESS) $(if $(PEERS),--peers) $(ARGS)
 
+dashboards: $(VENV)/.installed-dev  ## boards, alerts and the page of metrics from their Python files
+	$(BIN)/python dashboards/build.py
+	$(BIN)/python -m elsa.observe.catalogue >dashboards/metrics.md
+
+# drawn from what a real Prometheus answered while a real worker was under load (two minutes)
+pictures: $(VENV)/.installed-dev  ## the pictures of the boards, from an end-to-end run
+	BOARD_ANSWERS=$(CURDIR)/build/answers.json $(BIN)/python -m pytest tests/integration/dashboards/test_end_to_end.py
+	$(BIN)/python dashboards/pictures.py build/answers.json
+
 check: lint types imports test  ## everything that CI runs
 
 clean:  ## remove the virtual environment and all caches
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache build dist
-	find elsa workers tests -name __pycache__ -type d -prune -exec rm -rf {} +
+	find elsa workers tests dashboards -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The checkout is installed editable: only a changed pyproject.toml asks for another installation.
 $(VENV)/.installed: pyproject.toml | $(BIN)/python

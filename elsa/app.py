@@ -317,21 +317,15 @@ class App:
                     raise NotStarted(f"the App {self.name!r} is stopped", hint="make a new App, or send before stop()")
                 from elsa.producer import Producer  # noqa: PLC0415 - confluent_kafka loads when first used
 
-                self._producer = Producer(self.settings, self._observer_of_sends())
+                self._producer = Producer(self.settings, self._watched())
             return self._producer
 
-    def _observer_of_sends(self) -> Observer:
-        """The observer, with spans of sends when the program has set a tracer provider (a worker adds its own)."""
-        from elsa.observe.tracing import tracing_observer  # noqa: PLC0415 - the observers are above the app
+    def _watched(self) -> Observer:
+        """The observer, with spans when the program has set a tracer provider (a worker adds its own)."""
+        from elsa.observe import tracing  # noqa: PLC0415 - the observers are above the app
 
-        if self.observer.trace_send is not None:
-            return self.observer
-        tracing = tracing_observer(brokers=self.settings.brokers, client_id=self.name)
-        if tracing is None or type(self.observer) is Observer:
-            return tracing or self.observer
-        from elsa.observe.compound import Compound  # noqa: PLC0415 - see above
-
-        return Compound(tracing, self.observer)
+        tracing.watch(self)
+        return self.observer
 
     @functools.cached_property
     def fetcher(self) -> Fetcher:
@@ -376,7 +370,7 @@ class App:
 
         name = topic if group == "" else dead_letter_topic(topic, group, self.name)
         clients: dict[str, Any] = {"topics": self.topics, "groups": self.groups, "fetcher": self.fetcher}
-        return open_topic(self.settings, name, self.registry, **clients)
+        return open_topic(self.settings, name, self.registry, trace_send=self._watched().trace_send, **clients)
 
     def dead_letter_topics(self) -> list[str]:
         """The dead-letter topics of this App's handlers, as far as they exist."""
@@ -432,7 +426,13 @@ class App:
         Options: partition, partitioner (name or `(key, n) -> int`), timeout. Raises ProduceError with
         `delivered` and `failed` (in the order given).
         """
-        return self.producer.produce(topic, messages, **options)
+        if "create" not in self.settings.trace_spans:
+            return self.producer.produce(topic, messages, **options)
+        from elsa.observe import tracing  # noqa: PLC0415 - the observers are above the app
+
+        producer = self.producer
+        with tracing.sending_many(self, topic):
+            return producer.produce(topic, messages, **options)
 
     def fetch(self, topic: str, **options: Any) -> FetchResult:
         """Read a few messages of one partition; see `elsa.fetcher.Fetcher.fetch`."""
@@ -469,6 +469,7 @@ class App:
             if self._runtime is None:
                 from elsa.worker.runtime import Runtime  # noqa: PLC0415 - the worker is above the app
 
+                self._watched()
                 runtime = Runtime(self)
                 runtime.start()
                 self._runtime = runtime

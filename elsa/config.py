@@ -18,8 +18,8 @@ from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_ori
 
 from elsa import contradictions, environment
 from elsa.errors import ConfigError
-from elsa.redaction import HIDDEN, redact_brokers, redact_kafka
-from elsa.units import Choice, Duration, Size, Whole, boolean, bounds
+from elsa.redaction import HIDDEN, KafkaKeys, redact_brokers, redact_kafka
+from elsa.units import Choice, Duration, Size, Whole, Words, boolean, bounds
 
 
 def brokers(value: Any) -> str:
@@ -52,7 +52,7 @@ def kafka(value: Any) -> dict[str, Any]:
             raise ValueError(f"a text, number or true/false for the Kafka key {key!r}")
         else:
             found[key] = inner
-    return found
+    return KafkaKeys(found)
 
 
 def buckets(value: Any) -> dict[str, tuple[float, ...]]:
@@ -129,6 +129,9 @@ class Settings:
     stop_timeout: Annotated[float, Duration(0)] = 25.0
     processes: Count = 1
 
+    #: whether dead letters (and messages in retry topics) say what the exception said, which may be personal
+    dlq_exception_message: bool = True
+
     # the producer
     send_buffer: Count = 100_000
     send_linger: Annotated[float, Duration(0)] = 0.005
@@ -136,16 +139,24 @@ class Settings:
     compression: Annotated[str, Choice("none", "gzip", "snappy", "lz4", "zstd")] = "none"
     partitioner: Annotated[str, Choice("murmur2", "md5", "random", "zero")] = "murmur2"
 
+    # traces
+    #: sets OpenTelemetry up by its own OTEL_* variables, in every process; needs elsa[otel]
+    otel: bool = False
+    #: "link": handling a message begins a trace of its own, with a link to the message's
+    trace_parent: Literal["message", "link"] = "message"
+    #: keys of OpenTelemetry's baggage that may cross Kafka
+    trace_baggage: Annotated[tuple[str, ...], Words()] = ()
+    #: without OpenTelemetry: what a handler sends carries the trace of the message that it handles
+    trace_passthrough: bool = False
+    trace_spans: Annotated[tuple[str, ...], Words("poll", "commit", "create")] = ()
+    trace_attributes: Annotated[tuple[str, ...], Words("key", "body_size")] = ()
+
     # what people see
     log_level: Annotated[str, Choice("debug", "info", "warning", "error", "critical")] = "info"
     json_logs: bool = False
     #: 0 takes any free port
     metrics_port: Annotated[int, Whole(0, 65535)] | None = None
     http_host: Text = "127.0.0.1"
-    #: series of single partitions: auto means up to 500 of a process
-    metrics_partition_labels: Annotated[str, Choice("auto", "on", "off")] = "auto"
-    metrics_histograms: Annotated[str, Choice("full", "coarse")] = "full"
-    metrics_buckets: Annotated[Mapping[str, Any], buckets] = field(default_factory=dict)
     #: PEM files: TLS for that port; clients have to show a certificate of these authorities
     http_cert: Text | None = None
     http_key: Text | None = None
@@ -154,6 +165,10 @@ class Settings:
     http_token: Text | None = None
     #: whether everybody who reaches an address beyond this machine may read them
     http_open: bool = False
+    #: series of single partitions: auto means up to 500 of a process
+    metrics_partition_labels: Annotated[str, Choice("auto", "on", "off")] = "auto"
+    metrics_histograms: Annotated[str, Choice("full", "coarse")] = "full"
+    metrics_buckets: Annotated[Mapping[str, Any], buckets] = field(default_factory=dict)
 
     @property
     def creates_topics(self) -> bool:
@@ -215,7 +230,7 @@ def load(
         converted = _converted(name, hints[name], value, source)
         if name == "kafka":
             sources |= {f"kafka.{key}": source for key in converted}
-            converted = {**values.get("kafka", {}), **converted}
+            converted = KafkaKeys({**values.get("kafka", {}), **converted})
         values[name] = converted
         sources[name] = source
     return Loaded(_checked(Settings(**values)), sources)

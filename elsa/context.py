@@ -7,7 +7,7 @@ to tie sends to the call they were made in.
 from __future__ import annotations
 
 import threading
-from contextvars import ContextVar
+from contextvars import ContextVar, copy_context
 from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
@@ -16,6 +16,7 @@ from elsa.errors import ElsaError, EncodeError, TransactionAborted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+    from contextvars import Context as Surroundings
 
     from elsa.message import Headers, Message, TopicPartition
 
@@ -143,6 +144,11 @@ class Context:
         return self._loaded
 
     @property
+    def has_messages(self) -> bool:
+        """Whether there is one: not in `setup`."""
+        return bool(self._raw)
+
+    @property
     def message(self) -> Message:
         """The message (of a batch: the first); raises NoContext in `setup`, where there is none yet."""
         if not self._raw:
@@ -252,6 +258,13 @@ class Context:
 def active() -> Context | None:
     """The Context of the call that runs here, or None outside a handler."""
     return _ACTIVE.get()
+
+
+def detached() -> Surroundings:
+    """What surrounds the call that runs here (above all its trace), not the call itself: for what follows from it."""
+    found = copy_context()
+    found.run(_ACTIVE.set, None)
+    return found
 
 
 def current() -> Context:

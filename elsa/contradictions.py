@@ -51,3 +51,18 @@ def warnings(settings: Settings) -> Iterator[str]:
         yield f"max_bytes={settings.max_bytes} is never reached: max_bytes_process={settings.max_bytes_process} is less"
     if settings.environment == "production" and settings.create_topics is True:
         yield "create_topics=true creates missing topics in production too: a misspelt topic name becomes a topic"
+    yield from _unverified(settings)
+
+
+def _unverified(settings: Settings) -> Iterator[str]:
+    """TLS that does not look whom it speaks to."""
+    if str(settings.kafka.get("enable.ssl.certificate.verification", "true")).lower() == "false":
+        yield (
+            "kafka enable.ssl.certificate.verification=false: whoever stands between this client and the brokers reads "
+            "everything, passwords too; name their authority instead (ssl.ca.location)"
+        )
+    elif str(settings.kafka.get("ssl.endpoint.identification.algorithm", "https")).lower() == "none":
+        yield (
+            "kafka ssl.endpoint.identification.algorithm=none: every certificate of the authority passes for the "
+            "broker's; name the brokers as their certificates do instead"
+        )

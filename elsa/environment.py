@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from elsa.errors import ConfigError
 
@@ -26,6 +26,28 @@ _SERVICE_LINK = re.compile(
 )
 _KAFKA = "ELSA_KAFKA__"
 _FILE = "_FILE"
+
+
+class FileValue(str):
+    """A value that a file holds, and which file: whoever keeps it can look again."""
+
+    __slots__ = ("path",)
+    path: str
+
+    def __new__(cls, text: str, path: str) -> Self:
+        value = super().__new__(cls, text)
+        value.path = path
+        return value
+
+    def __reduce__(self) -> tuple[type[FileValue], tuple[str, str]]:
+        return FileValue, (str(self), self.path)
+
+    def again(self) -> FileValue:
+        """What the file holds now; the same as before when it cannot be read."""
+        try:
+            return FileValue(_stripped(Path(self.path).read_text(encoding="utf-8")), self.path)
+        except (OSError, UnicodeDecodeError):
+            return self
 
 
 def read(env: Mapping[str, str], names: Collection[str]) -> list[tuple[str, object, str]]:
@@ -76,6 +98,10 @@ def _content(variable: str, path: str) -> str:
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise ConfigError(f"{variable} names the file {path}, which cannot be read: {reason}") from error
+    return FileValue(_stripped(content), str(Path(path).absolute()))
+
+
+def _stripped(content: str) -> str:
     return content.removesuffix("\n").removesuffix("\r")
 
 

@@ -28,6 +28,8 @@ WORKER_FAILED = 7
 CHECK_FAILED = 8
 #: no running worker answered a command
 NO_WORKER = 9
+#: `elsa lag --check` found a group that is over a limit
+OVER_LIMIT = 10
 #: interrupted by ctrl-C outside a worker
 INTERRUPTED = 130
 #: whoever read the output went away (what a shell reports for SIGPIPE)
@@ -45,6 +47,7 @@ MEANINGS: Mapping[int, str] = {
     WORKER_FAILED: "a worker process could not start or be replaced",
     CHECK_FAILED: "`elsa check` found something wrong",
     NO_WORKER: "no running worker answered",
+    OVER_LIMIT: "`elsa lag --check` found more than was allowed",
     INTERRUPTED: "interrupted by ctrl-C",
     PIPE_CLOSED: "the reader of the output went away",
 }

@@ -22,6 +22,11 @@ DUE_AT = "elsa-due-at"
 EXPIRES_AT = "elsa-expires-at"
 TARGET = "elsa-target"
 SCHEDULED_AT = "elsa-scheduled-at"
+#: the trace that a message began in, of copies that have another one by now
+ORIGIN_TRACEPARENT = "elsa-origin-traceparent"
+#: `link`: whoever handles the message begins a trace of its own, with a link to the message's
+TRACE = "elsa-trace"
+LINK = "link"
 CONTENT_TYPE = "content-type"
 
 Pairs = list[tuple[str, bytes | None]]

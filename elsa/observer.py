@@ -140,6 +140,9 @@ class GroupObserver:
     def error(self, code: str, text: str) -> None:
         """The Kafka client reported an error event."""
 
+    def fetched(self, messages: Sequence[Any], seconds: float) -> None:
+        """A poll brought these (as the client gives them out) and took so long; told only to who implements it."""
+
     def statistics(self, stats: Mapping[str, Any]) -> None:
         """librdkafka's statistics, decoded, every 15 s."""
 

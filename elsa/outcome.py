@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from contextvars import Context as Surroundings
 
 
 class Result(Enum):
@@ -85,6 +88,8 @@ class Outcome:
     is_blamed: bool = False
     #: the handler's value, for middleware and observers
     result: Any = None
+    #: where the call ran, if it was traced: copies of its message are sent from there
+    scope: Surroundings | None = None
 
     @property
     def is_fine(self) -> bool:

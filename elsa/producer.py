@@ -117,12 +117,14 @@ class Producer:
         partitioner: Rule | None = None,
         id: str | None = None,  # noqa: A002 - the option's public name
         block: bool | float = True,
+        is_traced: bool = True,
     ) -> Delivery:
         """Send one message and return at once; the Delivery says what became of it.
 
         `value` None is a tombstone. `partition` wins over `partitioner` (a name or `(key, n) -> int`),
         `timestamp` is in seconds since the epoch, `id` becomes the header `elsa-id`. When the buffer is full,
-        `block=True` waits for room up to `send_timeout`, a number that many seconds, False not at all.
+        `block=True` waits for room up to `send_timeout`, a number that many seconds, False not at all. Without
+        `is_traced` there is no span: it is Elsa's own.
 
         Raises UnknownTopic, UnknownPartition, MessageTooLarge, BufferFull, NotStarted before anything is sent.
         The first send to a topic looks it up (about a millisecond). While no broker answers, messages wait
@@ -143,23 +145,20 @@ class Producer:
             delivery: Delivery = HeldDelivery(topic, self, id=id, _held=held)
         else:
             delivery = Delivery(topic, self) if id is None else Delivery(topic, self, id=str(id))
-        trace = self._observer.trace_send
-        if trace is not None:
+        created = 0 if timestamp is None else milliseconds(timestamp)
+        if held is not None and target == _ANY:
+            self._target(topic, key, None, None, strict=False)
+        if is_traced and (trace := self._observer.trace_send) is not None:
             pairs, end = trace(topic, pairs or [])
             delivery.add_done_callback(partial(_end_span, end))
-        created = 0 if timestamp is None else milliseconds(timestamp)
         if held is not None:
-            if target == _ANY:
-                self._target(topic, key, None, None, strict=False)
-            if held.add(HeldSend(topic, value, key, None if target == _ANY else target, pairs, created, delivery)):
+            where = None if target == _ANY else target
+            if held.add(HeldSend(topic, value, key, where, pairs, created, delivery)):
                 return delivery
         try:
             self._produce(topic, value, key, target, delivery, None, created, pairs)
-        except TypeError:
-            check_payloads(value=value, key=key)
-            raise
-        except (BufferError, ClientException):
-            self._insist((topic, value, key, target, delivery, None, created, pairs), block)
+        except (TypeError, BufferError, ClientException, ElsaError) as error:
+            self._overcome(error, (topic, value, key, target, delivery, None, created, pairs), block)
         if self._closed:  # it was closed in between, its flush may have missed this one
             self._settle_late()
         if context is not None:
@@ -360,6 +359,18 @@ class Producer:
         self._topics[topic] = (count, SYSTEM.monotonic())
         return count
 
+    def _overcome(self, error: Exception, message: tuple[Any, ...], block: bool | float) -> None:  # noqa: FBT001 - as below
+        """Try again, or raise what keeps a message from being taken: its Delivery, which nobody has, ends its span."""
+        try:
+            if isinstance(error, TypeError):
+                check_payloads(value=message[1], key=message[2])
+            if not isinstance(error, BufferError | ClientException):
+                raise error
+            self._insist(message, block)
+        except BaseException as final:
+            message[4].settle(final)
+            raise
+
     def _insist(self, message: tuple[Any, ...], block: bool | float) -> None:  # noqa: FBT001 - passed on
         """Try again what was not taken: wait for room, replace a client that has failed for good, or raise."""
         limit = self._settings.send_timeout if block is True else float(block)
@@ -428,7 +439,7 @@ def _end_span(end: Callable[[RecordMetadata | None, BaseException | None], objec
 _producers: weakref.WeakSet[Producer] = weakref.WeakSet()
 
 
-def _close_all() -> None:
+def close_all() -> None:
     """Give the last sends of a script their time, all producers together."""
     start = SYSTEM.monotonic()
     for producer in list(_producers):
@@ -440,5 +451,5 @@ def _renew_all() -> None:
         producer._after_fork()
 
 
-atexit.register(_close_all)
+atexit.register(close_all)
 os.register_at_fork(after_in_child=_renew_all)

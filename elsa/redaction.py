@@ -28,6 +28,17 @@ def redact_kafka(kafka: Mapping[str, Any]) -> dict[str, Any]:
     return {key: HIDDEN if is_secret(key) else value for key, value in kafka.items()}
 
 
+class KafkaKeys(dict[str, Any]):
+    """Kafka keys that show no secret where they are printed: in a log line, or by a debugger that shows variables.
+
+    >>> KafkaKeys({"sasl.username": "ann", "sasl.password": "pw"})
+    {'sasl.username': 'ann', 'sasl.password': '***'}
+    """
+
+    def __repr__(self) -> str:
+        return repr(redact_kafka(self))
+
+
 def redact_brokers(brokers: str) -> str:
     """The broker list without what stands before its last `@`: a password may hold commas, so all of it goes.
 

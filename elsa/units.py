@@ -166,3 +166,25 @@ class Choice:
         if isinstance(value, str) and (found := value.strip().lower()) in self.words:
             return found
         raise ValueError(f"one of {', '.join(self.words)}")
+
+
+class Words:
+    """Reads several words, from a list or a text with commas; with `allowed`, only those, in any case.
+
+    >>> Words()("tenant, user"), Words("poll", "commit")(["Poll"])
+    (('tenant', 'user'), ('poll',))
+    """
+
+    def __init__(self, *allowed: str) -> None:
+        self.allowed = allowed
+
+    def __call__(self, value: Any) -> tuple[str, ...]:
+        parts = value.split(",") if isinstance(value, str) else value
+        if isinstance(parts, list | tuple) and all(isinstance(part, str) for part in parts):
+            found = tuple(part.strip() for part in parts if part.strip())
+            if not self.allowed:
+                return found
+            found = tuple(part.lower() for part in found)
+            if set(found) <= set(self.allowed):
+                return found
+        raise ValueError(f"a list of {', '.join(self.allowed) or 'words'}")

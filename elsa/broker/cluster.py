@@ -10,10 +10,11 @@ import signal
 import tempfile
 import uuid
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from elsa.broker import diagnosis, manifest
 from elsa.broker.folders import MINIMUM_FREE_BYTES, data_folder, lock, require_room
+from elsa.broker.guard import ADMIN, BROKER, Guard
 from elsa.broker.jars import classpath
 from elsa.broker.java import find_java
 from elsa.broker.node import Node, format_command, run_command, server_properties, write_configuration
@@ -48,13 +49,17 @@ class EmbeddedKafka:
     `data_dir` where topics are kept (default: below the user's data folder), `ephemeral` throws them
     away at the end, `properties` are added to every node's server.properties, `on_progress(done, total,
     bytes)` reports the one-time fetch of the jars, `start_timeout` is in seconds. Nodes are numbered from 1,
-    like Kafka's broker ids.
+    like Kafka's broker ids. A `secure` one speaks TLS and SASL/SCRAM and asks for ACLs: `client(user)` is what a user's
+    clients need, admin may do everything, worker, producer and monitor what their roles need.
 
     Raises JavaMissing, JarsUnavailable, PortInUse, DataDirectoryError or BrokerStartError, all of them
     EmbeddedBrokerError. It stops with the program, even after `kill -9`. One thread at a time may call it.
 
         with EmbeddedKafka(ephemeral=True) as kafka:
             app = elsa.App("shop", brokers=kafka.bootstrap)
+
+        with EmbeddedKafka(secure=True, ephemeral=True) as kafka:
+            app = elsa.App("shop", brokers=kafka.bootstrap, kafka=kafka.client("worker"))
     """
 
     def __init__(
@@ -64,6 +69,7 @@ class EmbeddedKafka:
         data_dir: str | Path | None = None,
         *,
         ephemeral: bool = False,
+        secure: bool = False,
         on_progress: Progress | None = None,
         properties: Mapping[str, str] | None = None,
         start_timeout: float = 60.0,
@@ -76,6 +82,8 @@ class EmbeddedKafka:
         self._port = port or None
         self._data_dir = None if data_dir is None else Path(data_dir).expanduser().absolute()
         self._is_ephemeral = ephemeral
+        self._is_secure = secure
+        self._guard: Guard | None = None
         self._on_progress = on_progress
         self._properties = dict(properties or {})
         self._start_timeout = start_timeout
@@ -113,6 +121,26 @@ class EmbeddedKafka:
         self._require_started()
         return [node.log for node in self._nodes]
 
+    # a secure one's users
+
+    @property
+    def guard(self) -> Guard:
+        """Users, certificates and the files for clients; raises ConfigError when the broker is not a secure one."""
+        self._require_started()
+        if self._guard is None:
+            raise ConfigError("this embedded broker has no users: it is not secure", hint="EmbeddedKafka(secure=True)")
+        return self._guard
+
+    def client(self, user: str = ADMIN) -> dict[str, Any]:
+        """The `kafka` setting for clients of this user; raises ConfigError when there is none of that name."""
+        return self.guard.kafka(user)
+
+    def set_password(self, user: str, password: str) -> None:
+        """Give a user another password, in the cluster and in the files; connections that are open stay."""
+        self.guard.set_password(user, password, self.bootstrap)
+
+    # its nodes
+
     def is_alive(self) -> bool:
         """Whether every node runs that was not stopped on purpose."""
         return bool(self._children) and all(child.is_alive for child in self._children.values())
@@ -143,7 +171,14 @@ class EmbeddedKafka:
         self._jars = classpath(self._on_progress)
         try:
             self._open_folder()
+            if self._is_secure:
+                assert self._root is not None
+                self._guard = Guard(self._root, self._java)
+                self._guard.prepare()
             self._start_cluster()
+            if self._guard is not None:
+                self._guard.register(self.bootstrap)
+                self._guard.write_clients(self.bootstrap)
         except BaseException:
             self.stop()
             raise
@@ -255,7 +290,7 @@ class EmbeddedKafka:
             for number, (port, controller) in enumerate(zip(ports, controllers, strict=True), start=1)
         ]
         for node in self._nodes:
-            write_configuration(node, server_properties(node, self._nodes, self._properties))
+            write_configuration(node, server_properties(node, self._nodes, self._properties, self._guard))
 
     def _format(self) -> None:
         assert self._root is not None
@@ -265,6 +300,8 @@ class EmbeddedKafka:
             return
         fresh = known or manifest.new_manifest(self._size)
         fresh.write(self._root)
+        if self._guard is not None:
+            self._guard.forget()
         running = []
         for node in self._nodes:
             # What an interrupted format left would be refused.
@@ -289,7 +326,7 @@ class EmbeddedKafka:
         deadline = SYSTEM.monotonic() + self._start_timeout
         expected = len(self._children)
         for node in nodes:
-            probe = Probe(node.address)
+            probe = Probe(node.address, self._guard.kafka(BROKER) if self._guard is not None else {})
             while not probe.answers(expected, _PROBE_SECONDS):
                 for started in nodes:
                     self._check_node(started, "stopped while starting")

@@ -63,7 +63,8 @@ def find_or_start(
         raise ConfigError(
             f"no Kafka answers at {settings.brokers}, and an embedded one speaks no {security} (kafka "
             "security.protocol)",
-            hint="leave that setting to production: ELSA_KAFKA__SECURITY__PROTOCOL=plaintext",
+            hint="leave that setting to production: ELSA_KAFKA__SECURITY__PROTOCOL=plaintext; or start a secure one "
+            "beside it (elsa broker --secure) and take the settings that it names",
         )
     wanted = _addresses(settings.brokers)[0][1] if port is None else port
     broker = EmbeddedKafka(1, wanted, data_dir, ephemeral=ephemeral, on_progress=on_progress)

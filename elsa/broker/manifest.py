@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _NAME = "cluster.json"
+#: what there may be before the manifest is written
+_OURS = ("lock", "security", "security.new")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +49,7 @@ def require_own(root: Path) -> None:
     if root.exists() and not root.is_dir():
         raise DataDirectoryError(f"{root} is no folder", hint="choose another one with --data-dir")
     try:
-        foreign = root.exists() and not (root / _NAME).exists() and any(p.name != "lock" for p in root.iterdir())
+        foreign = root.exists() and not (root / _NAME).exists() and any(p.name not in _OURS for p in root.iterdir())
     except OSError as error:
         raise DataDirectoryError(f"the data folder {root} cannot be read: {error.strerror}") from error
     if foreign:

@@ -5,6 +5,7 @@ Called by the cluster.
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from importlib import resources
 from typing import TYPE_CHECKING
@@ -14,6 +15,8 @@ from elsa.broker.ports import LOOPBACK
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
+
+    from elsa.broker.guard import Guard
 
 _JVM = ("-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:+ExitOnOutOfMemoryError", "-Djava.awt.headless=true")
 
@@ -63,19 +66,22 @@ class Node:
         return (self.data / "meta.properties").exists()
 
 
-def server_properties(node: Node, nodes: Sequence[Node], overrides: Mapping[str, str]) -> dict[str, str]:
-    """The settings of one node among its cluster; `overrides` win."""
+def server_properties(
+    node: Node, nodes: Sequence[Node], overrides: Mapping[str, str], guard: Guard | None = None
+) -> dict[str, str]:
+    """The settings of one node among its cluster; with a guard it is a secure one, `overrides` win."""
+    clients = "PLAINTEXT" if guard is None else "SASL_SSL"
     replicas = str(len(nodes))
     in_sync = str(min(2, len(nodes)))
     settings = {
         "process.roles": "broker,controller",
         "node.id": str(node.number),
         "controller.quorum.voters": ",".join(f"{n.number}@{LOOPBACK}:{n.controller_port}" for n in nodes),
-        "listeners": f"PLAINTEXT://{node.address},CONTROLLER://{LOOPBACK}:{node.controller_port}",
-        "advertised.listeners": f"PLAINTEXT://{node.address}",
+        "listeners": f"{clients}://{node.address},CONTROLLER://{LOOPBACK}:{node.controller_port}",
+        "advertised.listeners": f"{clients}://{node.address}",
         "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
         "controller.listener.names": "CONTROLLER",
-        "inter.broker.listener.name": "PLAINTEXT",
+        "inter.broker.listener.name": clients,
         "log.dirs": str(node.data),
         "auto.create.topics.enable": "false",
         "num.partitions": "1",
@@ -101,6 +107,8 @@ def server_properties(node: Node, nodes: Sequence[Node], overrides: Mapping[str,
     }
     # A killed node cannot register again before its session has ended, and its partitions move then: not after 9 s.
     settings |= {"broker.session.timeout.ms": "3000", "broker.heartbeat.interval.ms": "500"}
+    if guard is not None:
+        settings |= guard.properties(clients)
     return settings | dict(overrides)
 
 
@@ -108,7 +116,11 @@ def write_configuration(node: Node, settings: Mapping[str, str]) -> None:
     """Write the node's server.properties and its logging configuration."""
     node.folder.mkdir(parents=True, exist_ok=True)
     lines = [f"{_escaped(key, is_key=True)}={_escaped(value)}" for key, value in settings.items()]
-    node.configuration.write_text("\n".join(lines) + "\n", encoding="ascii")
+    # it may hold passwords, those of a secure cluster or the user's
+    node.configuration.unlink(missing_ok=True)
+    descriptor = os.open(node.configuration, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w", encoding="ascii") as file:
+        file.write("\n".join(lines) + "\n")
     shipped = resources.files("elsa.broker").joinpath("log4j2.properties").read_text()
     (node.folder / "log4j2.properties").write_text(shipped)
 

@@ -37,6 +37,9 @@ SECTIONS = {
         "control": "Steer the running workers: pause, resume, rate, quiet, stop.",
         "topics": "List, create, describe, alter and delete topics.",
         "groups": "List and describe consumer groups, their lag and offsets.",
+        "lag": "Show how far groups are behind, or check it against limits.",
+        "top": "Watch groups, partitions, workers and handlers, live.",
+        "monitor": "Serve the lag of groups to Prometheus, from outside of workers.",
         "check": "Check brokers, topics and settings before a deploy.",
         "config": "Show the effective settings and where each comes from.",
     },
@@ -51,7 +54,7 @@ Examples:
   elsa dev app:module                the same while writing it, with a broker
   elsa produce orders '{"id": 1}'    send one message
   elsa fetch orders --follow         watch a topic
-  elsa groups lag billing            how far behind a group is
+  elsa lag billing                   how far behind a group is
   elsa dlq list                      what was given up, and why
   elsa inspect active -A app:module  what runs now
 """

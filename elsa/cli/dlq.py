@@ -54,7 +54,13 @@ def _letters(topic: str, settings: Settings, app: str | None) -> DeadLetters:
     from elsa.dead_letters import open_topic
     from elsa.loading import load_app
 
-    return open_topic(settings, topic, () if app is None else load_app(app).registry)
+    if app is None:
+        return open_topic(settings, topic)
+    from elsa.observe import tracing
+
+    loaded = load_app(app)
+    tracing.watch(loaded)
+    return open_topic(settings, topic, loaded.registry, trace_send=loaded.observer.trace_send)
 
 
 @click.group(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import sys
 from typing import TYPE_CHECKING, Any
@@ -36,8 +37,17 @@ def console(*, stderr: bool = False, width: int | None = None) -> Console:
     return Console(stderr=stderr, width=width, highlight=False, markup=False, emoji=False)
 
 
-def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, numbers: Sequence[str] = ()) -> None:
-    """Rows under headings; columns named in `numbers` stand at the right. In a pipe: aligned text without frames."""
+def table(
+    columns: Sequence[str],
+    rows: Iterable[Sequence[Any]],
+    *,
+    numbers: Sequence[str] = (),
+    styles: Sequence[str] = (),
+) -> None:
+    """Rows under headings; columns named in `numbers` stand at the right. In a pipe: aligned text without frames.
+
+    `styles` are rich's for each row (`red`), for a person only.
+    """
     texts = [[_text(cell) for cell in row] for row in rows]
     if not is_terminal():
         _plain_table(columns, texts, numbers)
@@ -49,8 +59,8 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, numbers: Seq
     shown = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
     for column in columns:
         shown.add_column(column, justify="right" if column in numbers else "left", no_wrap=True)
-    for row in texts:
-        shown.add_row(*(Text(cell) for cell in row))
+    for row, style in itertools.zip_longest(texts, styles, fillvalue=""):
+        shown.add_row(*(Text(cell) for cell in row), style=str(style))
     # a name that is cut or folded can not be copied: what is too wide is left to the terminal to break
     screen = console(width=_WIDEST)
     console(width=screen.measure(shown).maximum).print(shown)

@@ -116,6 +116,24 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="a
     v: Literal[1] = 1
 
 
+class Tally(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a worker process has counted of one handler on one topic since it began.
+
+    `spread` says how many calls took how long: pairs of a bucket's upper bound in seconds (None: longer than all of
+    them) and the calls in it, up to the last bucket that has any.
+    """
+
+    group: str | None
+    topic: str
+    handler: str
+    #: messages that it works on now
+    running: int = 0
+    #: messages by what came of them
+    outcomes: dict[str, int] = {}
+    exceptions: int = 0
+    spread: list[tuple[float | None, int]] = []
+
+
 class Status(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="status"):
     """How a worker process is; `partitions` are `elsa.observer.PartitionSnapshot`s as mappings."""
 
@@ -135,6 +153,8 @@ class Status(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="s
     #: messages in the control topic that nobody could read
     ignored: int = 0
     partitions: list[dict[str, Any]] = []
+    #: None where nothing is counted: in a program that runs an App by itself
+    tallies: list[Tally] | None = None
     v: Literal[1] = 1
 
 

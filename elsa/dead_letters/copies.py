@@ -18,6 +18,7 @@ _OF_DEATH = dict.fromkeys(
         names.ORIGIN_AT,
         names.DUE_AT,
         names.TARGET,
+        names.TRACE,
     )
 )
 
@@ -43,4 +44,8 @@ def headers(of: names.Pairs | tuple[tuple[str, bytes | None], ...], edit: Edit) 
     [('elsa-origin', b't:0:1'), ('a', b'2')]
     """
     unwanted = {**_OF_DEATH, **dict.fromkeys(edit.drop), **dict.fromkeys(name for name, _ in edit.set)}
-    return [*names.without(of, unwanted), *edit.set]
+    found = [*names.without(of, unwanted), *edit.set]
+    if names.text(found, "traceparent") is not None:
+        # the trace in which it died may be long over: what follows begins one of its own, with a link to that
+        found.append((names.TRACE, names.LINK.encode()))
+    return found

@@ -18,6 +18,7 @@ from elsa.dead_letters.summary import Summary, summarise
 from elsa.errors import KafkaError, UnknownDeadLetter, UnknownTopic
 from elsa.kafka.transactions import TransactionalProducer
 from elsa.names import is_dead_letter_topic
+from elsa.trails import Trails
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
@@ -79,6 +80,7 @@ class DeadLetters:
         fetcher: Fetcher,
         handlers: Mapping[str, str | None] | None = None,
         named: Collection[str] = (),
+        trace_send: Callable[..., Any] | None = None,
     ) -> None:
         self.topic = topic
         self._settings = settings
@@ -86,6 +88,7 @@ class DeadLetters:
         self._groups = groups
         self._fetcher = fetcher
         self._handlers = handlers
+        self._trace_send = trace_send
         self._is_known = is_dead_letter_topic(topic) or topic in named
         self._ledger = Ledger(topic, topics=topics, fetcher=fetcher)
 
@@ -284,6 +287,7 @@ class DeadLetters:
                 stop=stop,
                 progress=progress or (lambda _: None),
                 clock=SYSTEM,
+                trails=Trails(self._trace_send),
                 **plan,
             )
             try:

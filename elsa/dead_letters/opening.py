@@ -10,7 +10,7 @@ from elsa.groups import Groups
 from elsa.topics import Topics
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from typing import Any
 
     from elsa.config import Settings
@@ -25,8 +25,9 @@ def open_topic(
     topics: Topics | None = None,
     groups: Groups | None = None,
     fetcher: Fetcher | None = None,
+    trace_send: Callable[..., Any] | None = None,
 ) -> DeadLetters:
-    """The dead letters on a topic; clients that are not given are made."""
+    """The dead letters on a topic; clients that are not given are made, `trace_send` is an observer's."""
     declared = list(handlers)
     return DeadLetters(
         settings,
@@ -35,5 +36,6 @@ def open_topic(
         groups=groups or Groups(settings),
         fetcher=fetcher or Fetcher(settings),
         handlers={one.name: one.group for one in declared},
+        trace_send=trace_send,
         named={one.declared.dead_letter for one in declared if one.declared.dead_letter},
     )

@@ -17,12 +17,14 @@ from elsa.dead_letters.destinations import NoWayBack
 from elsa.errors import (
     AuthorizationFailed,
     ElsaError,
+    FatalClientError,
     MessageTooLarge,
     TransactionAborted,
     TransactionFenced,
     UnknownPartition,
     UnknownTopic,
 )
+from elsa.trails import Trails
 
 if TYPE_CHECKING:
     import threading
@@ -110,6 +112,7 @@ class Run:
         stop: threading.Event,
         progress: Callable[[Result], None],
         clock: Clock,
+        trails: Trails | None = None,
     ) -> None:
         self._scan = scan
         self._destination = destination
@@ -123,6 +126,7 @@ class Run:
         self._stop = stop
         self._progress = progress
         self._clock = clock
+        self._trails = trails or Trails(None)
         self._next_at = clock.monotonic()
         self._most = MOST_LETTERS if rate is None else max(1, min(MOST_LETTERS, int(rate * RATE_SECONDS)))
         self.result = Result(is_dry=producer is None, span=scan.span)
@@ -131,6 +135,9 @@ class Run:
         """Go through the scan; raises what a broker refuses. `progress` hears of it on the way and at the end."""
         try:
             self._go()
+        except BaseException as error:
+            self._trails.end(error)
+            raise
         finally:
             self._tell()
         return self.result
@@ -192,11 +199,17 @@ class Run:
             try:
                 self._transact(producer, batch)
             except TransactionAborted as error:
+                self._trails.end(error)
                 self.result.uncertain = 0
                 attempts += 1
                 # asked before the abort, which fails everything that is still in the buffer
                 failures = producer.failures()
-                producer.abort(STEP_SECONDS)
+                try:
+                    producer.abort(STEP_SECONDS)
+                except FatalClientError:
+                    # where every topic was refused, the broker knows of no transaction that could be ended
+                    self._raise_final(error, failures, batch)
+                    raise
                 refused = {mark: failure for failure, mark in failures if isinstance(failure, MessageTooLarge)}
                 self._raise_final(error, failures, batch)
                 self._take_out(batch, refused)
@@ -248,17 +261,20 @@ class Run:
                 producer.produce(self._ledger, value, key=key, partition=0)
         self.result.uncertain = len(batch.letters)
         producer.commit(STEP_SECONDS)
+        self._trails.end()
         self.result.uncertain = 0
         self.marks = marks
 
     def _produce(self, producer: TransactionalProducer, letter: DeadLetter, where: Destination) -> None:
+        headers, delivered = self._trails.begin(where.topic, copies.headers(letter.headers, self._edit))
         producer.produce(
             where.topic,
             letter.value,
             key=letter.key,
-            headers=copies.headers(letter.headers, self._edit),
+            headers=headers,
             partition=where.partition,
             mark=letter.place,
+            delivered=delivered,
         )
 
     def _marked(self, letters: Iterable[DeadLetter]) -> dict[int, Marks]:

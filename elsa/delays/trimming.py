@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any, Protocol
 
+from elsa.kafka.errors import translate
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from concurrent.futures import Future
@@ -57,7 +59,7 @@ class Trimming:
         # an ACL is missing, or the broker is busy: it costs disk, not messages
         log.info(
             "moved messages were not deleted: %s",
-            error,
+            translate(error, topic=where.topic, operation="Delete"),
             extra={"event": "delay_trim_failed", "topic": where.topic, "limit": ("trim", where.topic)},
         )
 

@@ -24,8 +24,10 @@ from confluent_kafka.cimpl import Consumer, NewPartitions, NewTopic
 
 from elsa.clock import SYSTEM
 from elsa.errors import BrokerUnavailable, ConfigError, ElsaError, KafkaError
+from elsa.kafka import identity
 from elsa.kafka.config import client_config
 from elsa.kafka.errors import ClientError, Reports, translate
+from elsa.kafka.login import Login
 from elsa.message import TopicPartition
 
 if TYPE_CHECKING:
@@ -107,18 +109,24 @@ class Admin:
         self._pause = threading.Event()
         self._raw: AdminClient | None = None
         self._has_controller = False
-        self._reports = Reports(settings.brokers)
+        self._reports = Reports(settings)
+        self._login = Login(settings)
         _admins.add(self)
 
     def _client(self) -> AdminClient:
         with self._lock:
             if self._raw is None:
-                config = client_config(self._settings, "admin", error_cb=self._reports.hear)
+                config = client_config(self._settings, "admin", error_cb=self._reported)
                 try:
                     self._raw = AdminClient(config)
                 except KafkaException as error:
                     raise ConfigError(f"the admin client's configuration is refused: {error.args[0].str()}") from error
+            self._login.tend(self._raw)
             return self._raw
+
+    def _reported(self, error: ClientError) -> None:
+        self._reports.hear(error)
+        self._login.hear(error)
 
     def _after_fork(self) -> None:
         self._lock = threading.Lock()
@@ -224,6 +232,7 @@ class Admin:
         except KafkaException as error:
             raise self._translated(error, operation="Describe") from error
         self._reports.forget()
+        identity.learn(self._settings.brokers, found)
         return found
 
     def create_topic(

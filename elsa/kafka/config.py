@@ -7,15 +7,18 @@ import logging
 import os
 import re
 import socket
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from confluent_kafka import Consumer, KafkaException, Producer
+from confluent_kafka import KafkaException
+from confluent_kafka.cimpl import Consumer, Producer
 
 from elsa.clock import SYSTEM
 from elsa.errors import ConfigError
+from elsa.kafka.login import fresh
 from elsa.kafka.properties import COMMON, CONSUMER_ONLY, OWNED, PRODUCER_ONLY
 from elsa.kafka.throttle import Throttle
-from elsa.redaction import is_secret
+from elsa.redaction import KafkaKeys, is_secret
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,22 +33,27 @@ REPEAT_SECONDS = 60.0
 
 
 class OncePerMinute(logging.Filter):
-    """Lets a log line through once a minute, told apart by its text without the numbers."""
+    """Lets a log line through once a minute, told apart by its text without the numbers; it says how many it was."""
 
     def __init__(self, clock: Clock = SYSTEM) -> None:
         super().__init__()
         self._clock = clock
-        self._seen: dict[str, float] = {}
+        #: when it came through, and how many were held back since
+        self._seen: dict[str, tuple[float, int]] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Whether this line was not let through within the last minute (from any thread)."""
         text = _NUMBERS.sub("", record.getMessage())
         now = self._clock.monotonic()
-        if now - self._seen.get(text, -REPEAT_SECONDS) < REPEAT_SECONDS:
+        since, held = self._seen.get(text, (-REPEAT_SECONDS, 0))
+        if now - since < REPEAT_SECONDS:
+            self._seen[text] = since, held + 1
             return False
         if len(self._seen) > 1_000:  # texts with names in them must not pile up
             self._seen.clear()
-        self._seen[text] = now
+        self._seen[text] = now, 0
+        if held:
+            record.repeated = held
         return True
 
 
@@ -71,18 +79,31 @@ def client_config(settings: Settings, kind: Kind, **owned: Any) -> dict[str, Any
     foreign = PRODUCER_ONLY if kind == "consumer" else CONSUMER_ONLY
     if kind == "admin":
         foreign = PRODUCER_ONLY | CONSUMER_ONLY
-    config: dict[str, Any] = {
-        "bootstrap.servers": settings.brokers,
-        "client.id": f"{settings.name}-{kind}-{socket.gethostname()}-{os.getpid()}",
-        "topic.metadata.refresh.interval.ms": milliseconds(settings.metadata_refresh),
-        # a broker that comes back is found within a second or two, not after librdkafka's ten
-        "reconnect.backoff.max.ms": 2_000,
-        "logger": logger,
-        "throttle_cb": Throttle(kind),
-    }
+    config = KafkaKeys(
+        {
+            "bootstrap.servers": settings.brokers,
+            "client.id": f"{settings.name}-{kind}-{socket.gethostname()}-{os.getpid()}",
+            "topic.metadata.refresh.interval.ms": milliseconds(settings.metadata_refresh),
+            # a broker that comes back is found within a second or two, not after librdkafka's ten
+            "reconnect.backoff.max.ms": 2_000,
+            "logger": logger,
+            "throttle_cb": Throttle(kind),
+        }
+    )
     config |= {name.replace("_", ".") if name not in OWNED else name: value for name, value in owned.items()}
-    config |= {name: value for name, value in settings.kafka.items() if name not in foreign}
+    config |= {name: value for name, value in fresh(settings.kafka).items() if name not in foreign}
+    _check_files(config)
     return config
+
+
+def _check_files(config: Mapping[str, Any]) -> None:
+    """Raise ConfigError for a file that is named and not there: the client only says that OpenSSL failed."""
+    for name, value in config.items():
+        if name.endswith(".location") and isinstance(value, str) and value != "probe" and not Path(value).exists():
+            raise ConfigError(
+                f"kafka[{name!r}] names the file {value}, which is not there, or may not be looked at",
+                hint="a path that is not absolute begins where the program was started",
+            )
 
 
 def _check_owned(kafka: Mapping[str, Any]) -> None:
@@ -107,9 +128,10 @@ def validate_kafka(settings: Settings) -> None:
         if settings.kafka[name] is None:
             raise ConfigError(f"kafka[{name!r}] has no value", hint="leave the key out to get librdkafka's default")
     _check_owned(settings.kafka)
+    _check_files(settings.kafka)
     offline = {"bootstrap.servers": "", "client.id": settings.name, "logger": logger}
-    consumer_keys = {name: value for name, value in settings.kafka.items() if name not in PRODUCER_ONLY}
-    producer_keys = {name: value for name, value in settings.kafka.items() if name not in CONSUMER_ONLY}
+    consumer_keys = KafkaKeys({name: value for name, value in settings.kafka.items() if name not in PRODUCER_ONLY})
+    producer_keys = KafkaKeys({name: value for name, value in settings.kafka.items() if name not in CONSUMER_ONLY})
     try:
         Consumer({**consumer_keys, **offline, "group.id": settings.name}).close()
         producer = Producer({**producer_keys, **offline, "enable.idempotence": True})

@@ -25,7 +25,8 @@ from elsa.errors import KafkaError
 from elsa.kafka import codes, membership
 from elsa.kafka.codes import Class, meaning
 from elsa.kafka.config import client_config
-from elsa.kafka.errors import translate
+from elsa.kafka.errors import facts_of, translate
+from elsa.kafka.login import Login
 from elsa.kafka.membership import Proof
 from elsa.kafka.throttle import Throttle
 from elsa.message import Message
@@ -117,7 +118,7 @@ class GroupConsumer:
         on_throttled: Callable[[str, str, float], None] | None = None,
     ) -> None:
         #: what errors say of where they happened, and which right a member needs
-        self._facts: dict[str, Any] = {"brokers": settings.brokers, "group": group, "operation": "Read"}
+        self._facts: dict[str, Any] = {**facts_of(settings), "group": group, "operation": "Read"}
         self.group = group
         self._on_assign = on_assign
         self._on_revoke = on_revoke
@@ -128,6 +129,7 @@ class GroupConsumer:
         self._throttle = Throttle("consumer", on_throttled)
         #: the member id under which the partitions came
         self._member: bytes | None = None
+        self._login = Login(settings)
         self._consumer = Consumer(self._config(settings, group, instance))
 
     def _config(self, settings: Settings, group: str | None, instance: str | None) -> dict[str, Any]:
@@ -165,6 +167,7 @@ class GroupConsumer:
     # surface from poll as if Kafka had failed, so none may leave them (the group manager's catch their own)
 
     def _error(self, error: Any) -> None:
+        self._login.hear(error)
         if self._on_error is not None:
             self._on_error(translate(error, **self._facts))
 
@@ -270,6 +273,7 @@ class GroupConsumer:
         `consume(n, t)` waits its whole timeout for n messages, `poll(t)` returns with the first: so drain
         what is there, and only when there is nothing wait for one.
         """
+        self._login.tend(self._consumer)
         found: list[Any] = self._consumer.consume(most, 0)
         if not found and timeout > 0:
             first = self._consumer.poll(timeout)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from confluent_kafka import KafkaError as ClientError
 from confluent_kafka import KafkaException as ClientException
@@ -10,11 +10,16 @@ from confluent_kafka import KafkaException as ClientException
 from elsa import errors
 from elsa.kafka import authorization, codes
 from elsa.kafka.codes import Class, meaning
+from elsa.kafka.handshake import Examination
+
+if TYPE_CHECKING:
+    from elsa.config import Settings
 
 __all__ = [
     "ClientError",
     "ClientException",
     "Reports",
+    "facts_of",
     "is_fatal",
     "is_forbidden",
     "is_given_up",
@@ -25,6 +30,8 @@ __all__ = [
 _UNREACHABLE = codes.numbers(codes.UNREACHABLE)
 _UNKNOWN_TOPIC = codes.numbers(codes.UNKNOWN_TOPIC)
 _ACL = codes.numbers(codes.ACL)
+#: after these a look at the listener may say more
+_LOOKED_AT = ("_SSL",)
 _GIVEN_UP = codes.numbers(codes.PURGED, "_FATAL")
 
 #: (codes, class, what happened, what to do) where there is more to say than the table of `codes` does; `{topic}` and
@@ -36,9 +43,19 @@ _WORDS: tuple[tuple[str, type[errors.KafkaError], str | None, str | None], ...] 
         "no Kafka broker answered{at}",
         "check `brokers` and that Kafka is running",
     ),
-    (codes.CREDENTIALS, errors.AuthenticationFailed, None, "check the sasl.* keys of `kafka`"),
+    (
+        codes.CREDENTIALS,
+        errors.AuthenticationFailed,
+        "the broker refused the credentials{of_user}",
+        "check sasl.username, sasl.password and sasl.mechanism of `kafka` (`elsa config` says where each comes from)",
+    ),
     (codes.TOKENS, errors.AuthenticationFailed, None, "check the sasl.* keys of `kafka`"),
-    ("_SSL", errors.AuthenticationFailed, None, "check the ssl.* keys of `kafka`"),
+    (
+        "_SSL",
+        errors.AuthenticationFailed,
+        None,
+        "check the ssl.* keys of `kafka`: `elsa check` says what is wrong with the certificate",
+    ),
     ("UNSUPPORTED_SASL_MECHANISM", errors.AuthenticationFailed, None, "check `sasl.mechanism` in `kafka`"),
     (
         codes.UNKNOWN_TOPIC,
@@ -107,15 +124,15 @@ class _Facts(dict[str, Any]):
     """Facts for a text; a missing one is said to be unknown instead of raising."""
 
     def __missing__(self, key: str) -> str:
-        return "" if key == "at" else "?"
+        return "" if key in ("at", "of_user") else "?"
 
 
 def translate(error: ClientError | ClientException | BaseException, **facts: Any) -> errors.ElsaError:
     """The Elsa error for a client error, with its facts.
 
-    Facts: topic, partition, offset, group, transactional_id, brokers, and `operation`, the right that the call needs
-    as kafka-acls writes it (Read). An ElsaError comes back as it is. `code` is Kafka's name of the error, the broker's
-    own text stands in the message.
+    Facts: topic, partition, offset, group, transactional_id, brokers, user, and `operation`, the right that the call
+    needs as kafka-acls writes it (Read). An ElsaError comes back as it is. `code` is Kafka's name of the error, the
+    broker's own text stands in the message.
 
     >>> translate(ClientError(ClientError.TOPIC_ALREADY_EXISTS), topic="orders").code
     'TOPIC_ALREADY_EXISTS'
@@ -160,7 +177,10 @@ def _words(error: ClientError, facts: dict[str, Any]) -> tuple[type[errors.Kafka
     if "topic" not in facts and kind in (errors.UnknownTopic, errors.TopicExists):
         return kind, kind.__doc__ or sense.reason, None
     brokers = facts.get("brokers")
-    said = _Facts(facts, at=f" at {brokers}" if brokers else "")
+    user = facts.get("user")
+    # which of the two it is, the broker does not tell
+    of_user = f" of user {user!r}, who is unknown or has another password" if user else ""
+    said = _Facts(facts, at=f" at {brokers}" if brokers else "", of_user=of_user)
     return kind, (what or sense.reason).format_map(said), hint.format_map(said) if hint else None
 
 
@@ -171,8 +191,9 @@ class Reports:
     or the password wrong.
     """
 
-    def __init__(self, brokers: str) -> None:
-        self._brokers = brokers
+    def __init__(self, settings: Settings) -> None:
+        self._facts = facts_of(settings)
+        self._examination = Examination(settings)
         self._refusal: ClientError | None = None
         self._reason: ClientError | None = None
 
@@ -188,12 +209,21 @@ class Reports:
         self._refusal = self._reason = None
 
     def translate(self, error: ClientException, **facts: Any) -> errors.ElsaError:
-        """As `translate`, with the client's own reason when nobody answered."""
-        translated = translate(error, brokers=self._brokers, **facts)
+        """As `translate`, with the client's own reason when nobody answered, or what a look at the listener says.
+
+        The look takes a few milliseconds, seconds where the network is slow, and is repeated after half a minute.
+        """
+        translated = translate(error, **self._facts, **facts)
         better = self._refusal or self._reason
-        if better is None or not isinstance(translated, errors.BrokerUnavailable):
+        if better is not None and isinstance(translated, errors.BrokerUnavailable):
+            translated = translate(better, **self._facts, **facts)
+        if not isinstance(translated, errors.BrokerUnavailable) and getattr(translated, "code", "") not in _LOOKED_AT:
             return translated
-        return translate(better, brokers=self._brokers, **facts)
+        found = self._examination.verdict()
+        if found is None:
+            return translated
+        code = getattr(translated, "code", "")
+        return errors.AuthenticationFailed(found.text, code=code, hint=found.hint, **_standard(facts))
 
 
 def is_fatal(error: BaseException | ClientError) -> bool:
@@ -215,6 +245,11 @@ def is_forbidden(error: ClientError) -> bool:
 def is_given_up(error: ClientError) -> bool:
     """Whether the message was given up by its own client, before the broker said anything."""
     return error.code() in _GIVEN_UP
+
+
+def facts_of(settings: Settings) -> dict[str, Any]:
+    """What every error of a client of these settings says: where the brokers are, and who it wanted to be."""
+    return {"brokers": settings.brokers, "user": settings.kafka.get("sasl.username")}
 
 
 def _client_error(error: object) -> ClientError | None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from threading import Event
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from confluent_kafka import KafkaError, KafkaException
@@ -28,8 +29,8 @@ _SILENT.propagate = False
 class Probe:
     """An admin client for one address; `answers` may be called until it says yes."""
 
-    def __init__(self, bootstrap: str) -> None:
-        self._client = _admin(bootstrap)
+    def __init__(self, bootstrap: str, kafka: Mapping[str, Any] = MappingProxyType({})) -> None:
+        self._client = _admin(bootstrap, kafka)
 
     def answers(self, nodes: int, timeout: float) -> bool:
         """Whether this address knows a controller and that many brokers, waiting at most `timeout` seconds."""
@@ -40,7 +41,7 @@ class Probe:
         return len(metadata.brokers) >= nodes and metadata.controller_id > 0
 
 
-def _admin(bootstrap: str) -> AdminClient:
+def _admin(bootstrap: str, kafka: Mapping[str, Any] = MappingProxyType({})) -> AdminClient:
     settings: dict[str, Any] = {
         "bootstrap.servers": bootstrap,
         "reconnect.backoff.ms": 20,
@@ -48,7 +49,7 @@ def _admin(bootstrap: str) -> AdminClient:
         "log_level": 0,
         "logger": _SILENT,
     }
-    return AdminClient(settings)
+    return AdminClient(settings | dict(kafka))
 
 
 def create_topic(

@@ -15,9 +15,11 @@ from confluent_kafka.cimpl import Producer as RawProducer
 
 from elsa import errors
 from elsa.clock import SYSTEM
+from elsa.kafka import identity
 from elsa.kafka.codes import Class, meaning
 from elsa.kafka.config import client_config, milliseconds
 from elsa.kafka.errors import ClientError, Reports, is_fatal, is_unknown_topic, translate
+from elsa.kafka.login import Login
 from elsa.kafka.throttle import Throttle
 
 if TYPE_CHECKING:
@@ -60,7 +62,8 @@ class ProducerClient:
         self._settings = settings
         #: what this client has failed for good with
         self.failure: ClientError | None = None
-        self._reports = Reports(settings.brokers)
+        self._reports = Reports(settings)
+        self._login = Login(settings)
         self._served = 0
         self._room = threading.Condition()
         self._stopped = threading.Event()
@@ -96,6 +99,7 @@ class ProducerClient:
         _polling.active = True
         while not self._stopped.is_set():
             try:
+                self._login.tend(self._raw)
                 served = self._raw.poll(_POLL_SECONDS)
             except Exception as error:  # a callback's failure must not end the thread that all Deliveries hang on
                 served = 1
@@ -120,6 +124,7 @@ class ProducerClient:
 
     def _on_error(self, error: ClientError) -> None:
         self._reports.hear(error)
+        self._login.hear(error)
         log.debug("the producer reports: %s", error.str(), extra={"event": "producer_error", "code": error.name()})
 
     @property
@@ -194,10 +199,12 @@ class ProducerClient:
         while True:
             left = start + timeout - SYSTEM.monotonic()
             try:
-                found = self._metadata(max(left, 0.01), topic).topics[topic]
+                metadata = self._metadata(max(left, 0.01), topic)
+                found = metadata.topics[topic]
             except KafkaException as error:
                 raise self._reports.translate(error) from error
             self._reports.forget()
+            identity.learn(self._settings.brokers, metadata)
             if found.error is None and found.partitions:
                 return len(found.partitions)
             waited = SYSTEM.monotonic() - start

@@ -16,11 +16,12 @@ from confluent_kafka.cimpl import Consumer
 from elsa.errors import AuthenticationFailed, ConfigError, ElsaError
 from elsa.kafka.config import client_config
 from elsa.kafka.consumer import to_message
-from elsa.kafka.errors import ClientError, translate
+from elsa.kafka.errors import ClientError, facts_of, translate
 from elsa.kafka.events import Event, classify, event_error
+from elsa.kafka.login import Login
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from types import TracebackType
     from typing import Self
 
@@ -31,6 +32,8 @@ log = logging.getLogger("elsa.kafka")
 
 #: most messages that one turn takes from the client
 SLICE = 500
+#: about one batch of each partition; where batches are larger, the broker answers for one partition at a time
+_ONE_EACH = {"fetch_message_max_bytes": 16_384, "queued_min_messages": 1}
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,13 +57,23 @@ class OutOfRange:
 class Reader:
     """Reads the partitions it is given; one thread at a time. Close it, or use it in `with`.
 
-    It reads committed messages only and leaves no consumer group behind: the client wants a group id, but
-    without a subscription or a commit the broker never hears of it.
+    It leaves no consumer group behind: the client wants a group id, but without a subscription or a commit the broker
+    never hears of it. `one_each` is for who wants only the first message of each partition: a fetch brings little more
+    than that.
     """
 
-    def __init__(self, settings: Settings, *, prefetch_kilobytes: int = 16_384, wait_milliseconds: int = 500) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        prefetch_kilobytes: int = 16_384,
+        wait_milliseconds: int = 500,
+        one_each: bool = False,
+        read_committed: bool = True,
+    ) -> None:
         self._settings = settings
         self._fatal: ElsaError | None = None
+        self._login = Login(settings)
         config = client_config(
             settings,
             "consumer",
@@ -69,10 +82,11 @@ class Reader:
             enable_auto_offset_store=False,
             enable_partition_eof=True,
             auto_offset_reset="error",
-            isolation_level="read_committed",
+            isolation_level="read_committed" if read_committed else "read_uncommitted",
             queued_max_messages_kbytes=prefetch_kilobytes,
             fetch_wait_max_ms=wait_milliseconds,
             error_cb=self._on_error,
+            **(_ONE_EACH if one_each else {}),
         )
         try:
             self._raw = Consumer(config)
@@ -80,7 +94,8 @@ class Reader:
             raise ConfigError(f"the consumer's configuration is refused: {error.args[0].str()}") from error
 
     def _on_error(self, error: ClientError) -> None:
-        translated = translate(error, brokers=self._settings.brokers)
+        self._login.hear(error)
+        translated = translate(error, **facts_of(self._settings))
         if error.fatal() or isinstance(translated, AuthenticationFailed):
             self._fatal = translated
 
@@ -96,6 +111,10 @@ class Reader:
         """Read these partitions too."""
         self._raw.incremental_assign([RawPartition(topic, partition, offset) for partition, offset in offsets.items()])
 
+    def remove(self, partitions: Iterable[TopicPartition]) -> None:
+        """Read these no more; what was fetched of them is dropped."""
+        self._raw.incremental_unassign([RawPartition(*each) for each in partitions])
+
     def seek(self, topic: str, partition: int, offset: int) -> None:
         """Go on elsewhere in a partition that is being read."""
         # librdkafka 2.16 refuses its own seek (_STATE) once an offset was out of range
@@ -104,6 +123,7 @@ class Reader:
 
     def read(self, timeout: float, limit: int = SLICE) -> list[Message | EndOfPartition | OutOfRange]:
         """What has arrived, waiting at most `timeout` seconds for the first; raises what can't heal."""
+        self._login.tend(self._raw)
         # polling first: `consume` with a timeout waits all of it unless `limit` messages arrive
         first = self._raw.poll(timeout)
         if self._fatal is not None:

@@ -19,7 +19,8 @@ from elsa.clock import SYSTEM
 from elsa.errors import TransactionAborted, TransactionFenced
 from elsa.kafka import codes
 from elsa.kafka.config import client_config, milliseconds
-from elsa.kafka.errors import ClientError, translate
+from elsa.kafka.errors import ClientError, Reports, facts_of, translate
+from elsa.kafka.login import Login
 from elsa.kafka.throttle import Throttle
 
 if TYPE_CHECKING:
@@ -60,7 +61,9 @@ class TransactionalProducer:
         on_throttled: Callable[[str, str, float], None] | None = None,
     ) -> None:
         self.id = transactional_id
-        self._facts = {"brokers": settings.brokers, "transactional_id": transactional_id, "operation": "Write"}
+        self._facts = {**facts_of(settings), "transactional_id": transactional_id, "operation": "Write"}
+        self._login = Login(settings)
+        self._reports = Reports(settings)
         #: (why, the topic, the mark) of messages that were refused
         self._failed: list[tuple[ClientError, str, Any]] = []
         #: the newest stamp that a broker has put on a message of this transaction, and when it was heard of
@@ -77,7 +80,7 @@ class TransactionalProducer:
             message_max_bytes=_MOST_BYTES,
             batch_size=_BATCH_BYTES,
             compression_type=settings.compression,
-            error_cb=lambda error: log.debug("the transactional producer reports: %s", error.str()),
+            error_cb=self._reported,
             throttle_cb=Throttle("producer", on_throttled),
         )
         try:
@@ -85,12 +88,19 @@ class TransactionalProducer:
         except KafkaException as error:
             raise errors.ConfigError(f"the producer's configuration is refused: {error.args[0].str()}") from error
 
+    def _reported(self, error: ClientError) -> None:
+        self._reports.hear(error)
+        self._login.hear(error)
+        log.debug("the transactional producer reports: %s", error.str())
+
     def init(self, timeout: float) -> None:
         """Take the transactional id over: what a predecessor has left open is aborted."""
+        self._login.tend(self._raw)
         self._patiently(self._raw.init_transactions, timeout)
 
     def begin(self) -> None:
         """Begin a transaction."""
+        self._login.tend(self._raw)
         self._failed.clear()
         self.stamped = None
         self._call(self._raw.begin_transaction)
@@ -220,6 +230,7 @@ class TransactionalProducer:
                     self._raise(error, **facts)
                 self._raw.poll(_AGAIN_SECONDS)
             else:
+                self._reports.forget()
                 return
 
     def _raise(self, error: KafkaException, **facts: Any) -> NoReturn:
@@ -235,4 +246,7 @@ class TransactionalProducer:
             raise TransactionAborted(text, code=raw.name(), retryable=True) from error
         if raw.fatal() and not is_forbidden:
             raise errors.FatalClientError(text, code=raw.name()) from error
+        if isinstance(translated, errors.BrokerUnavailable):
+            self._raw.poll(0)  # hands over what the client itself has to say
+            translated = self._reports.translate(error, **facts)
         raise translated from error

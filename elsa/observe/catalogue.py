@@ -48,6 +48,8 @@ RESTARTED = ("partition", "group", "executor")
 CONFIRMED = ("ok", "error")
 DELAYED_OUTCOMES = ("delivered", "passed_on", "postponed", "cancelled", "undeliverable")
 COMMAND_OUTCOMES = ("ok", "refused", "absent", "late", "unreadable")
+#: how a group is doing in one partition, as `elsa monitor` grades it
+GRADES = ("ok", "warn", "rewind", "stall", "stop")
 PROCESS_STATES = ("starting", "running", "stopping")
 PROCESS_ENDS = ("exit", "signal", "hung", "recycle")
 
@@ -204,7 +206,7 @@ LAG_SECONDS = _gauge(
     "elsa_consumer_lag_seconds",
     "group topic partition",
     "Age of the oldest message that is not finished, 0 when caught up.",
-    "When lag is above 0 and nothing has been fetched: seconds since that was first seen.",
+    "When lag is above 0 and nothing is in hand: seconds since that was first seen, or since it last moved.",
     "max",
 )
 COMMITTED = _gauge(
@@ -412,6 +414,85 @@ STALE_PROCESSES = _gauge(
     "elsa_scrape_stale_processes",
     "",
     "Worker processes that did not answer this scrape within 0.3 s: their last values are shown.",
+)
+
+# groups from outside, by `elsa monitor`: there also while all workers are dead
+GROUP_LAG = _gauge(
+    "elsa_group_lag_messages",
+    "group topic partition",
+    "Offsets from the group's committed one to the end of the partition, as the broker tells it.",
+    "An upper bound of messages (compaction and transaction markers leave gaps). Nothing committed: the whole log.",
+    "max",
+)
+GROUP_LAG_SECONDS = _gauge(
+    "elsa_group_lag_seconds",
+    "group topic partition",
+    "Age of the first message that the group has not committed, 0 when there is none.",
+    "From the message's own timestamp; absent while it could not be read.",
+    "max",
+)
+GROUP_COMMITTED = _gauge(
+    "elsa_group_committed_offset", "group topic partition", "The committed offset.", "Absent before a commit.", "max"
+)
+GROUP_END = _gauge(
+    "elsa_group_end_offset",
+    "group topic partition",
+    "The end of the partition for a reader of committed messages.",
+    "Its rate is the rate at which messages come in.",
+    "max",
+)
+GROUP_MEMBERS = _gauge(
+    "elsa_group_members", "group", "Members of the group by its coordinator.", "0: nobody consumes.", "max"
+)
+GROUP_INFO = _gauge(
+    "elsa_group_info",
+    "group state",
+    "Always 1; the label is the group's state (stable, empty, preparing_rebalancing, ...).",
+    "",
+    "max",
+)
+GROUP_STATUS = _gauge(
+    "elsa_group_partition_status",
+    "group topic partition status",
+    "1 for the grade of the group in this partition, 0 for the others.",
+    "Over a window in which messages waited all the time. rewind: its offset went back; stop: nobody has the partition"
+    " and nothing moves; stall: somebody has it and nothing moves; warn: it moves and the lag only grows.",
+    "max",
+    status=GRADES,
+)
+MONITOR_UP = _gauge(
+    "elsa_monitor_up",
+    "",
+    "1 when the last look at the cluster succeeded, 0 when it failed.",
+    "While it fails, what was seen last is shown for a minute (or three intervals), then its series vanish.",
+    "min",
+)
+MONITOR_LAST_SUCCESS = _gauge(
+    "elsa_monitor_last_success_timestamp_seconds", "", "When a look at the cluster last succeeded.", "", "max"
+)
+MONITOR_DURATION = _gauge(
+    "elsa_monitor_look_duration_seconds", "", "How long the last look at the cluster took.", "", "max"
+)
+MONITOR_ERRORS = _counter(
+    "elsa_monitor_errors_total",
+    "error_type",
+    "Questions of `elsa monitor` that the cluster did not answer, by Kafka's error name.",
+    "At most 50 names, the rest is _OTHER. Those of one group leave only its series out.",
+)
+
+#: those that no worker exports
+OF_MONITOR = (
+    GROUP_LAG,
+    GROUP_LAG_SECONDS,
+    GROUP_COMMITTED,
+    GROUP_END,
+    GROUP_MEMBERS,
+    GROUP_INFO,
+    GROUP_STATUS,
+    MONITOR_UP,
+    MONITOR_LAST_SUCCESS,
+    MONITOR_DURATION,
+    MONITOR_ERRORS,
 )
 
 BUILD_INFO = _gauge(

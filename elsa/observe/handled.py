@@ -6,6 +6,7 @@ from collections import Counter
 from threading import Lock
 from typing import TYPE_CHECKING
 
+from elsa.control.protocol import Tally
 from elsa.observe import catalogue
 from elsa.observe.instruments import Counts, Histogram, spread
 from elsa.observer import HandlerObserver
@@ -30,8 +31,8 @@ class HandlerMetrics(HandlerObserver):
         self._sizes = Histogram(buckets.of(catalogue.BATCH))
         self._has_batches = False
         self._exceptions = Counts()
-        # handlers give reasons in words, which are no labels
-        self._dead = Counts(catalogue.DEAD_REASONS, limit=len(catalogue.DEAD_REASONS))
+        # handlers give reasons in words, which are no labels; from 0 on, or an alert would miss the first of them
+        self._dead = Counts((*catalogue.DEAD_REASONS, catalogue.OTHER), limit=len(catalogue.DEAD_REASONS))
         self._messages = 0
         self._size = 0
         self._running = 0
@@ -87,6 +88,22 @@ class HandlerMetrics(HandlerObserver):
     def dead_letter(self, reason: str) -> None:
         with self._lock:
             self._dead.add(reason)
+
+    def tally(self, key: HandlerKey) -> Tally:
+        """What is reported to who watches from afar."""
+        with self._lock:
+            pairs = list(zip((*self._durations.bounds, None), self._durations.counts, strict=True))
+            while pairs and not pairs[-1][1]:
+                pairs.pop()
+            return Tally(
+                group=key[0] or None,
+                topic=key[1],
+                handler=key[2],
+                running=self._running,
+                outcomes={outcome: count for outcome, count in self._outcomes.items() if count},
+                exceptions=sum(self._exceptions.values.values()),
+                spread=pairs,
+            )
 
     def collect(self, page: Page, key: HandlerKey, topic: _Topic) -> int:
         """Add what is shown by handler to the page, the rest to its `topic`; how many messages it works on."""

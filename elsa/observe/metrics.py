@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from elsa.app import App
     from elsa.clock import Clock
+    from elsa.control.protocol import Tally
     from elsa.observe.exposition import Family
     from elsa.observe.partitions import HandlerKey
     from elsa.observer import PartitionSnapshot
@@ -139,6 +140,12 @@ class PrometheusObserver(Observer):
     def observer_failed(self, observer: str, event: str, error: BaseException) -> None:  # noqa: ARG002 - only counted
         with self._lock:
             self._observer_errors.add(observer)
+
+    def tallies(self) -> list[Tally]:
+        """What each handler has done, for the reports of this process: a few numbers, and nobody is asked."""
+        with self._lock:
+            handlers = dict(self._handlers)
+        return [handler.tally(key) for key, handler in handlers.items()]
 
     def families(self) -> list[Family]:
         """The values of now, as plain tuples."""

@@ -63,7 +63,8 @@ class PartitionGauges:
         self._clock = clock
         self._labels = labels
         self._watched: list[Callable[[], Sequence[PartitionSnapshot]]] = []
-        self._behind_since: dict[tuple[str, str, int], float] = {}
+        #: where a partition stood that was behind with nothing in hand, and since when it has stood there
+        self._behind_since: dict[Key, tuple[tuple[int, int], float]] = {}
 
     def watch(self, snapshot: Callable[[], Sequence[PartitionSnapshot]]) -> None:
         """Ask `snapshot` too from now on."""
@@ -104,7 +105,11 @@ class PartitionGauges:
             elif offsets is None:
                 age = None
             elif offsets > 0:
-                since = self._behind_since[key] = before.get(key, now)
+                # between two looks fast handlers finish what they get: a lag that is never 0 is not old while it moves
+                place = (each.committed, each.position)
+                stood, since = before.get(key, (place, now))
+                since = since if stood == place else now
+                self._behind_since[key] = place, since
                 age = now - since
             found[key] = offsets, age
         return found

@@ -1,6 +1,6 @@
 """OpenTelemetry spans of sends and handler calls, named by the semantic conventions for messaging 1.44.
 
-`tracing_observer` makes the TracingObserver. A send span lasts until the delivery report; a process span
+`elsa.observe.tracing` makes the TracingObserver. A send span lasts until the delivery report; a process span
 runs where the handler runs and takes its parent from the message's headers.
 """
 
@@ -9,90 +9,40 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-from opentelemetry import baggage as otel_baggage
 from opentelemetry import context as otel_context
-from opentelemetry import propagate, trace
+from opentelemetry import trace
 from opentelemetry.context import Context
-from opentelemetry.propagators.textmap import Getter, Setter
-from opentelemetry.trace import Link, SpanKind, Status, StatusCode
+from opentelemetry.trace import Link, SpanKind
 
 from elsa import __version__
+from elsa import headers as names
+from elsa.clock import SYSTEM
 from elsa.errors import RetryLater, Skip
-from elsa.observer import HandlerObserver, Observer
+from elsa.kafka import identity
+from elsa.observe import attributes, rounds
+from elsa.observe.context import extract, header, inject, span_context, written
+from elsa.observer import GroupObserver, HandlerObserver, Observer
+from elsa.policies import delay
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
     from types import TracebackType
 
-    from elsa.message import Headers, Message, RecordMetadata
+    from elsa.message import Message, RecordMetadata
 
 SCHEMA = "https://opentelemetry.io/schemas/1.44.0"
-#: characters of an exception's text kept as a span's status
-MAX_DESCRIPTION = 512
-
-Pairs = list[tuple[str, bytes | None]]
-
-
-class _HeaderSetter(Setter[Pairs]):
-    """Replaces older equal keys: a second `traceparent` would be somebody else's."""
-
-    def set(self, carrier: Pairs, key: str, value: str) -> None:
-        carrier[:] = [pair for pair in carrier if pair[0] != key]
-        carrier.append((key, value.encode()))
-
-
-class _HeaderGetter(Getter["Headers"]):
-    """Reads the last header of a name; null and undecodable ones are as good as absent."""
-
-    def get(self, carrier: Headers, key: str) -> list[str] | None:
-        for name, value in reversed(carrier):
-            if name == key and value is not None:
-                try:
-                    return [value.decode()]
-                except UnicodeDecodeError:
-                    continue
-        return None
-
-    def keys(self, carrier: Headers) -> list[str]:
-        return [name for name, _ in carrier]
-
-
-_SETTER = _HeaderSetter()
-_GETTER = _HeaderGetter()
-
-
-def inject(
-    headers: Mapping[str, Any] | Iterable[tuple[str, Any]], context: Context | None = None, baggage: Sequence[str] = ()
-) -> Headers:
-    """`headers` with the trace context (of now, unless given) in the form that `OTEL_PROPAGATORS` asks for.
-
-    The argument is not changed. Of the baggage only the keys in `baggage` are written.
-    """
-    pairs: Pairs = list(headers.items() if hasattr(headers, "items") else headers)
-    source = otel_context.get_current() if context is None else context
-    propagate.inject(pairs, context=_listed(source, baggage), setter=_SETTER)
-    return tuple(pairs)
-
-
-def extract(headers: Headers, baggage: Sequence[str] = ()) -> Context:
-    """The trace context in a message's headers; of its baggage only the keys in `baggage`."""
-    return _listed(propagate.extract(headers, context=Context(), getter=_GETTER), baggage)
-
-
-def _listed(context: Context, keys: Sequence[str]) -> Context:
-    """Baggage crosses trust borders with Kafka, so only what is listed may pass."""
-    carried = otel_baggage.get_all(context)
-    if not carried.keys() - set(keys):
-        return context
-    kept = otel_baggage.clear(context)
-    for key in keys:
-        if key in carried:
-            kept = otel_baggage.set_baggage(key, carried[key], context=kept)
-    return kept
+#: a message that waits longer than that begins a trace of its own, or the first one would never be complete
+LINK_SECONDS = 3600.0
 
 
 class TracingObserver(Observer):
-    """Makes a span of every send and of every handler call; made by `tracing_observer`."""
+    """Makes a span of every send and of every handler call.
+
+    `brokers` is the setting of that name (its first host becomes `server.address`). `baggage` lists the keys that may
+    cross Kafka. With `parent="link"` a process span begins a trace of its own that links to the message's; a batch
+    always does. `spans` are the optional ones (poll, commit, create), `attributes` those of messages (key, body_size).
+    `functions` gives the function of a handler by its name.
+    """
 
     def __init__(
         self,
@@ -101,92 +51,130 @@ class TracingObserver(Observer):
         client_id: str = "",
         baggage: Sequence[str] = (),
         parent: Literal["message", "link"] = "message",
+        spans: Collection[str] = (),
+        attributes: Collection[str] = (),
+        functions: Callable[[str], str | None] = lambda _: None,
     ) -> None:
-        provider = trace.get_tracer_provider()
-        self._tracer = provider.get_tracer("elsa", __version__, schema_url=SCHEMA)
+        self._tracer = tracer()
         self._baggage = tuple(baggage)
         self._is_child = parent == "message"
-        self._skips_unsampled = self._is_child and _drops_unsampled(provider)
-        self._common: dict[str, Any] = {"messaging.system": "kafka", **_server(brokers)}
-        if client_id:
-            self._common["messaging.client.id"] = client_id
+        self._skips_unsampled = self._is_child and _drops_unsampled(trace.get_tracer_provider())
+        self._spans = frozenset(spans)
+        self._extras = frozenset(attributes)
+        self._functions = functions
+        self._common = common(brokers, client_id)
+        self._brokers = brokers
         self.trace_send = self._trace_send
+
+    # -- handling --------------------------------------------------------------------------------------
 
     def handler(self, group: str | None, topic: str, handler: str) -> HandlerObserver:
         """An observer that only makes process spans."""
         observer = HandlerObserver()
-        attributes = {
-            **self._common,
-            "messaging.operation.name": "process",
-            "messaging.operation.type": "process",
-            "elsa.handler": handler,
-        }
+        base = {**self._common, **attributes.operation("process")}
         if group is not None:
-            attributes["messaging.consumer.group.name"] = group
+            base["messaging.consumer.group.name"] = group
         if topic.startswith("^"):
-            attributes["messaging.destination.template"] = topic
+            base["messaging.destination.template"] = topic
+        # tasks share a topic: which one it is says the message
+        known = {} if self._functions(handler) is None else self._named(handler)
+        base |= known or {"elsa.handler": handler}
 
         def span(messages: Sequence[Message], attempt: int) -> _ProcessSpan:
-            return self._process(attributes, messages, attempt)
+            task = None if known else header(messages[0].headers, names.TASK)
+            return self._process(base if task is None else {**base, **self._named(task)}, messages, attempt)
 
         observer.span = span
         return observer
 
+    def group(self, group: str | None) -> GroupObserver:
+        """An observer that makes the optional spans of a group; one that hears nothing when there are none."""
+        return rounds.group_observer(self._tracer, self._common, self._spans, group)
+
+    def _cluster(self) -> dict[str, Any]:
+        """Known once a client has asked for metadata."""
+        found = identity.id_of(self._brokers)
+        return {} if found is None else {"messaging.kafka.cluster.id": found}
+
+    def _named(self, handler: str) -> dict[str, Any]:
+        function = self._functions(handler)
+        if function is None:
+            # a header may say anything: what no handler has is no name of one
+            return {}
+        return {"elsa.handler": handler, "code.function.name": function}
+
     def _process(self, base: Mapping[str, Any], messages: Sequence[Message], attempt: int) -> _ProcessSpan:
         first = messages[0]
-        attributes = {
+        given = {
             **base,
+            **self._cluster(),
             "messaging.destination.name": first.topic,
             "messaging.destination.partition.id": str(first.partition),
             "elsa.attempt": attempt,
         }
         if len(messages) > 1:
-            attributes["messaging.batch.message_count"] = len(messages)
-            links = [
-                Link(source, _of_message(message))
-                for message in messages
-                if (source := _span_context(extract(message.headers))).is_valid
-            ]
+            given["messaging.batch.message_count"] = len(messages)
+            links = attributes.links_of_batch(messages, self._extras)
             context = Context()
         else:
             context = extract(first.headers, self._baggage)
-            source = _span_context(context)
-            if self._skips_unsampled and source.is_valid and not source.trace_flags.sampled:
+            source = span_context(context)
+            is_child = self._is_child and header(first.headers, names.TRACE) != names.LINK
+            if is_child and self._skips_unsampled and source.is_valid and not source.trace_flags.sampled:
                 return _ProcessSpan(trace.NonRecordingSpan(source), context)
-            attributes |= _of_message(first)
-            links = [Link(source)] if source.is_valid else []
-            if not self._is_child:
+            given |= attributes.of_message(first, self._extras) | attributes.waited(first, SYSTEM.now())
+            links = attributes.links(source, first.headers)
+            if not is_child:
                 context = trace.set_span_in_context(trace.INVALID_SPAN, context)
         span = self._tracer.start_span(
-            f"process {first.topic}", context, SpanKind.CONSUMER, attributes=attributes, links=links
+            f"process {first.topic}", context, SpanKind.CONSUMER, attributes=given, links=links
         )
         return _ProcessSpan(span, trace.set_span_in_context(span, context))
 
+    # -- sending ---------------------------------------------------------------------------------------
+
     def _trace_send(
         self, topic: str, headers: Mapping[str, Any] | Iterable[tuple[str, Any]]
-    ) -> tuple[Pairs, Callable[[RecordMetadata | None, BaseException | None], None]]:
+    ) -> tuple[names.Pairs, Callable[[RecordMetadata | None, BaseException | None], None]]:
+        pairs: names.Pairs = list(headers.items() if hasattr(headers, "items") else headers)
+        creates = rounds.creates()
+        parent = otel_context.get_current()
+        links: list[Link] = []
+        if pairs:
+            parent, links = _parent(pairs, parent)
+            pairs = _as_copy(pairs)
+        name = "send" if creates is None else "create"
+        # what waits in a delay topic goes to its target all the same
+        target = delay.target(pairs)
+        given = self._of_send(name, target or topic, pairs)
+        if target is not None:
+            given["elsa.delay_topic"] = topic
         span = self._tracer.start_span(
-            f"send {topic}",
-            kind=SpanKind.PRODUCER,
-            attributes={
-                **self._common,
-                "messaging.operation.name": "send",
-                "messaging.operation.type": "send",
-                "messaging.destination.name": topic,
-            },
+            f"{name} {target or topic}", parent, SpanKind.PRODUCER, attributes=given, links=links
         )
-        # a list, because confluent-kafka takes no tuple
-        carried = list(inject(headers, trace.set_span_in_context(span), self._baggage))
+        carried = inject(pairs, trace.set_span_in_context(span, parent), self._baggage)
+        if creates is not None:
+            # the span of the send is the one around all of them
+            creates.append(span.get_span_context())
+            span.end()
+            return carried, _no_end
 
         def end(metadata: RecordMetadata | None, error: BaseException | None) -> None:
-            if metadata is not None:
+            # of the delay topic's offsets nobody hears again
+            if metadata is not None and target is None:
                 span.set_attribute("messaging.destination.partition.id", str(metadata.partition))
                 span.set_attribute("messaging.kafka.offset", metadata.offset)
             if error is not None:
-                _fail(span, error)
+                attributes.fail(span, error)
             span.end()
 
         return carried, end
+
+    def _of_send(self, name: str, topic: str, pairs: names.Pairs) -> dict[str, Any]:
+        found = {**self._common, **self._cluster(), **attributes.operation(name), "messaging.destination.name": topic}
+        if (identity := names.text(pairs, names.ID)) is not None:
+            found["messaging.message.id"] = identity
+        return found
 
 
 class _ProcessSpan:
@@ -208,13 +196,10 @@ class _ProcessSpan:
         """Say what the call came to."""
         self._is_told = True
         self._span.set_attribute("elsa.outcome", name)
-        if error is None or isinstance(error, Skip):
-            return
-        if name == "retried":
-            self._span.add_event("elsa.retry", {"elsa.delay": error.delay} if isinstance(error, RetryLater) else None)
-            if isinstance(error, RetryLater):
-                return  # the handler asked for it, nothing went wrong
-        _fail(self._span, error)
+        # what the handler has asked for has not gone wrong
+        is_asked_for = isinstance(error, Skip) or (isinstance(error, RetryLater) and name in ("retried", "moved"))
+        if error is not None and not is_asked_for:
+            attributes.fail(self._span, error)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
@@ -225,33 +210,46 @@ class _ProcessSpan:
         self._span.end()
 
 
-def _of_message(message: Message) -> dict[str, Any]:
-    """What differs between the messages of a batch."""
-    attributes: dict[str, Any] = {"messaging.kafka.offset": message.offset}
-    if message.value is None:
-        attributes["messaging.kafka.message.tombstone"] = True
-    if identity := _GETTER.get(message.headers, "elsa-id"):
-        attributes["messaging.message.id"] = identity[0]
-    return attributes
+def _parent(pairs: names.Pairs, here: Context) -> tuple[Context, list[Link]]:
+    """The parent of a send with headers: what runs here, else the trace that they come with, unless it is apart."""
+    source = span_context(extract(pairs))  # type: ignore[arg-type]  # any sequence of pairs will do
+    if not source.is_valid:
+        return here, []
+    if names.text(pairs, names.TRACE) == names.LINK:
+        return here, [Link(source)]
+    if span_context(here).is_valid:
+        return here, []
+    return trace.set_span_in_context(trace.NonRecordingSpan(source), here), []
 
 
-def _span_context(context: Context) -> trace.SpanContext:
-    return trace.get_current_span(context).get_span_context()
+def _as_copy(pairs: names.Pairs) -> names.Pairs:
+    """The headers with what they say of other traces, before this one's is written."""
+    found = names.without(pairs, {names.TRACE: None})
+    if names.text(found, names.ORIGIN) is not None and names.text(found, names.ORIGIN_TRACEPARENT) is None:
+        source = span_context(extract(pairs))  # type: ignore[arg-type]  # as above
+        if source.is_valid:
+            found.append((names.ORIGIN_TRACEPARENT, written(source)))
+    due = delay.due_at(found) if delay.target(found) is not None else None
+    if due is not None and due - SYSTEM.now() > LINK_SECONDS:
+        found.append((names.TRACE, names.LINK.encode()))
+    return found
 
 
-def _fail(span: trace.Span, error: BaseException) -> None:
-    kind = type(error)
-    name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
-    span.set_attribute("error.type", getattr(error, "code", "") or name)
-    span.record_exception(error)
-    span.set_status(Status(StatusCode.ERROR, str(error)[:MAX_DESCRIPTION]))
+def _no_end(_metadata: object, _error: object) -> None:
+    """It has ended already."""
 
 
-def _server(brokers: str) -> dict[str, Any]:
-    host, _, port = brokers.partition(",")[0].strip().rpartition("://")[2].rpartition(":")
-    if not port.isdigit():
-        return {"server.address": f"{host}:{port}" if host else port} if host or port else {}
-    return {"server.address": host.strip("[]"), "server.port": int(port)}
+def tracer() -> trace.Tracer:
+    """Elsa's, of the provider that is set."""
+    return trace.get_tracer_provider().get_tracer("elsa", __version__, schema_url=SCHEMA)
+
+
+def common(brokers: str, client_id: str) -> dict[str, Any]:
+    """What all spans of an App say."""
+    found: dict[str, Any] = {"messaging.system": "kafka", **attributes.server(brokers)}
+    if client_id:
+        found["messaging.client.id"] = client_id
+    return found
 
 
 def _drops_unsampled(provider: object) -> bool:

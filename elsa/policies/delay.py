@@ -101,6 +101,19 @@ def next_hop(headers: Iterable[tuple[str, bytes | None]], *, now: float, app: st
     return Hop(topic, int(number) if number else None, names.without(pairs, _LAST), is_last=True)
 
 
+def target(headers: Iterable[tuple[str, bytes | None]]) -> str | None:
+    """The topic that a message on its way goes to in the end; None for one that is on no way.
+
+    >>> target(envelope([], due=100.0, target="orders:3"))
+    'orders'
+    """
+    found = names.text(headers, names.TARGET)
+    if not found:
+        return None
+    topic, colon, number = found.rpartition(":")
+    return topic if colon and number.isdecimal() else found
+
+
 def postponed(due: float | None, *, now: float, app: str) -> str:
     """The delay topic of another try: the longer a message is overdue, the longer it waits; a minute at most.
 

@@ -18,7 +18,14 @@ _OWN = dict.fromkeys(
 
 
 def headers(
-    message: Message, outcome: Outcome, handler: str, *, due: float, target: str, with_error: bool = True
+    message: Message,
+    outcome: Outcome,
+    handler: str,
+    *,
+    due: float,
+    target: str,
+    with_error: bool = True,
+    with_message: bool = True,
 ) -> names.Pairs:
     """The copy's headers: the user's own in their order, where it came from, how often it failed, when it is due.
 
@@ -31,7 +38,7 @@ def headers(
     pairs.append((names.ATTEMPT, str(outcome.attempt).encode()))
     pairs.append((names.HANDLER, handler.encode()))
     if with_error and outcome.error is not None:
-        pairs += dead_letter.error_headers(outcome.error)
+        pairs += dead_letter.error_headers(outcome.error, with_message=with_message)
     return delay.envelope(pairs, due=due, target=target)
 
 

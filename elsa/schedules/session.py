@@ -10,16 +10,17 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from elsa.errors import ElsaError, FatalClientError, KafkaError, TransactionAborted, TransactionFenced
 from elsa.kafka.consumer import Committed
-from elsa.kafka.events import Event, classify
+from elsa.kafka.events import Event, classify, event_error
 from elsa.message import TopicPartition
 from elsa.names import schedules_topic
 from elsa.policies.schedule import moment
 from elsa.schedules import state
 from elsa.schedules.shard import Shard
+from elsa.trails import Trails
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -83,6 +84,7 @@ class Session:
         self._topics: dict[str, float] = {}
         self._trouble: BaseException | None = None
         self.is_ready = False
+        self._trails = Trails(around.app.observer.trace_send)
         self._producer = around.make_producer(around.app.settings, identity, timeout=TRANSACTION_SECONDS)
         self._consumer = around.make_consumer(
             around.app.settings,
@@ -102,8 +104,8 @@ class Session:
     def turn(self) -> None:
         """Hear of partitions that come and go, and fire what is due in those that are here."""
         for raw in self._consumer.poll(self._patience()):
-            if raw.error() is not None and classify(raw) == Event.REBUILD:
-                raise FatalClientError(f"the Kafka client of the scheduler is beyond repair: {raw.error().str()}")
+            if raw.error() is not None:
+                self._event(raw)
         if self._trouble is not None:
             trouble, self._trouble = self._trouble, None
             raise trouble
@@ -117,8 +119,24 @@ class Session:
             self._fires_at = self._clock.monotonic() + PACE_SECONDS
             self._fire(plans, proof)
 
+    def _event(self, raw: Any) -> None:
+        kind = classify(raw)
+        if kind == Event.REBUILD:
+            raise FatalClientError(f"the Kafka client of the scheduler is beyond repair: {raw.error().str()}")
+        if kind == Event.REFUSED:
+            # waited for: the worker has other work to do
+            text = str(event_error(raw, self._around.app.settings, self._around.group))
+            self._around.group_observer.error(raw.error().name(), text)
+            log.warning(
+                "periodic tasks do not fire here: %s",
+                text,
+                extra={"event": "schedules_refused", "code": raw.error().name(), "limit": raw.error().name()},
+            )
+
     def close(self, *, leave: bool) -> None:
         self.is_ready = False
+        # of a transaction that nobody knows the end of
+        self._trails.end(TransactionAborted("the scheduler's membership has ended", code="_GIVEN_UP"))
         try:
             if leave:
                 self._leave()
@@ -208,9 +226,11 @@ class Session:
         producer.begin()
         for plan in plans.values():
             for schedule, at in plan.fires:
+                topic = schedule.task.topic
+                headers, delivered = self._trails.begin(topic, schedule.message(at))
                 try:
                     producer.produce(
-                        schedule.task.topic, schedule.body, key=None, headers=schedule.message(at), mark=schedule
+                        topic, schedule.body, key=None, headers=headers, mark=schedule, delivered=delivered
                     )
                 except (TransactionAborted, TransactionFenced, FatalClientError):
                     raise
@@ -221,9 +241,11 @@ class Session:
             commits = {TopicPartition(self._topic, number): Committed(0, p.metadata) for number, p in plans.items()}
             producer.send_offsets(commits, proof, STEP_SECONDS)
             producer.commit(STEP_SECONDS)
+            self._trails.end()
         return refused
 
     def _abort(self, plans: Mapping[int, Plan], refused: Mapping[Schedule, ElsaError], error: ElsaError) -> None:
+        self._trails.end(error)
         self._producer.abort(STEP_SECONDS)
         log.info("a transaction of the scheduler was aborted and is made again: %s", error, extra={"limit": "aborted"})
         for number, plan in plans.items():

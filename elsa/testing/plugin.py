@@ -19,6 +19,7 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from elsa.broker import EmbeddedKafka
     from elsa.kafka.mock import MockCluster
     from elsa.testing.kafka import KafkaService
 
@@ -48,6 +49,20 @@ def elsa_kafka(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFac
     is_distributed = "PYTEST_XDIST_WORKER" in os.environ
     shared = tmp_path_factory.getbasetemp().parent / "elsa-kafka" if is_distributed else None
     return pytestconfig.stash[_ENDING].enter_context(session_kafka(shared))
+
+
+@pytest.fixture(scope="session")
+def elsa_secure_kafka(pytestconfig: pytest.Config) -> EmbeddedKafka:
+    """A real Apache Kafka with TLS, SCRAM and ACLs for the session; `.bootstrap`, and `.client(user)` for `kafka=`.
+
+    Its users are admin, worker, producer and monitor. Each process of pytest-xdist has one of its own. Skipped, or
+    failed, as `elsa_kafka`.
+    """
+    from elsa.broker import EmbeddedKafka  # noqa: PLC0415 - costs nothing where it is not used
+    from elsa.testing.kafka import require_embedded  # noqa: PLC0415 - see above
+
+    require_embedded()
+    return pytestconfig.stash[_ENDING].enter_context(EmbeddedKafka(ephemeral=True, secure=True))
 
 
 @pytest.fixture

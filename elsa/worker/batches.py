@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from elsa.context import _ACTIVE, Context, Held
 from elsa.errors import BatchError, DecodeError
 from elsa.outcome import ABANDONED, DONE, Kind, Outcome
+from elsa.worker import traced
 from elsa.worker.conclusion import CONFIRMED
 from elsa.worker.repeats import is_repeated
 
@@ -77,7 +78,8 @@ class Batch:
         worker, raws = self._worker, self.raws
         for index, outcome in alone.items():
             context = Context(worker, (raws[index],), worker.to_message, 1)
-            worker.conclude(self._turn, raws[index], context, outcome)
+            told = traced.unrun(self.invoker.observer, context, outcome)
+            worker.conclude(self._turn, raws[index], context, told)
         self.raws = [raw for index, raw in enumerate(raws) if index not in alone]
         self.context = self._make_context()
 
@@ -160,7 +162,7 @@ async def run(worker: PartitionWorker, turn: BatchTurn) -> None:
                     outcome = await _called(batch)
                 except Exception as error:  # border, as below: the span learns the outcome, too
                     outcome = batch.failed(error)
-                scope.outcome(outcome.kind.value, outcome.error)
+                outcome = traced.told(scope, outcome)
     except asyncio.CancelledError as error:
         outcome = ABANDONED if worker.closed else batch.failed(RuntimeError(f"cancelled from inside: {error}"))
     except Exception as error:  # border: whatever user code raises is the batch's outcome, never ours

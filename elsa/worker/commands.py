@@ -99,6 +99,7 @@ class Commands:
             handlers=[handler.name for handler in self._handlers()],
             ignored=ignored,
             partitions=[dataclasses.asdict(snapshot) for snapshot in runtime.snapshots()],
+            tallies=runtime.tallies() if runtime.tallies is not None else None,
         )
 
     def _facts(self) -> dict[str, Any]:

@@ -64,7 +64,7 @@ class Copy:
 
     def send(self) -> None:
         try:
-            delivery = self._send(self.worker.to_message(self._raw))
+            delivery = self._sent(self.worker.to_message(self._raw))
         except (UnknownTopic, UnknownPartition) as error:
             topic = error.topic or ""
             self._settlement.made.discard(topic)
@@ -74,6 +74,12 @@ class Copy:
             self._refused(error)
         else:
             delivery.add_done_callback(self._reported)
+
+    def _sent(self, message: Message) -> Delivery:
+        """Send it from where its call ran, so that it continues the trace of that."""
+        scope = self.outcome.scope
+        # several copies may have one scope, and a context cannot be entered twice at once
+        return self._send(message) if scope is None else scope.copy().run(self._send, message)
 
     def _send(self, message: Message) -> Delivery:
         raise NotImplementedError
@@ -161,7 +167,13 @@ class DeadLetter(Copy):
         named = worker.binding.first.declared.dead_letter
         topic = named or names.dead_letter_topic(worker.source, worker.group, self._app.name)
         headers = self._headers(
-            lambda outcome: dead_letter.headers(message, outcome, self._handler, with_traceback=self._reduction == 0)
+            lambda outcome: dead_letter.headers(
+                message,
+                outcome,
+                self._handler,
+                with_traceback=self._reduction == 0,
+                with_message=self._app.settings.dlq_exception_message,
+            )
         )
         # at last a stub: it says where the original lies
         value = message.value if self._reduction < 2 else b""
@@ -209,6 +221,7 @@ class Later(Copy):
                 due=self._due,
                 target=f"{self._target}:{message.partition}",
                 with_error=self._reduction == 0,
+                with_message=self._app.settings.dlq_exception_message,
             )
         )
         hop = delay.next_hop(headers, now=self.worker.clock.now(), app=self._app.name)

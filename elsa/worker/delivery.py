@@ -20,6 +20,7 @@ from elsa.context import _ACTIVE, Context, Held
 from elsa.errors import DecodeError, HandlerResultError, HandlerTimeout, PoisonMessage, Reject, Signal
 from elsa.outcome import ABANDONED, CONTINUED, DEFERRED, DONE, AckThrough, Kind, Outcome, Result
 from elsa.policies import expiry, retried
+from elsa.worker import traced
 from elsa.worker.caution import MOST_DEATHS
 
 if TYPE_CHECKING:
@@ -310,10 +311,10 @@ async def run(worker: PartitionWorker, turn: Turn) -> None:
         activate(context)
         outcome: Outcome
         if invoker is None:
-            worker.conclude(turn, raw, context, unknown(raw, worker.binding))
+            worker.conclude(turn, raw, context, traced.unrun(worker.observer, context, unknown(raw, worker.binding)))
             continue
         if (invoker.expires is not None or raw.headers()) and (late := invoker.expired(raw, attempt)) is not None:
-            worker.conclude(turn, raw, context, late)
+            worker.conclude(turn, raw, context, traced.unrun(worker.observer, context, late))
             continue
         try:
             if invoker.observer.span is None:
@@ -357,5 +358,4 @@ async def _spanned(invoker: Invoker, raw: Any, context: Context, attempt: int) -
             outcome = invoker.interpret(await value if invoker.is_async else value, (raw,), attempt)
         except Exception as error:  # border, as in run: the span learns the outcome, too
             outcome = invoker.failed(error, attempt, raw)
-        span.outcome(outcome.kind.value, outcome.error)
-    return outcome
+        return traced.told(span, outcome)

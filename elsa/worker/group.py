@@ -21,6 +21,7 @@ from elsa.errors import FatalClientError
 from elsa.kafka.consumer import SLICE
 from elsa.kafka.errors import is_fatal
 from elsa.kafka.events import event_error
+from elsa.observer import GroupObserver
 from elsa.policies.backoff import Backoff
 from elsa.worker.assignment import Assignment
 from elsa.worker.caution import Caution
@@ -132,6 +133,8 @@ class GroupManager:
         self.clock = around.clock
         self.observer = around.app.observer.group(group)
         self.pulse = Pulse(around.clock)
+        listens = getattr(self.observer.fetched, "__func__", None) is not GroupObserver.fetched
+        self._fetch = self._told_poll if listens else self.poll
         self.assignment = Assignment(
             around.app,
             group,
@@ -289,7 +292,7 @@ class GroupManager:
         self.commits.make_ahead(now)
         gated = assignment.is_waiting
         self.spending.enter(self._waits_for)
-        raws = self.poll(0.0 if gated else self._patience(now))
+        raws = self._fetch(0.0 if gated else self._patience(now))
         self.spending.enter("poll")
         self.intake.route(raws)
         if raws:
@@ -321,6 +324,14 @@ class GroupManager:
         if self._trouble is not None:
             trouble, self._trouble = self._trouble, None
             raise trouble
+        return raws
+
+    def _told_poll(self, timeout: float) -> list[Any]:
+        """The same, where somebody wants to hear of each poll that brings something."""
+        began = self.clock.monotonic()
+        raws = self.poll(timeout)
+        if raws:
+            self.observer.fetched(raws, self.clock.monotonic() - began)
         return raws
 
     def _chores(self, now: float) -> None:
@@ -496,7 +507,7 @@ class GroupManager:
             self.fail(f"group {self.name} cannot be joined: {error}", exits.code_of(error))
 
     def statistics(self, stats: Mapping[str, Any]) -> None:
-        """The client tells of itself, every 15 s."""
+        """The client's statistics, every 15 s."""
         self.pulse.heard(stats)
         self.horizons.heard(stats)
         self.observer.statistics(stats)

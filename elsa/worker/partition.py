@@ -21,7 +21,7 @@ from elsa.kafka.consumer import to_message
 from elsa.outcome import Kind, Outcome
 from elsa.policies import retried
 from elsa.policies.breaker import Breaker
-from elsa.worker import batches, delivery
+from elsa.worker import batches, delivery, traced
 from elsa.worker.arrivals import Arrivals
 from elsa.worker.caution import Caution
 from elsa.worker.conclusion import Conclusion
@@ -40,7 +40,6 @@ if TYPE_CHECKING:
 
     from elsa.app import App
     from elsa.clock import Clock
-    from elsa.context import Context
     from elsa.handlers import Handler
     from elsa.message import Message, TopicPartition
     from elsa.observer import HandlerObserver
@@ -224,6 +223,7 @@ class PartitionWorker:
                 continue
             self._poison.discard(raw.offset())
             outcome = delivery.poison(raw, self.binding.task_of(raw) or self.binding.first)
+            outcome = traced.unrun(self.observer, Context(self, (raw,), self.to_message, outcome.attempt), outcome)
             self.observer.finished([], {outcome.kind.value: 1})
             self._conclusion.give_up(raw, outcome)
         return left

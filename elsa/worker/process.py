@@ -23,7 +23,7 @@ from elsa import exits
 from elsa.clock import SYSTEM
 from elsa.errors import AppNotFound, BrokerUnavailable, ConfigError, DeclarationError, ElsaError
 from elsa.loading import load_app
-from elsa.observe import logs
+from elsa.observe import logs, tracing
 from elsa.worker.control import ControlChannel
 from elsa.worker.executors import kind_of
 from elsa.worker.spec import share
@@ -47,6 +47,9 @@ _BANNER_SECONDS = 0.5
 _LAST_SECONDS = 10.0
 #: how often positions of standalone handlers are reported
 _POSITIONS_SECONDS = 1.0
+#: what the last spans may take
+_FLUSH_SECONDS = 3.0
+_FORCED_FLUSH_SECONDS = 0.5
 
 
 class WorkerProcess:
@@ -123,6 +126,7 @@ class WorkerProcess:
             positions=spec.get("positions") or {},
             on_wish=self._wish,
         )
+        runtime.tallies = self._metrics.tallies if self._metrics is not None else None
         app._runtime = runtime
         runtime.start()
         topics = runtime.topics(_BANNER_SECONDS)
@@ -145,13 +149,9 @@ class WorkerProcess:
         """Put what watches the engine into the App's seam, beside what the user has put there."""
         from elsa.observe.compound import Compound  # noqa: PLC0415 - costs start-up time only here
         from elsa.observe.metrics import observer_of  # noqa: PLC0415 - see above
-        from elsa.observe.tracing import tracing_observer  # noqa: PLC0415 - see above
 
         self._metrics = observer_of(app)
-        settings = app.settings
-        app.observer = Compound(
-            self._metrics, tracing_observer(brokers=settings.brokers, client_id=app.name), app.observer
-        )
+        app.observer = Compound(self._metrics, tracing.tracing_observer(app), app.observer)
 
     def _failed(self, error: Exception) -> int:
         code = exit_code(error)
@@ -246,6 +246,7 @@ class WorkerProcess:
         self._report_positions(runtime, force=True)
         self._app._runtime = None
         self._app.stop(limit)
+        tracing.flush(_FLUSH_SECONDS)
         if not clean:
             self._give_up("handlers did not return in time")
         # what was counted since the last scrape must not be lost with this process
@@ -265,6 +266,7 @@ class WorkerProcess:
                 extra={"event": "forced_stop", **call},
             )
         self._channel.send({"type": "blocked", "calls": running})
+        tracing.flush(_FORCED_FLUSH_SECONDS)
         logging.shutdown()
         if threading.current_thread() is threading.main_thread():
             self._channel.close(0.5)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from elsa.context import Context
 from elsa.outcome import REPEATED, Kind, Outcome
+from elsa.worker import traced
 from elsa.worker.seen import BUSY_SECONDS, Refused
 
 if TYPE_CHECKING:
@@ -33,7 +34,11 @@ def is_repeated(worker: PartitionWorker, turn: Turn, raw: Any) -> bool:
         is_done = seen.is_done(id_)
         if not is_done and seen.claim(id_, raw.offset()):
             return False
-    outcome = REPEATED if is_done else Outcome(Kind.RETRY, delay=BUSY_SECONDS, attempt=attempts)
+    if is_done:
+        outcome = traced.unrun(worker.observer, context, REPEATED)
+    else:
+        # it is looked at again: that is no attempt
+        outcome = Outcome(Kind.RETRY, delay=BUSY_SECONDS, attempt=attempts)
     worker.conclude(turn, raw, context, outcome)
     return True
 
@@ -47,7 +52,7 @@ def remember(worker: PartitionWorker, raw: Any, context: Context) -> None:
         return
     before = len(context.sends or ())
     try:
-        send: Any = worker.app.producer.send(seen.topic, b"", key=id_, partition=seen.partition)
+        send: Any = worker.app.producer.send(seen.topic, b"", key=id_, partition=seen.partition, is_traced=False)
     except Exception as error:  # border: whatever refuses the id, the call counts as failed
         send = Refused(error)
     # inside the call the producer has done that

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from elsa.app import App
+    from elsa.control.protocol import Tally
     from elsa.handlers import Handler
     from elsa.observer import PartitionSnapshot
     from elsa.registry import Binding
@@ -98,6 +99,8 @@ class Runtime:
         #: of this process, for the brokers and for those who ask and command; the same again where it has a slot
         self.name = f"{app.name}-{secrets.token_hex(6)}"
         self.is_quiet = False
+        #: what handlers have done, for reports; None where nobody counts
+        self.tallies: Callable[[], list[Tally]] | None = None
         self._on_wish = on_wish
         self._budget = Budget(
             messages=settings.max_in_flight_process, size=settings.max_bytes_process, max_messages=max_messages
@@ -148,7 +151,7 @@ class Runtime:
         self.app.observer.watch(self.snapshots)
         for manager in self.managers:
             manager.start()
-        self._watcher = watcher = Watcher(self.app, self.bindings, self.managers, SYSTEM)
+        self._watcher = watcher = Watcher(self.app, self.bindings, self.managers, SYSTEM, self._fail)
         self._settlement.topic_made = lambda _: watcher.look()
         self._around.doubt = watcher.doubt
         self._watcher.start()

@@ -10,13 +10,14 @@ import random
 import threading
 from typing import TYPE_CHECKING
 
-from elsa.errors import ElsaError, KafkaError
+from elsa import exits
+from elsa.errors import AuthenticationFailed, ElsaError, KafkaError
 from elsa.message import TopicPartition
 from elsa.worker.horizons import Ends
 from elsa.worker.mailbox import Topology, Unowned
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from elsa.app import App
     from elsa.clock import Clock
@@ -29,16 +30,28 @@ log = logging.getLogger("elsa.worker")
 BUSY_SECONDS = 1.0
 #: how long partitions may have no owner before their group's member leaves and joins anew
 UNOWNED_SECONDS = 5.0
+#: A look takes seconds when it is refused, and is several attempts; a broker that restarts may break one of them off.
+REFUSALS = 2
 
 
 class Watcher:
     """Posts what it sees to the managers' mailboxes; `stop` may be called from any thread."""
 
-    def __init__(self, app: App, bindings: Sequence[Binding], managers: Sequence[GroupManager], clock: Clock) -> None:
+    def __init__(
+        self,
+        app: App,
+        bindings: Sequence[Binding],
+        managers: Sequence[GroupManager],
+        clock: Clock,
+        fail: Callable[[str, int], None],
+    ) -> None:
         self._app = app
         self._bindings = bindings
         self._managers = managers
         self._clock = clock
+        self._fail = fail
+        #: looks that were refused one after the other, before the first that was not
+        self._refusals = 0
         self._ended = threading.Event()
         #: set when a look must not wait any longer, also by the end
         self._awake = threading.Event()
@@ -46,11 +59,11 @@ class Watcher:
         self._topics: Mapping[str, int] = {}
         self._created: set[str] = set()
         self._unowned_since: dict[str, float] = {}
-        self._ends = Ends(app, managers, clock)
         #: when the cluster answered last, monotonic; None before the first time
         self.answered_at: float | None = None
         #: why it did not answer the last time, None when it did
         self.trouble: str | None = None
+        self._ends = Ends(app, managers, clock)
         self._thread = threading.Thread(target=self._run, name="elsa-watcher", daemon=True)
 
     def start(self) -> None:
@@ -83,6 +96,9 @@ class Watcher:
                 is_settled = self._look()
             except ElsaError as error:
                 is_settled = False
+                if self._is_turned_away(error):
+                    self._fail(f"Kafka does not let this worker in: {error}", exits.code_of(error))
+                    return
                 log.warning(
                     "kafka: %s; waiting for it",
                     str(error).splitlines()[0],
@@ -108,6 +124,15 @@ class Watcher:
             if self._awake.wait(min(left, self._ends.seconds_until_due())):
                 return
             self._ends.ask()
+
+    def _is_turned_away(self, error: ElsaError) -> bool:
+        """Whether this worker was never let in and will not be: somebody should look at it, not wait for it.
+
+        One that works already waits instead: passwords are changed in the cluster and in the files at different times.
+        """
+        is_refused = isinstance(error, AuthenticationFailed) and not self._has_looked.is_set()
+        self._refusals = self._refusals + 1 if is_refused else 0
+        return self._refusals >= REFUSALS
 
     def _look(self) -> bool:
         """One look at the cluster; whether everything is as it should be."""

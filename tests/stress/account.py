@@ -37,9 +37,9 @@ class Trouble:
     worker: int | None = None
     fences: bool = False
 
-    def covers(self, record: Handled) -> bool:
-        """Whether a message that was handled then and there may be handled again."""
-        is_there = self.worker is None or self.worker == record.worker
+    def covers(self, record: Handled, *, anywhere: bool = False) -> bool:
+        """Whether a message that was handled then and there may be handled again; `anywhere`: by whomever."""
+        is_there = anywhere or self.worker is None or self.worker == record.worker
         return is_there and self.begins - SLACK_SECONDS <= record.at <= self.ends + SLACK_SECONDS
 
 
@@ -107,7 +107,10 @@ def settle(kind: Kind, found: Evidence, troubles: Sequence[Trouble] = ()) -> Lin
     dead = Counter(found.dead)
     lost = sorted(n for n in found.confirmed if n not in calls and n not in dead)
     repeated = {number: records for number, records in calls.items() if len(records) > 1}
-    unexplained = sorted(n for n, records in repeated.items() if kind.is_exact or not _explained(records, troubles))
+    # of the attempts that failed nothing is known: those who made them may be in trouble, too
+    unexplained = sorted(
+        n for n, records in repeated.items() if kind.is_exact or not _explained(records, troubles, kind.is_moved)
+    )
     disorder = _disorder(done) if kind.is_ordered else []
     rejects = set(found.rejects)
     return Line(
@@ -150,6 +153,11 @@ def zombies(troubles: Sequence[Trouble]) -> list[Trouble]:
     ]
 
 
+def expelled(records: Iterable[Handled]) -> list[Trouble]:
+    """Whenever a worker was told that its partitions are others', what it had not committed comes again."""
+    return [Trouble("lost", record.at, record.at, record.worker) for record in records if record.what == LOST]
+
+
 def unfenced(records: Iterable[Handled], troubles: Sequence[Trouble]) -> list[Trouble]:
     """Those who were never told that their partitions are others'."""
     told = [record for record in records if record.what == LOST]
@@ -163,9 +171,9 @@ def unfenced(records: Iterable[Handled], troubles: Sequence[Trouble]) -> list[Tr
     ]
 
 
-def _explained(records: Sequence[Handled], troubles: Sequence[Trouble]) -> bool:
+def _explained(records: Sequence[Handled], troubles: Sequence[Trouble], anywhere: bool) -> bool:  # noqa: FBT001 - one caller
     """Whether one of those who handled it was in trouble then."""
-    return any(trouble.covers(record) for record in records for trouble in troubles)
+    return any(trouble.covers(record, anywhere=anywhere) for record in records for trouble in troubles)
 
 
 def _disorder(done: Sequence[Handled]) -> list[int]:

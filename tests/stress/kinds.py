@@ -21,12 +21,14 @@ FAILURES = 2
 class Kind:
     """One handler with a topic of its own.
 
-    `is_ordered`: each key in order. `is_exact`: no duplicate, whatever is killed. `has_output`: what counts is what
-    it sends to `output`, as readers of committed messages see it, not that it was called. Of every `fail_every`
-    messages one fails at first, of every `reject_every` one becomes a dead letter (0: none).
+    `is_moved`: what failed comes back by a topic, to any worker. `is_ordered`: each key in order. `is_exact`: no
+    duplicate, whatever is killed. `has_output`: what counts is what it sends to `output`, as readers of committed
+    messages see it, not that it was called. Of every `fail_every` messages one fails at first, of every `reject_every`
+    one becomes a dead letter (0: none).
     """
 
     name: str
+    is_moved: bool = False
     is_ordered: bool = False
     is_exact: bool = False
     has_output: bool = False
@@ -54,7 +56,7 @@ KINDS = (
     Kind("key", is_ordered=True, fail_every=31),
     Kind("partition", is_ordered=True, fail_every=97),
     Kind("none", fail_every=7, reject_every=50),
-    Kind("moved", fail_every=9, reject_every=50),
+    Kind("moved", is_moved=True, fail_every=9, reject_every=50),
     Kind("relayed", is_ordered=True, has_output=True),
     Kind("exact", is_ordered=True, is_exact=True, has_output=True, fail_every=31),
 )

@@ -230,6 +230,7 @@ class Run:
     def _report(self) -> Report:
         troubles = self._fleet.troubles
         records = journal.read(self._folder)
+        reasons = [*troubles, *account.expelled(records)]
         commits = [
             commit
             for message in self._read(offsets.TOPIC)
@@ -240,7 +241,7 @@ class Run:
             seed=self._options.seed,
             seconds=self._options.seconds,
             lines=[
-                account.settle(numbers.kind, found, troubles)
+                account.settle(numbers.kind, found, reasons)
                 for numbers, found in zip(self._stream.numbers, self._evidence(), strict=True)
             ],
             faults=dict(self._done),

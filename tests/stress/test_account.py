@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.stress.account import FENCED_SECONDS, SLACK_SECONDS, Evidence, Trouble, settle, unfenced, unfinished
+from tests.stress.account import (
+    FENCED_SECONDS,
+    SLACK_SECONDS,
+    Evidence,
+    Trouble,
+    expelled,
+    settle,
+    unfenced,
+    unfinished,
+)
 from tests.stress.journal import DONE, LOST, Handled
 from tests.stress.kinds import Kind
 
@@ -124,3 +133,17 @@ def test_who_was_frozen_while_a_broker_came_back_may_have_been_given_another_ses
     frozen = Trouble("freeze", 10.0, 20.0, 1, fences=True)
     assert unfenced([], [frozen, Trouble("broker-stop", 8.0, 12.0)]) == []
     assert unfenced([], [frozen, Trouble("broker-stop", 1.0, 4.0)]) == [frozen]
+
+
+def test_what_a_worker_was_told_to_have_lost_explains_that_it_comes_again() -> None:
+    again = [done(5, 12.0), done(5, 22.0)]
+    told = [Handled(LOST, 0, worker, 7, 0, 0, 0, 0, 20.0) for worker in (0, 1)]
+    assert settle(FREE, evidence(*again), expelled(told[:1])).unexplained == 0
+    assert settle(FREE, evidence(*again), expelled(told[1:])).unexplained == 1
+
+
+def test_attempts_of_others_explain_what_comes_back_by_a_topic() -> None:
+    again = [done(5, 12.0), done(5, 14.0)]
+    elsewhere = [Trouble("kill", 10.0, 10.0, 9)]
+    assert settle(FREE, evidence(*again), elsewhere).unexplained == 1
+    assert settle(Kind("moved", is_moved=True), evidence(*again), elsewhere).unexplained == 0

@@ -36,3 +36,17 @@ def test_a_drain_is_cut_at_two_fifths_of_the_poll_interval() -> None:
     (text,) = warnings(Settings(max_poll_interval=40))
 
     assert text.startswith("drain_timeout=20 s is cut to 16 s at a rebalance")
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("enable.ssl.certificate.verification", "false", "reads everything, passwords too"),
+        ("enable.ssl.certificate.verification", False, "reads everything, passwords too"),
+        ("ssl.endpoint.identification.algorithm", "none", "every certificate of the authority passes"),
+    ],
+)
+def test_tls_that_does_not_look_whom_it_speaks_to_is_warned_of(key: str, value: object, said: str) -> None:
+    (warning,) = warnings(Settings(kafka={"security.protocol": "SSL", key: value}))
+
+    assert said in warning

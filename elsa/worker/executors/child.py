@@ -24,7 +24,7 @@ from elsa.context import _ACTIVE, Context
 from elsa.errors import DecodeError, HandlerResultError, NotAssigned, WorkerStartError
 from elsa.kafka.consumer import to_message
 from elsa.message import TopicPartition
-from elsa.observe import logs
+from elsa.observe import logs, tracing
 from elsa.observer import HandlerObserver
 from elsa.outcome import Result
 from elsa.policies import retried
@@ -40,6 +40,8 @@ if TYPE_CHECKING:
     from elsa.message import Message
 
 _PAGE = resource.getpagesize()
+#: what the last spans may take; the parent waits a little longer than that
+FLUSH_SECONDS = 1.0
 #: of Linux's prctl: which signal comes when the thread that has started this process ends
 _PR_SET_PDEATHSIG = 1
 
@@ -74,6 +76,7 @@ class Child:
             self._line.send("end", self._end_of(call))
         hooks.call(self.app, "shutdown")
         self.app.stop()
+        tracing.flush(FLUSH_SECONDS)
         return exits.OK
 
     def _load(self, load: Load) -> None:
@@ -92,6 +95,7 @@ class Child:
             )
         self.handler = handler
         self.app.configure(**load.settings)
+        tracing.watch(self.app, carries=load.is_traced)
         self._invoker = Invoker(handler, None, HandlerObserver(), SYSTEM)
         hooks.call(self.app, "startup")
 
@@ -124,7 +128,8 @@ class Child:
         context = Context(site, tuple(raws), site.to_message, call.attempt)
         _ACTIVE.set(context)
         try:
-            value = self._called(context, raws, bodies)
+            with tracing.carrying(call.trace) if call.trace else contextlib.nullcontext():
+                value = self._called(context, raws, bodies)
             return End(value, undecoded=undecoded, resident=resident())
         except MemoryError:
             # there may be nothing left to tell it with; the parent sees the end, and blames this message

@@ -7,6 +7,7 @@ replaced after `max_tasks_per_child` calls or above `max_memory_per_child`.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import multiprocessing.spawn
@@ -16,12 +17,14 @@ import subprocess
 import sys
 import threading
 import time
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 from elsa.clock import SYSTEM
 from elsa.context import Context
 from elsa.errors import ChildEnded, HandlerTimeout, WorkerStartError
+from elsa.observe import tracing
 from elsa.outcome import ABANDONED
+from elsa.worker import traced
 from elsa.worker.batches import Batch
 from elsa.worker.child import how_it_ended
 from elsa.worker.delivery import unknown
@@ -102,10 +105,10 @@ class InChild:
         context = Context(worker, (raw,), worker.to_message, attempt)
         invoker = worker.router.invoker(raw)
         if invoker is None:
-            worker.conclude(turn, raw, context, unknown(raw, worker.binding))
+            worker.conclude(turn, raw, context, traced.unrun(worker.observer, context, unknown(raw, worker.binding)))
             return
         if (late := invoker.expired(raw, attempt)) is not None:
-            worker.conclude(turn, raw, context, late)
+            worker.conclude(turn, raw, context, traced.unrun(worker.observer, context, late))
             return
         # outside of what counts as the message's failure
         if not self._prepare(worker):
@@ -117,7 +120,8 @@ class InChild:
                 outcome = invoker.interpret(end.result(), (raw,), attempt)
             except Exception as error:  # border: whatever became of the call is the message's outcome
                 outcome = ABANDONED if worker.closed and turn.is_over else invoker.failed(error, attempt, raw)
-            span.outcome(outcome.kind.value, outcome.error)
+            if span is not None:
+                outcome = traced.told(span, outcome)
         turn.since = _counter()
         turn.durations.append(turn.since - began)
         worker.conclude(turn, raw, context, outcome)
@@ -137,8 +141,8 @@ class InChild:
                 outcome = batch.invoker.interpret(end.result(), batch.raws, batch.attempt) if batch.raws else None
             except Exception as error:  # border: as above
                 outcome = ABANDONED if worker.closed and turn.is_over else batch.failed(error)
-            if outcome is not None:
-                span.outcome(outcome.kind.value, outcome.error)
+            if outcome is not None and span is not None:
+                outcome = traced.told(span, outcome)
         if outcome is not None:
             batch.conclude(outcome)
 
@@ -161,6 +165,7 @@ class InChild:
                     attempt,
                     progress,
                     worker.is_retry,
+                    () if worker.observer.span is None else tracing.carried(),
                 ),
             )
             if worker.closed:
@@ -185,14 +190,14 @@ class InChild:
             # killed while it had nothing to do: no message has failed by that
             self._discard(kill=True)
         if self._process is None:
-            self._start()
+            self._start(is_traced=worker.observer.span is not None)
         # that takes a while: the partition may have gone
         return not worker.closed
 
-    def _start(self) -> None:
+    def _start(self, *, is_traced: bool) -> None:
         process = ChildProcess(self._handler.name)
         try:
-            process.load(_load(self._handler, self._settings))
+            process.load(_load(self._handler, self._settings, is_traced=is_traced))
         except BaseException:
             process.kill()
             raise
@@ -333,7 +338,7 @@ class ChildProcess:
         self.line.close()
 
 
-def _load(handler: Handler[Any, Any], settings: Settings) -> Load:
+def _load(handler: Handler[Any, Any], settings: Settings, *, is_traced: bool = False) -> Load:
     module = handler.declared_in
     preparation = multiprocessing.spawn.get_preparation_data("elsa-child")
     if module != "__main__":
@@ -352,26 +357,11 @@ def _load(handler: Handler[Any, Any], settings: Settings) -> Load:
         preparation=preparation,
         log_level=settings.log_level,
         json_logs=settings.json_logs,
+        is_traced=is_traced,
     )
 
 
-class _NoSpan:
-    """What encloses a call when nobody traces."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Nothing was opened."""
-
-    def outcome(self, name: str, error: BaseException | None = None) -> None:
-        """Nobody listens."""
-
-
-_NO_SPAN = _NoSpan()
-
-
 def _span(invoker: Invoker, context: Context) -> Any:
-    """The span around a call: it runs elsewhere, but is waited for here."""
+    """The span around a call, None when nobody traces: it runs elsewhere, but is waited for here."""
     span = invoker.observer.span
-    return _NO_SPAN if span is None else span(context.messages, context.attempt)
+    return contextlib.nullcontext() if span is None else span(context.messages, context.attempt)

@@ -24,6 +24,8 @@ from elsa.errors import HandlerResultError, RemoteError
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from elsa.message import Headers
+
 #: the longest text of an error that is handed over
 _MOST_TEXT = 64 * 1024
 
@@ -102,6 +104,8 @@ class Load:
     preparation: Mapping[str, Any]
     log_level: str
     json_logs: bool
+    #: whether calls come with a trace
+    is_traced: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +119,8 @@ class Call:
     progress: Mapping[int, Any] = field(default_factory=dict)
     #: whether the messages came back through a retry topic
     is_retry: bool = False
+    #: headers with the trace of the span around this call
+    trace: Headers = ()
 
 
 @dataclass(frozen=True, slots=True)

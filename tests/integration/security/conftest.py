@@ -17,6 +17,8 @@ from elsa.config import Settings
 from elsa.kafka import probe
 from elsa.testing.kafka import require_embedded
 
+from .secure import Secure, secure_kafka
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
@@ -82,6 +84,14 @@ def guarded_kafka() -> Iterator[Guarded]:
     }
     with EmbeddedKafka(port=opened, ephemeral=True, properties=properties) as kafka:
         yield Guarded(kafka.bootstrap, f"{_HOST}:{guarded}")
+
+
+@pytest.fixture(scope="package")
+def secure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secure]:
+    """The Kafka with TLS, passwords and ACLs; one for all, because it takes ten seconds to start."""
+    require_embedded()
+    with secure_kafka(tmp_path_factory.mktemp("certificates")) as started:
+        yield started
 
 
 @pytest.fixture

@@ -46,6 +46,20 @@ def test_a_table_on_a_terminal_shows_the_same_words_and_takes_no_markup(monkeypa
     assert "─" in text
 
 
+def test_rows_have_styles_only_for_a_person(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    shown = {}
+    for is_terminal in (True, False):
+        monkeypatch.setattr("elsa.cli.output.is_terminal", lambda: is_terminal)  # noqa: B023 - called at once
+        with CliRunner().isolation(color=True) as (out, _, _):
+            output.table(["name"], [["good"], ["bad"]], styles=["", "red"])
+            shown[is_terminal] = out.getvalue().decode()
+
+    assert "\x1b[31mbad" in shown[True]
+    assert "\x1b[31mgood" not in shown[True]
+    assert "\x1b[" not in shown[False]
+
+
 def test_an_empty_table_still_has_its_headings(monkeypatch: pytest.MonkeyPatch) -> None:
     assert shown(lambda: output.table(("a", "b"), []), monkeypatch=monkeypatch) == "a  b\n"
 

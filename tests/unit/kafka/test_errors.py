@@ -7,6 +7,7 @@ from confluent_kafka import KafkaError as Code
 from confluent_kafka import KafkaException
 
 from elsa import errors
+from elsa.config import Settings
 from elsa.kafka.errors import Reports, is_fatal, translate
 
 
@@ -101,7 +102,7 @@ def test_what_is_no_client_error_keeps_its_text() -> None:
 
 
 def test_what_the_client_reports_says_more_than_the_call_that_failed() -> None:
-    reports = Reports("kafka:9092")
+    reports = Reports(Settings(brokers="kafka:9092"))
     failed = KafkaException(Code(Code._TRANSPORT, "Failed to get metadata"))
 
     assert "Failed to get metadata" in str(reports.translate(failed))

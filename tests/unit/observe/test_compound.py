@@ -59,6 +59,7 @@ FACTS: dict[type, dict[str, tuple[Any, ...]]] = {
         "stale": (1,),
         "halted": (("orders", 0), "poison"),
         "error": ("_TRANSPORT", "away"),
+        "fetched": ([object()], 0.1),
         "statistics": ({},),
     },
     ScheduleObserver: {"fired": ([0.1],), "missed": (2,), "held": (1,)},
@@ -281,10 +282,10 @@ def test_send_traces_pass_headers_on_and_all_are_ended() -> None:
 @pytest.mark.parametrize(
     ("observer", "seam", "own"),
     [
-        (PrometheusObserver, Observer, {"families", "collect", "describe"}),
+        (PrometheusObserver, Observer, {"families", "collect", "describe", "tallies"}),
         (TracingObserver, Observer, set()),
         (Compound, Observer, set()),
-        (HandlerMetrics, HandlerObserver, {"collect"}),
+        (HandlerMetrics, HandlerObserver, {"collect", "tally"}),
         (GroupMetrics, GroupObserver, {"collect"}),
         (_ScheduleMetrics, ScheduleObserver, {"collect"}),
     ],

@@ -12,7 +12,7 @@ import pytest
 from opentelemetry import trace
 
 from elsa.context import _ACTIVE, Context
-from elsa.message import Message
+from elsa.message import Message, TopicPartition
 from elsa.observe import logs
 from elsa.observe.logs import RateLimit, setup
 
@@ -193,6 +193,65 @@ def test_a_repeated_line_passes_once_a_minute_with_its_count(limited: Callable[.
     assert limited("a") == []
     clock.steady += 0.2
     assert limited("a", "a") == [3]
+
+
+def test_what_was_held_back_and_never_came_again_is_told_later(
+    logger: logging.Logger, clock: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also when the process ends; with what surrounded it, not what surrounds the line that happens to come next."""
+    stream = io.StringIO()
+    handler = setup("info", json_logs=True, stream=stream)
+    monkeypatch.setattr(handler, "_limit", RateLimit(60.0, clock))
+
+    def away(offset: int) -> None:
+        try:
+            raise OSError("no route")
+        except OSError:
+            logger.warning("broker away", exc_info=True, extra={"limit": "away", "offset": offset})
+
+    for offset in range(3):
+        away(offset)
+    clock.steady += 61
+    logger.info("back")
+    away(9)
+    away(10)
+    handler.close()
+
+    lines = [(one["message"], one.get("offset"), one.get("repeated")) for one in json_lines(stream)]
+    assert lines == [
+        ("broker away", 0, None),
+        ("broker away", 1, 2),
+        ("back", None, None),
+        ("broker away", 9, None),
+        ("broker away", 10, 1),
+    ]
+    assert ["exception" in one for one in json_lines(stream)] == [True, False, False, True, False]
+
+
+@pytest.mark.usefixtures("in_handler")
+def test_a_message_with_an_id_and_a_task(logger: logging.Logger) -> None:
+    stream = io.StringIO()
+    setup("info", json_logs=True, stream=stream)
+    context = _ACTIVE.get()
+    assert context is not None
+    context.messages[0] = Message("orders", 3, 7, None, b"", headers=(("elsa-id", b"one"), ("elsa-task", b"shop.mail")))
+
+    logger.info("inside")
+
+    assert json_lines(stream)[0].items() >= {"message_id": "one", "task": "shop.mail"}.items()
+
+
+def test_in_setup_there_is_no_message_yet(logger: logging.Logger) -> None:
+    stream = io.StringIO()
+    setup("info", json_logs=True, stream=stream)
+    site = SimpleNamespace(handler_name="shop.bill", group="billing", partition=TopicPartition("orders", 3))
+    token = _ACTIVE.set(Context(site, [], lambda raw: raw, attempt=1))
+
+    logger.info("setting up")
+    _ACTIVE.reset(token)
+
+    place = {"group": "billing", "topic": "orders", "partition": 3, "handler": "shop.bill"}
+    assert json_lines(stream)[0].items() >= place.items()
 
 
 def test_other_lines_and_lines_without_a_limit_pass(limited: Callable[..., list[Any]]) -> None:

@@ -89,11 +89,10 @@ def test_every_metric_of_a_process_is_exported_and_no_other(
     observer: PrometheusObserver, partition: Callable[..., Any]
 ) -> None:
     tell_everything(observer, partition)
-    of_the_supervisor = {
-        metric.name for metric in (catalogue.PROCESSES, catalogue.PROCESS_RESTARTS, catalogue.STALE_PROCESSES)
-    }
+    of_the_supervisor = (catalogue.PROCESSES, catalogue.PROCESS_RESTARTS, catalogue.STALE_PROCESSES)
+    of_others = {metric.name for metric in (*of_the_supervisor, *catalogue.OF_MONITOR)}
 
-    assert CATALOGUE.keys() - of_the_supervisor == {family[0] for family in observer.families()}
+    assert CATALOGUE.keys() - of_others == {family[0] for family in observer.families()}
 
 
 def test_every_sample_has_the_labels_of_its_metric(observer: PrometheusObserver, partition: Callable[..., Any]) -> None:
@@ -203,6 +202,16 @@ def test_a_new_handler_shows_every_outcome_at_zero(observer: PrometheusObserver,
 
     for outcome in catalogue.OUTCOMES:
         assert value(families, "elsa_messages_processed_total", group="", outcome=outcome) == 0
+
+
+def test_dead_letters_of_every_reason_begin_at_zero_so_that_the_first_one_is_an_increase(
+    observer: PrometheusObserver, value: Callable[..., Any]
+) -> None:
+    observer.handler("billing", "orders", "shop.bill")
+    families = observer.families()
+
+    for reason in (*catalogue.DEAD_REASONS, catalogue.OTHER):
+        assert value(families, "elsa_dead_letters_total", reason=reason) == 0
 
 
 def test_the_same_names_get_the_same_counters(observer: PrometheusObserver) -> None:
@@ -338,3 +347,19 @@ def test_a_throttle_that_nobody_hears_the_end_of_ends_by_itself(clock: Any, valu
     observer.throttled("consumer", "1", 1.0)
     observer.throttled("consumer", "1", 0.0)
     assert value(observer.families(), "elsa_kafka_broker_throttle_seconds", **labels) == 0
+
+
+def test_a_process_reports_what_its_handlers_have_done(observer: PrometheusObserver) -> None:
+    handler = observer.handler("billing", "orders", "shop.bill")
+    handler.started(3)
+    handler.finished([0.002, 0.02], {"ok": 1, "failed": 1})
+    handler.exception(ValueError(), 1)
+    handler.ended(2)
+    (tally,) = observer.tallies()
+
+    assert (tally.group, tally.topic, tally.handler) == ("billing", "orders", "shop.bill")
+    assert (tally.running, tally.outcomes, tally.exceptions) == (1, {"ok": 1, "failed": 1}, 1)
+    # up to the last bucket that has a call
+    assert tally.spread == [(0.005, 1), (0.01, 0), (0.025, 1)]
+    assert observer.handler(None, "mails", "shop.mail") is not None
+    assert observer.tallies()[1].group is None

@@ -188,6 +188,18 @@ def test_seconds_of_a_lag_with_nothing_in_hand_count_from_when_it_was_seen(
     assert age() == 0
 
 
+def test_a_lag_that_is_never_zero_when_looked_at_is_not_old_while_it_moves(
+    watched: Watched, partition: Callable[..., Any], value: Callable[..., Any], clock: Any
+) -> None:
+    for committed in range(90, 96):
+        clock.steady += 15
+        watched.now = [partition(oldest_timestamp=None, committed=committed, position=committed)]
+        assert value(watched.families(BILL), "elsa_consumer_lag_seconds") == 0
+    clock.steady += 15
+
+    assert value(watched.families(BILL), "elsa_consumer_lag_seconds") == 15
+
+
 def test_a_producers_clock_that_runs_ahead_does_not_make_age_negative(
     watched: Watched, partition: Callable[..., Any], value: Callable[..., Any]
 ) -> None:

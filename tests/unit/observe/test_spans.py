@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,10 +15,13 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
 
+from elsa.clock import SYSTEM
 from elsa.errors import KafkaError, RetryLater, Skip
-from elsa.message import Message, RecordMetadata
-from elsa.observe import spans
-from elsa.observe.spans import TracingObserver, extract, inject
+from elsa.message import Message, RecordMetadata, TopicPartition
+from elsa.observe import attributes, spans, tracing
+from elsa.observe.context import extract, inject
+from elsa.observe.spans import TracingObserver
+from elsa.policies.delay import envelope
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -180,11 +185,13 @@ def test_attempts_are_siblings_under_the_messages_span(recorded: Recorded) -> No
     ):
         with make([message()], attempt) as span:
             span.outcome(outcome, error)
+            if outcome == "retried":
+                tracing.note("", 5.0)
 
     first, second, third = recorded.spans()
     assert [each.attributes["elsa.attempt"] for each in (first, second, third)] == [1, 2, 3]
     assert {f"{each.parent.span_id:016x}" for each in (first, second, third)} == {SPAN}
-    assert [event.name for event in first.events] == ["elsa.retry", "exception"]
+    assert [event.name for event in first.events] == ["exception", "elsa.retry"]
     assert [(event.name, dict(event.attributes)) for event in second.events] == [("elsa.retry", {"elsa.delay": 5.0})]
     assert [each.status.status_code for each in (first, second, third)] == [
         StatusCode.ERROR,
@@ -250,12 +257,12 @@ def test_the_last_readable_trace_header_counts() -> None:
 def test_only_listed_baggage_crosses_kafka() -> None:
     context = baggage.set_baggage("tenant", "7", baggage.set_baggage("user", "ann"))
 
-    assert inject((), context) == ()
+    assert inject((), context) == []
     headers = inject((), context, baggage=["tenant", "absent"])
-    assert headers == (("baggage", b"tenant=7"),)
+    assert headers == [("baggage", b"tenant=7")]
     both = inject((), context, baggage=["tenant", "user"])
-    assert dict(baggage.get_all(extract(both, ["tenant"]))) == {"tenant": "7"}
-    assert dict(baggage.get_all(extract(both))) == {}
+    assert dict(baggage.get_all(extract(tuple(both), ["tenant"]))) == {"tenant": "7"}
+    assert dict(baggage.get_all(extract(tuple(both)))) == {}
 
 
 def test_an_unsampled_message_makes_no_span_and_stays_unsampled(
@@ -268,7 +275,7 @@ def test_an_unsampled_message_makes_no_span_and_stays_unsampled(
 
     with span([message(parent=UNSAMPLED)], 1) as running:
         running.outcome("failed", ValueError())
-        assert inject(()) == (("traceparent", UNSAMPLED),)
+        assert inject(()) == [("traceparent", UNSAMPLED)]
 
     assert recorded.spans() == ()
 
@@ -329,7 +336,7 @@ def test_a_tombstone_and_a_pattern_are_named(recorded: Recorded) -> None:
     ],
 )
 def test_the_first_broker_is_the_server(brokers: str, expected: dict[str, Any]) -> None:
-    assert spans._server(brokers) == expected
+    assert attributes.server(brokers) == expected
 
 
 def test_the_propagator_is_the_programs_choice(recorded: Recorded, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -343,3 +350,128 @@ def test_the_propagator_is_the_programs_choice(recorded: Recorded, monkeypatch: 
     end(None, None)
 
     assert headers == [("x-own", b"1")]
+
+
+def links(span: Any) -> list[tuple[str, dict[str, Any]]]:
+    return [(f"{link.context.span_id:016x}", dict(link.attributes)) for link in span.links]
+
+
+def test_without_a_current_span_a_copy_is_below_the_trace_in_its_headers(recorded: Recorded) -> None:
+    """A message whose call nobody has traced, or whose retry is sent from another thread."""
+    headers, end = send_tracer()("orders.billing.dlq", [("elsa-origin", b"orders:0:1"), ("traceparent", PARENT)])
+    end(None, None)
+
+    send = recorded.only()
+    assert f"{send.parent.span_id:016x}" == SPAN
+    assert dict(headers)["elsa-origin-traceparent"] == PARENT
+    assert dict(headers)["traceparent"] != PARENT
+
+
+def test_the_first_origin_stays(recorded: Recorded) -> None:
+    first = f"00-{TRACE}-{'1' * 16}-01".encode()
+    copy = [("elsa-origin", b"orders:0:1"), ("elsa-origin-traceparent", first), ("traceparent", PARENT)]
+
+    headers, end = send_tracer()("orders.billing.retry", copy)
+    end(None, None)
+
+    assert [value for name, value in headers if name == "elsa-origin-traceparent"] == [first]
+    with span_maker()([message(7, PARENT, ("elsa-origin-traceparent", first))], 1):
+        pass
+    assert links(recorded.spans()[-1]) == [(SPAN, {}), ("1" * 16, {"elsa.link": "origin"})]
+
+
+def test_what_is_apart_begins_a_trace_and_links_to_the_other(recorded: Recorded) -> None:
+    headers, end = send_tracer()("orders.billing.retry", [("traceparent", PARENT), ("elsa-trace", b"link")])
+    end(None, None)
+
+    send = recorded.only()
+    assert send.parent is None
+    assert links(send) == [(SPAN, {})]
+    # who handles it is below the replay
+    assert [name for name, _ in headers] == ["traceparent"]
+    with span_maker()([message(7, PARENT, ("elsa-trace", b"link"))], 1):
+        pass
+    process = recorded.spans()[-1]
+    assert process.parent is None
+    assert links(process) == [(SPAN, {})]
+
+
+@pytest.mark.parametrize(("wait", "is_linked"), [(60.0, False), (7200.0, True)])
+def test_what_waits_for_hours_is_linked_to(recorded: Recorded, wait: float, *, is_linked: bool) -> None:
+    waiting = envelope([], due=SYSTEM.now() + wait, target="orders:3")
+
+    headers, end = send_tracer()("shop.delay.64", waiting)
+    end(RecordMetadata("shop.delay.64", 1, 2), None)
+
+    assert (("elsa-trace", b"link") in headers) == is_linked
+    send = recorded.only()
+    assert send.name == "send orders"
+    assert send.attributes["messaging.destination.name"] == "orders"
+    assert send.attributes["elsa.delay_topic"] == "shop.delay.64"
+    assert "messaging.kafka.offset" not in send.attributes
+
+
+def test_a_task_is_named_by_its_message_and_only_by_one_that_exists(recorded: Recorded) -> None:
+    functions = {"shop.mail": "shop.tasks.mail"}.get
+    span = TracingObserver(functions=functions).handler("billing", "shop.tasks", "tasks of shop.tasks").span
+    assert span is not None
+    for task in (b"shop.mail", b"anything"):
+        with span([message(1, None, ("elsa-task", task))], 1):
+            pass
+
+    known, unknown = (each.attributes for each in recorded.spans())
+    assert (known["elsa.handler"], known["code.function.name"]) == ("shop.mail", "shop.tasks.mail")
+    assert unknown["elsa.handler"] == "tasks of shop.tasks"
+    assert "code.function.name" not in unknown
+
+
+def test_optional_spans_of_a_group(recorded: Recorded) -> None:
+    observer = TracingObserver(spans=["poll", "commit"]).group("billing")
+
+    observer.fetched([Raw("orders"), Raw("orders"), Raw("invoices"), Raw("", error=True)], 0.5)
+    observer.committed("ok", 0.1, {TopicPartition("orders", 3): 8})
+    observer.committed("error", 0.1, {TopicPartition("orders", 3): 8, TopicPartition("orders", 4): 9})
+
+    polled, other, committed, refused = recorded.spans()
+    assert [each.name for each in recorded.spans()] == [
+        "poll orders",
+        "poll invoices",
+        "commit orders",
+        "commit orders",
+    ]
+    assert {each.kind for each in recorded.spans()} == {SpanKind.CLIENT}
+    assert polled.attributes["messaging.operation.type"] == "receive"
+    assert polled.attributes["messaging.batch.message_count"] == len(polled.links) == 2
+    assert 0.4 < (other.end_time - other.start_time) / 1e9 < 0.6
+    assert committed.attributes["messaging.operation.type"] == "settle"
+    assert committed.attributes["messaging.consumer.group.name"] == "billing"
+    assert committed.attributes["messaging.kafka.offset"] == 8
+    assert refused.status.status_code is StatusCode.ERROR
+    assert "messaging.kafka.offset" not in refused.attributes
+
+
+def test_without_optional_spans_nobody_hears_a_group() -> None:
+    observer = TracingObserver().group("billing")
+
+    assert vars(observer) == {}
+
+
+class Raw:
+    """What a poll brings."""
+
+    def __init__(self, topic: str, *, error: bool = False) -> None:
+        self.topic = lambda: topic
+        self.error = lambda: "trouble" if error else None
+        self.headers = lambda: [("traceparent", PARENT)]
+
+
+def test_no_old_name_is_in_the_code() -> None:
+    """Names that the conventions have given up since."""
+    old = re.compile(
+        r'"messaging\.(destination|operation|message_id|destination_kind|client_id|kafka\.(partition|message_key|client_id'
+        r'|consumer[._]group|destination\.partition|message\.offset))"|"net\.peer'
+    )
+    source = "".join(path.read_text() for path in Path(spans.__file__).parent.glob("*.py"))
+
+    assert "messaging.destination.name" in source
+    assert old.findall(source) == []

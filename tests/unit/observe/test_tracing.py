@@ -9,9 +9,11 @@ import pytest
 
 NOTHING_SET = """
 import sys
+from elsa.app import App
 from elsa.observe.tracing import tracing_enabled, tracing_observer
 {before}
-print(tracing_enabled(), tracing_observer() is None, "elsa.observe.spans" in sys.modules)
+app = App("traced")
+print(tracing_enabled(), tracing_observer(app) is None, "elsa.observe.spans" in sys.modules)
 """
 
 

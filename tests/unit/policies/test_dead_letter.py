@@ -61,3 +61,12 @@ def test_the_traceback_can_be_left_out() -> None:
     outcome = Outcome(Kind.DEAD, error=raised("x"))
 
     assert names.text(dead_letter.headers(message(), outcome, "h", with_traceback=False), "elsa-traceback") is None
+
+
+def test_what_the_exception_says_can_be_left_out() -> None:
+    outcome = Outcome(Kind.DEAD, reason="exhausted", error=raised("ann@home"))
+    pairs = dead_letter.headers(message(), outcome, "h", with_message=False)
+
+    assert names.text(pairs, "elsa-error-type") == "builtins.ValueError"
+    assert "raise ValueError(text)" in (names.text(pairs, "elsa-traceback") or "")
+    assert b"ann@home" not in b"".join(value or b"" for _, value in pairs)

@@ -237,7 +237,7 @@ class Producer:
         self._world.open[self._name] = Transaction(self._world.time)
         self._failed.clear()
 
-    def produce(self, topic: str, value: Any, *, key: Any, headers: Any, mark: Any) -> None:
+    def produce(self, topic: str, value: Any, *, key: Any, headers: Any, mark: Any, **_: Any) -> None:
         self._call("produce")
         if topic in self._world.refusing:
             self._failed.append((AuthorizationFailed("not for you"), mark))

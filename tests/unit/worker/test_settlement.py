@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from elsa.config import Settings
 from elsa.errors import UnknownTopic
 from elsa.kafka.consumer import to_message
 from elsa.observer import HandlerObserver
@@ -34,6 +35,7 @@ class App:
     """Its producer and its topics do what `sends` and `create` say."""
 
     name = "a"
+    settings = Settings(name="a")
 
     def __init__(self) -> None:
         self.producer = self.topics = self
