@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import logging
+import traceback
 from typing import Any
 
 import pytest
 
-from elsa.config import Settings
+from elsa.config import Settings, load
 from elsa.errors import ConfigError
 from elsa.kafka.config import OncePerMinute, client_config, validate_kafka
+from elsa.kafka.producer import ProducerClient
 from elsa.kafka.properties import OWNED
 
 SECURITY = {"security.protocol": "SASL_PLAINTEXT", "sasl.mechanism": "PLAIN", "sasl.username": "ann"}
@@ -103,12 +105,29 @@ def test_a_repeated_log_line_comes_once_a_minute() -> None:
     clock = MovedClock()
     once = OncePerMinute(clock)
 
+    def record(text: str) -> logging.LogRecord:
+        return logging.LogRecord("elsa.kafka.client", logging.ERROR, "", 0, text, (), None)
+
     def passes(text: str) -> bool:
-        return once.filter(logging.LogRecord("elsa.kafka.client", logging.ERROR, "", 0, text, (), None))
+        return once.filter(record(text))
 
     assert passes("FAIL: refused (after 0ms)")
     assert not passes("FAIL: refused (after 3ms)")
     assert passes("FAIL: something else")
     clock.time = 60.0
 
-    assert passes("FAIL: refused (after 1ms)")
+    again = record("FAIL: refused (after 1ms)")
+    assert once.filter(again)
+    assert vars(again)["repeated"] == 1, "one was left out"
+
+
+def test_a_traceback_that_shows_variables_shows_no_secret() -> None:
+    """As debuggers and services that collect errors make them."""
+    settings = load({"kafka": {"sasl.password": "tweety", "socket.timeout.ms": "soon"}}, env={}).settings
+
+    with pytest.raises(ConfigError) as raised:
+        ProducerClient(settings)
+    shown = "".join(traceback.TracebackException.from_exception(raised.value, capture_locals=True).format())
+
+    assert "sasl.password" in shown
+    assert "tweety" not in shown
