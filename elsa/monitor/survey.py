@@ -103,8 +103,9 @@ class Survey:
         The message itself is asked, because its timestamp is exact: a guess from how fast ends moved knows nothing at
         the first look, and is wrong where producers pause.
         """
-        known = {place: self._written[place] for place in places if place in self._written}
-        found: dict[Place, float | None] = dict(known)
+        found: dict[Place, float | None] = {}
+        if request.read_committed:
+            found.update((place, self._written[place]) for place in places if place in self._written)
         deadline = self._clock.monotonic() + request.ages_seconds
         # groups that read one topic stand at different places: one place of each partition at a time
         while (missing := places - found.keys()) and (left := deadline - self._clock.monotonic()) > 0:
@@ -112,7 +113,8 @@ class Survey:
             read = self._read(turn, left, request, failures)
             found |= {(where, turn[where]): moment for where, moment in read.items()}
             places -= {(where, offset) for where, offset in turn.items() if where not in read}
-        self._written = {place: moment for place, moment in found.items() if moment is not None}
+        if request.read_committed:  # what is open may still be aborted, so it is read each time
+            self._written = {place: moment for place, moment in found.items() if moment is not None}
         return found
 
     def _read(

@@ -135,10 +135,10 @@ class GroupMetrics(GroupObserver):
                 page.add(catalogue.LAST_POLL, (group,), self._last_poll)
             if self._last_commit is not None:
                 page.add(catalogue.LAST_COMMIT, (group,), self._last_commit)
-            for state, seconds in self._seconds.items():
-                page.add(catalogue.SECONDS, (group, state), seconds)
             if self._is_stable is not None:
                 page.add(catalogue.STABLE, (group,), int(self._is_stable))
             if self._slots is not None:
                 page.add(catalogue.SLOTS, (group,), self._slots)
                 page.add(catalogue.SLOTS_BUSY, (group,), busy)
+                for state, seconds in self._seconds.items():
+                    page.add(catalogue.SECONDS, (group, state), seconds)

@@ -120,10 +120,10 @@ class Merger:
         with self._lock:
             self._own[key] = value
 
-    def families(self, since: float | None = None) -> list[Family]:
+    def families(self, stale: int | None = None) -> list[Family]:
         """The merged values: those of the catalogue in its order, then the rest by name.
 
-        Who has sent nothing `since` then (monotonic seconds; by default for a while) counts as stale.
+        `stale` is how many processes have not answered, by default how many have sent nothing for a while.
         """
         with self._lock:
             table = {name: (kind, text, dict(series)) for name, (kind, text, series) in self._ended.items()}
@@ -131,8 +131,10 @@ class Merger:
             own = dict(self._own)
         for process_id, (_, _, families) in live:
             _merge(table, families, str(process_id))
-        limit = self._clock.monotonic() - self._stale_after if since is None else since
-        own[catalogue.STALE_PROCESSES.name, ()] = sum(1 for _, (_, seen, _) in live if seen < limit)
+        if stale is None:
+            limit = self._clock.monotonic() - self._stale_after
+            stale = sum(1 for _, (_, seen, _) in live if seen < limit)
+        own[catalogue.STALE_PROCESSES.name, ()] = stale
         for (name, labels), value in own.items():
             metric = catalogue.CATALOGUE[name]
             table.setdefault(name, (metric.kind, metric.help, {}))[2][name, labels] = value
@@ -143,9 +145,9 @@ class Merger:
             for name in order
         ]
 
-    def render(self, *, openmetrics: bool = False, since: float | None = None) -> bytes:
-        """The merged page as text; `since` as for `families`."""
-        return render(self.families(since), openmetrics=openmetrics)
+    def render(self, *, openmetrics: bool = False, stale: int | None = None) -> bytes:
+        """The merged page as text; `stale` as for `families`."""
+        return render(self.families(stale), openmetrics=openmetrics)
 
     def _end(self, process_id: Hashable) -> None:
         if (entry := self._live.pop(process_id, None)) is not None:

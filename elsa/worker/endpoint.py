@@ -77,14 +77,14 @@ class Endpoint:
         self._merger.add(catalogue.PROCESS_RESTARTS.name, reason=reason)
 
     def _page(self, *, openmetrics: bool = False) -> bytes:
-        asked_at = SYSTEM.monotonic()
-        self._supervisor.questions.ask("scrape", SCRAPE_SECONDS)
-        states = Counter(
-            str(child.state) for place in list(self._supervisor.places) if (child := place.child) is not None
-        )
+        answers = self._supervisor.questions.ask("scrape", SCRAPE_SECONDS)
+        children = {place.index: child for place in list(self._supervisor.places) if (child := place.child) is not None}
+        states = Counter(str(child.state) for child in children.values())
+        # before its greeting a process is not asked
+        late = sum(1 for index, child in children.items() if child.has_greeted and index not in answers)
         for state in catalogue.PROCESS_STATES:
             self._merger.set(catalogue.PROCESSES.name, states[state], state=state)
-        return self._merger.render(openmetrics=openmetrics, since=asked_at)
+        return self._merger.render(openmetrics=openmetrics, stale=late)
 
     def _status(self) -> dict[str, Any]:
         supervisor = self._supervisor

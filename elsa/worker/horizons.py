@@ -99,6 +99,11 @@ class Ends:
         except ElsaError as error:
             log.debug("the ends of paused partitions are not known: %s", error)
             return
+        except Exception:  # border: the watcher's thread has more to do than this
+            log.exception(
+                "the ends of paused partitions are not known", extra={"event": "ends_failed", "limit": "ends"}
+            )
+            return
         for manager in self._managers:
             if mine := {partition: end for partition, end in ends.items() if partition in manager.horizons.still}:
                 manager.mailbox.put(Horizon(mine))

@@ -229,6 +229,10 @@ class Runtime:
             return None, None if watcher is None else watcher.trouble
         return SYSTEM.monotonic() - watcher.answered_at, watcher.trouble
 
+    def doubt(self) -> None:
+        """Have it looked now whether the brokers answer, unless it is known that they do not."""
+        self._around.doubt()
+
     def concurrency(self, handler: Handler[Any, Any]) -> int:
         """How many messages of a handler may be in progress in this process."""
         return self._executors.concurrency(handler)

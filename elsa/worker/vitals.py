@@ -78,6 +78,8 @@ class Vitals:
         }
         self._verdicts: Mapping[str, Any] = {}
         self._looked_at = self._told_at = 0.0
+        #: when the brokers were last known to be away, monotonic
+        self._away_at = 0.0
 
     def beat(self, *, at_once: bool = False) -> dict[str, Any] | None:
         """What the supervisor is to be told now: what has changed, or after a while that nothing has."""
@@ -98,6 +100,8 @@ class Vitals:
     def checks(self) -> dict[str, list[Check]]:
         """By probe: live, ready, startup."""
         managers = self._runtime.managers
+        if self._runtime.brokers_answered()[1] is not None:
+            self._away_at = SYSTEM.monotonic()
         return {
             "live": [check for manager in managers for check in self._of_group(manager)] + list(self._of_handlers()),
             "ready": [self._assignment(manager) for manager in managers]
@@ -113,12 +117,25 @@ class Vitals:
             ],
         }
 
+    def _blamed(self, seconds: float, limit: float) -> float:
+        """Of so many seconds until now those in which the brokers were there: what waits for them hangs with them.
+
+        They count from when the brokers were known to be away last, up to their last answer.
+        """
+        if seconds > limit / 2:
+            # a client that hangs with the brokers does not say that they are gone
+            self._runtime.doubt()
+        answered, _ = self._runtime.brokers_answered()
+        if answered is None:
+            return 0.0
+        return max(0.0, min(seconds, SYSTEM.monotonic() - self._away_at) - answered)
+
     def _of_group(self, manager: GroupManager) -> Iterable[Check]:
         pulse, now = manager.pulse, SYSTEM.monotonic()
         interval = self._settings.max_poll_interval
         yield aged(
             "poll",
-            now - pulse.polled_at,
+            self._blamed(now - pulse.polled_at, interval),
             interval,
             "the thread that polls hangs, in a hook, an observer or the client: "
             "`elsa control stacks` shows where, a restart frees its partitions",
@@ -131,7 +148,7 @@ class Vitals:
         state, since = frozen or ("", now)
         yield aged(
             "join",
-            now - since,
+            self._blamed(now - since, FROZEN_INTERVALS * interval),
             FROZEN_INTERVALS * interval,
             f"the group's join stands still in {state!r}: restart this worker, and look at the group's other members",
             manager.name,
@@ -161,7 +178,7 @@ class Vitals:
                 f"its call for {places[name]} has outlived its timeout: `elsa control stacks` shows where it stands; "
                 'executor="process" can end such calls'
             )
-            yield aged("handler", longest[name], limit, hint, name)
+            yield aged("handler", self._blamed(longest[name], limit), limit, hint, name)
 
     def _assignment(self, manager: GroupManager) -> Check:
         return Check(

@@ -30,6 +30,7 @@ CASES = (
     "recovery",
     "delay",
     "metrics",
+    "monitor",
     "tracing",
 )
 

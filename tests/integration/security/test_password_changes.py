@@ -18,27 +18,25 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import elsa
-from elsa.broker import EmbeddedKafka
 from elsa.config import Settings, load
 from elsa.producer import Producer
-from elsa.testing.kafka import require_embedded
 from elsa.topics import Topics
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
+
+    from elsa.broker import EmbeddedKafka
 
 pytestmark = [pytest.mark.broker, pytest.mark.slow, pytest.mark.timeout(240)]
 
 PATIENCE = 60.0
 
 
-@pytest.fixture(scope="module")
-def kafka() -> Iterator[EmbeddedKafka]:
-    """One of its own: its node is restarted."""
-    require_embedded()
-    with EmbeddedKafka(ephemeral=True, secure=True) as broker:
-        yield broker
+@pytest.fixture
+def kafka(elsa_secure_kafka: EmbeddedKafka) -> EmbeddedKafka:
+    """The plugin's, which nobody else uses here: its node is restarted."""
+    return elsa_secure_kafka
 
 
 @pytest.fixture

@@ -42,7 +42,10 @@ def test_a_process_that_does_not_answer_is_not_waited_for(supervise: Supervise) 
     run = supervise({"1": ["mute"]}, processes=2, endpoint=True)
     run.wait_for("ready", 2)
 
-    assert "jobs_total 10.0" in get(run.wait_for("url")["url"])
+    page = get(run.wait_for("url")["url"])
+
+    assert "jobs_total 10.0" in page
+    assert "elsa_scrape_stale_processes 1.0" in page
 
 
 def test_a_process_that_is_late_keeps_its_values_and_is_counted(supervise: Supervise) -> None:

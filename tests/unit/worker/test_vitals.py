@@ -14,6 +14,9 @@ from elsa.worker.pulse import Fatal, Pulse
 from elsa.worker.readiness import Readiness
 from elsa.worker.vitals import Check, Vitals
 
+#: how often it was to be looked whether the brokers answer
+doubts: list[int] = []
+
 
 def runtime(*, timeout: float | None = 5.0, running: float = 0.0, **facts: Any) -> Any:
     handler = SimpleNamespace(name="shop.bill", declared=SimpleNamespace(timeout=timeout))
@@ -27,7 +30,8 @@ def runtime(*, timeout: float | None = 5.0, running: float = 0.0, **facts: Any) 
         readiness=Readiness([]),
         is_stopping=facts.get("is_stopping", False),
         is_quiet=facts.get("is_quiet", False),
-        brokers_answered=lambda: facts.get("brokers", (1.0, None)),
+        brokers_answered=lambda: facts.get("brokers", (0.0, None)),
+        doubt=lambda: doubts.append(1),
     )
 
 
@@ -142,3 +146,34 @@ def test_what_is_shown_of_a_check() -> None:
         "limit": 5.0,
     }
     assert Check(name="poll", about="billing", ok=False, hint="restart").document()["hint"] == "restart"
+
+
+def test_what_hangs_while_kafka_is_away_is_not_to_blame_until_it_is_back() -> None:
+    facts: dict[str, Any] = {"brokers": (400.0, "no Kafka broker answered")}
+    of = runtime(running=400.0)
+    of.brokers_answered = lambda: facts["brokers"]
+    of.managers[0].pulse.polled_at = ago(400)
+    of.managers[0].pulse.frozen = "wait-sync", ago(4_000)
+    one = Vitals(of)
+    assert all(check.ok for check in one.checks()["live"])
+
+    facts["brokers"] = (0.0, None)
+    assert all(check.ok for check in one.checks()["live"])
+    one._away_at = ago(301)
+    failed = {check.name for check in one.checks()["live"] if not check.ok}
+    assert failed == {"poll", "handler"}
+    facts["brokers"] = (60.0, None)
+    assert all(check.ok for check in one.checks()["live"] if check.name == "poll")
+    facts["brokers"] = (0.0, None)
+    one._away_at = ago(601)
+    assert {check.name for check in one.checks()["live"] if not check.ok} == {"poll", "handler", "join"}
+
+
+def test_a_thread_that_is_late_has_the_brokers_looked_for() -> None:
+    doubts.clear()
+    of = runtime()
+    found(of, "live")
+    assert doubts == []
+    of.managers[0].pulse.polled_at = ago(151)
+    found(of, "live")
+    assert doubts == [1]
