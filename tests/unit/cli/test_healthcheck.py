@@ -162,7 +162,7 @@ def test_tls_client_certificates_and_a_token_go_along(serve: Serve, tmp_path: Pa
     shown = run("--cert", paths["client"], "--json", ELSA_HTTP_TOKEN="tiger", **env).stdout
     assert json.loads(shown)["checks"] == [POLL]
     other = trustme.CA().issue_cert("worker.example")
-    other.private_key_and_cert_chain_pem.write_to_path(paths["server"])
-    refused = run("--cert", paths["client"], **env)
+    other.private_key_and_cert_chain_pem.write_to_path(str(tmp_path / "other.pem"))
+    refused = run("--cert", paths["client"], **env | {"ELSA_HTTP_CERT": str(tmp_path / "other.pem")})
     assert (refused.exit_code, "certificate verify failed" in refused.stderr) == (exits.NO_WORKER, True)
     assert run("--cert", str(tmp_path / "gone.pem"), **env).exit_code == exits.USAGE
