@@ -8,7 +8,8 @@ import re
 #: Kafka's limit on the length of a topic's name
 MAX_LENGTH = 249
 _ILLEGAL = re.compile(r"[^a-zA-Z0-9._-]")
-_INTERNAL = re.compile(r"(^__)|\.(dlq|dlq-handled|retry|seen|cancelled|control|status|tasks|schedules)$|\.delay\.\d+$")
+#: by their shape: a topic's retry and seen topics have its name and a group's in front, or what is left of a long name
+_INTERNAL = re.compile(r"^__|\.(dlq|dlq-handled|delay\.\d+)$|(.\.[^.]+|-[0-9a-f]{16})\.(retry|seen)$")
 
 
 def legal(name: str) -> str:
@@ -85,10 +86,15 @@ def task_topic(app: str) -> str:
     return legal(f"{app}.tasks")
 
 
-def is_internal(topic: str) -> bool:
+def is_internal(topic: str, app: str | None = None) -> bool:
     """Whether a topic is Elsa's or Kafka's own: a regex subscription never matches it.
 
-    >>> is_internal("orders.billing.dlq"), is_internal("orders")
-    (True, False)
+    What an app has one of, as `{app}.status`, is known by the app's name only: others call topics so as well.
+
+    >>> is_internal("orders.billing.dlq"), is_internal("shop.status", "shop"), is_internal("orders.status", "shop")
+    (True, True, False)
     """
-    return _INTERNAL.search(topic) is not None
+    if _INTERNAL.search(topic) is not None:
+        return True
+    of_app = (task_topic, schedules_topic, cancelled_topic, control_topic, status_topic)
+    return app is not None and any(topic == name(app) for name in of_app)

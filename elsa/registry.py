@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from elsa import headers as header_names
 from elsa.errors import DeclarationError
 from elsa.handlers import Handler, Task
-from elsa.names import is_internal
+from elsa.names import dead_letter_topic, is_internal
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -49,7 +49,11 @@ class Binding:
         """Whether a topic belongs here; a regex never matches an internal topic."""
         if not self.is_pattern:
             return topic == self.topic
-        return re.match(self.topic, topic) is not None and not is_internal(topic)
+        return self.means(topic) and not is_internal(topic, self.first.app.name)
+
+    def means(self, topic: str) -> bool:
+        """Whether a topic is what its regex says, internal or not."""
+        return re.match(self.topic, topic) is not None
 
 
 #: options that hold for a topic, so tasks that share one have to agree on them
@@ -74,6 +78,8 @@ class Registry:
         self._bindings: dict[str | None, dict[str, Binding]] = {}
         self._standalone: list[Binding] = []
         self._names: dict[str, Handler[Any, Any]] = {}
+        #: a dead-letter topic's name -> whose it is: (topic, group or app)
+        self._owners: dict[str, tuple[str, str]] = {}
 
     def __iter__(self) -> Iterator[Handler[Any, Any]]:
         return iter(self._names.values())
@@ -93,6 +99,7 @@ class Registry:
             raise DeclarationError(
                 f"a handler named {handler.name!r} exists already", hint="give one of them another name="
             )
+        self._check_apart(handler)
         if handler.group is None:
             for topic in handler.topics:
                 self._standalone.append(self._bind(Binding(topic, None), handler))
@@ -101,6 +108,22 @@ class Registry:
             for topic in handler.topics:
                 places[topic] = self._bind(places.get(topic) or Binding(topic, handler.group), handler)
         self._names[handler.name] = handler
+
+    def _check_apart(self, handler: Handler[Any, Any]) -> None:
+        """Refuse what would share its retry and dead-letter topics with another pair of topic and group."""
+        app = handler.app.name
+        for topic in handler.topics:
+            if topic.startswith("^"):
+                continue
+            mine = (topic, handler.group or app)
+            name = dead_letter_topic(topic, handler.group, app)
+            other = self._owners.setdefault(name, mine)
+            if other != mine:
+                raise DeclarationError(
+                    f"handler {handler.name}: topic {mine[0]!r} in group {mine[1]!r} and topic {other[0]!r} in group "
+                    f"{other[1]!r} would share the topic {name}, and their retry topics",
+                    hint="give one of the groups another name",
+                )
 
     def _bind(self, binding: Binding, handler: Handler[Any, Any]) -> Binding:
         where = f"topic {binding.topic!r} in group {binding.group!r}"

@@ -48,11 +48,12 @@ class Topics:
 
     def __init__(self, settings: Settings) -> None:
         self._admin = Admin(settings)
+        self._app = settings.name
 
     def list(self, internal: bool = False) -> dict[str, int]:  # noqa: FBT001, FBT002 - the public form
         """Topics with their partition counts, by name; Kafka's and Elsa's own only with `internal`."""
         counts = self._admin.partition_counts()
-        return {name: counts[name] for name in sorted(counts) if internal or not names.is_internal(name)}
+        return {name: counts[name] for name in sorted(counts) if internal or not names.is_internal(name, self._app)}
 
     def exists(self, name: str) -> bool:
         """Whether there is such a topic; never creates it, and raises when nobody can say."""

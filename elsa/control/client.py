@@ -137,7 +137,8 @@ class Caller:
         # the same command twice is the same wish
         producer = Producer(settings, connect=functools.partial(ProducerClient, is_idempotent=False))
         try:
-            sent = producer.send(self._control, encode(command), key=command.id).result(2 * _SEND_SECONDS)
+            # the only one that is read, however many a topic has that somebody has made by hand
+            sent = producer.send(self._control, encode(command), key=command.id, partition=0).result(2 * _SEND_SECONDS)
         finally:
             producer.close(0)
         return sent.timestamp if sent.timestamp is not None else SYSTEM.now()

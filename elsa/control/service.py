@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("elsa.control")
 
-_HINT = "`elsa topics create` makes it; DESIGN.md has the settings of internal topics"
+_HINT = "`elsa topics create {} --partitions 1` makes it; DESIGN.md has the settings of internal topics"
 #: longest wait for a command: how late a stop may be noticed
 _POLL_SECONDS = 0.1
 #: how long an answer may take to the broker
@@ -58,8 +58,11 @@ class Obedient(Protocol):
 class Service:
     """`start`, `finish` and `stop` may be called from any thread, also twice; everything else belongs to its own."""
 
-    def __init__(self, app: App, worker: str, slot: int | None, obedient: Obedient, *, clock: Clock = SYSTEM) -> None:
+    def __init__(
+        self, app: App, worker: Callable[[], str], slot: int | None, obedient: Obedient, *, clock: Clock = SYSTEM
+    ) -> None:
         self._app = app
+        #: the process's name, which changes when another one has it
         self._worker = worker
         self._slot = slot
         self._obedient = obedient
@@ -109,7 +112,7 @@ class Service:
                 self._stopping.wait(backoff.next())
         try:
             if self._reports_at:
-                self._producer.send(self._status, None, key=self._worker, block=False)
+                self._producer.send(self._status, None, key=self._worker(), partition=0, block=False)
         except ElsaError as error:
             log.debug("the end of this process could not be reported: %s", error)
         # reports that did not get there are nobody's loss
@@ -130,7 +133,7 @@ class Service:
             extra={
                 "event": "control_restart",
                 "limit": f"control {type(error).__name__}",
-                **({"hint": _HINT} if isinstance(error, UnknownTopic) else {}),
+                **({"hint": _HINT.format(error.topic)} if isinstance(error, UnknownTopic) else {}),
             },
         )
 
@@ -168,7 +171,7 @@ class Service:
         if found is None:
             self.ignored += 1
             self._count("unreadable")
-        if not isinstance(found, Command) or not found.target.is_for(self._worker, self._slot):
+        if not isinstance(found, Command) or not found.target.is_for(self._worker(), self._slot):
             return
         self._learn()
         if message.timestamp is not None and self._time.now() - message.timestamp > found.ttl:
@@ -184,7 +187,7 @@ class Service:
             then()
 
     def _obey(self, command: Command) -> tuple[Answer, Callable[[], None] | None]:
-        facts: dict[str, Any] = {"id": command.id, "worker": self._worker}
+        facts: dict[str, Any] = {"id": command.id, "worker": self._worker()}
         try:
             result, then = self._obedient.obey(command)
         except UnknownTarget as error:
@@ -204,7 +207,8 @@ class Service:
     def _send(self, answer: Answer) -> None:
         """Answer, and see that it gets there: what follows may end this process."""
         try:
-            self._producer.send(self._control, encode(answer), key=answer.id, block=False).result(_SEND_SECONDS)
+            sent = self._producer.send(self._control, encode(answer), key=answer.id, partition=0, block=False)
+            sent.result(_SEND_SECONDS)
         except (ElsaError, TimeoutError) as error:
             log.warning("a command could not be answered: %s", error, extra={"event": "answer_failed"})
 
@@ -214,7 +218,7 @@ class Service:
         self._reports_at = self._clock.monotonic() + STATUS_SECONDS
         status = self._obedient.describe(self.ignored)
         sent = self._clock.monotonic()
-        delivery = self._producer.send(self._status, encode(status), key=self._worker, block=False)
+        delivery = self._producer.send(self._status, encode(status), key=self._worker(), partition=0, block=False)
         delivery.add_done_callback(lambda done: self._stamped(done, sent))
         self._learn()
 

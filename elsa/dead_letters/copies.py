@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from elsa import headers as names
 
-#: what the dead letter says of its death and of its way there; without attempt and time the retry policy begins anew
+#: What the dead letter says of its death and of its way there; without attempt and time the retry policy begins anew.
+#: Whoever replays wants it handled, however late it is by now: it would count as done, and never have run.
 _OF_DEATH = dict.fromkeys(
     (
         names.ERROR_TYPE,
@@ -18,6 +19,7 @@ _OF_DEATH = dict.fromkeys(
         names.ORIGIN_AT,
         names.DUE_AT,
         names.TARGET,
+        names.EXPIRES_AT,
         names.TRACE,
     )
 )

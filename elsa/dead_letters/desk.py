@@ -268,17 +268,23 @@ class DeadLetters:
         if not any(low < end for low, end in self._bounds().values()):
             return Result(is_dry=dry_run)
         with contextlib.ExitStack() as ends:
+
+            def connect() -> TransactionalProducer:
+                # before anything is read: what a predecessor has begun is settled after that
+                producer = TransactionalProducer(self._settings, self._ledger.name, timeout=TRANSACTION_SECONDS)
+                ends.callback(producer.close)
+                producer.init(STEP_SECONDS * 3)
+                return producer
+
             producer = None
             if not dry_run:
                 self._ledger.require(creates=creates)
-                producer = TransactionalProducer(self._settings, self._ledger.name, timeout=TRANSACTION_SECONDS)
-                ends.callback(producer.close)
-                # before anything is read: what a predecessor has begun is settled after that
-                producer.init(STEP_SECONDS * 3)
+                producer = connect()
             scan, topic_id, marks = self._scan(wanted, again=again, stop=stop)
             run = Run(
                 scan,
                 producer=producer,
+                renew=lambda: (connect(), self._marks()),
                 ledger=self._ledger.name,
                 topic_id=topic_id,
                 marks=marks,
@@ -313,6 +319,9 @@ class DeadLetters:
             again=again,
         )
         return scan, topic_id, marks
+
+    def _marks(self) -> dict[int, Marks]:
+        return self._ledger.load({partition: end for partition, (_, end) in self._bounds().items()})[1]
 
     def _bounds(self) -> dict[int, tuple[int, int]]:
         try:

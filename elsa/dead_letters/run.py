@@ -94,7 +94,8 @@ class Run:
     """One replay or drop; belongs to one thread, `stop` may be set by any.
 
     `destination` says where a dead letter goes, None for a drop; raises NoWayBack for one that stays. `producer` is
-    None for a dry run, else it has its transactional id already, and `marks` were read after that.
+    None for a dry run, else it has its transactional id already, and `marks` were read after that. `renew` gives
+    another one and what the marks are then.
     """
 
     def __init__(
@@ -104,6 +105,7 @@ class Run:
         destination: Callable[[DeadLetter], Destination] | None,
         edit: Edit,
         producer: TransactionalProducer | None,
+        renew: Callable[[], tuple[TransactionalProducer, dict[int, Marks]]],
         ledger: str,
         topic_id: str,
         marks: dict[int, Marks],
@@ -118,6 +120,7 @@ class Run:
         self._destination = destination
         self._edit = edit
         self._producer = producer
+        self._renew = renew
         self._ledger = ledger
         self._topic_id = topic_id
         self.marks = marks
@@ -176,7 +179,7 @@ class Run:
             self._await_turn(len(batch.letters))
             if self._stop.is_set():
                 return
-            self._transact_patiently(self._producer, batch)
+            self._transact_patiently(batch)
         self.result.done += len(batch.letters)
         self.result.targets.update(where.topic for _, where in batch.letters if where is not None)
         self._tell()
@@ -193,38 +196,52 @@ class Run:
 
     # -- transactions --------------------------------------------------------------------------------
 
-    def _transact_patiently(self, producer: TransactionalProducer, batch: _Batch) -> None:
+    def _transact_patiently(self, batch: _Batch) -> None:
         attempts = 0
         while True:
+            assert self._producer is not None
             try:
-                self._transact(producer, batch)
-            except TransactionAborted as error:
-                self._trails.end(error)
-                self.result.uncertain = 0
-                attempts += 1
-                # asked before the abort, which fails everything that is still in the buffer
-                failures = producer.failures()
                 try:
-                    producer.abort(STEP_SECONDS)
-                except FatalClientError:
-                    # where every topic was refused, the broker knows of no transaction that could be ended
+                    self._transact(self._producer, batch)
+                except TransactionAborted as error:
+                    self._trails.end(error)
+                    self.result.uncertain = 0
+                    attempts += 1
+                    # asked before the abort, which fails everything that is still in the buffer
+                    failures = self._producer.failures()
+                    self._abort(self._producer, is_spoiled=bool(failures))
+                    refused = {mark: failure for failure, mark in failures if isinstance(failure, MessageTooLarge)}
                     self._raise_final(error, failures, batch)
-                    raise
-                refused = {mark: failure for failure, mark in failures if isinstance(failure, MessageTooLarge)}
-                self._raise_final(error, failures, batch)
-                self._take_out(batch, refused)
-                if not refused and attempts >= MOST_ATTEMPTS:
-                    raise
+                    self._take_out(batch, refused)
+                    if not refused and attempts >= MOST_ATTEMPTS:
+                        raise
+                else:
+                    return
             except TransactionFenced as error:
-                raise TransactionFenced(
-                    f"another one has begun to replay or drop dead letters of {self._scan.topic!r}, so this one ends "
-                    f"(or Kafka was away for longer than {STEP_SECONDS:g} s)",
-                    code=error.code,
-                    topic=self._scan.topic,
-                    hint="wait for the other one, then say it again: what is done is not done twice",
-                ) from error
-            else:
-                return
+                raise self._overtaken(error.code) from error
+
+    def _abort(self, producer: TransactionalProducer, *, is_spoiled: bool) -> None:
+        """End the transaction; librdkafka (2.16) goes on with a wrong sequence number after a refused message."""
+        try:
+            producer.abort(STEP_SECONDS)
+        except FatalClientError:
+            # its successor does
+            is_spoiled = True
+        if is_spoiled:
+            producer.close()
+            self._producer, marks = self._renew()
+            if marks != self.marks:
+                # who has taken the transactional id over for a moment has lost it again now, but not its copies
+                raise self._overtaken("PRODUCER_FENCED")
+
+    def _overtaken(self, code: str) -> TransactionFenced:
+        return TransactionFenced(
+            f"another one has begun to replay or drop dead letters of {self._scan.topic!r}, so this one ends "
+            f"(or Kafka was away for longer than {STEP_SECONDS:g} s)",
+            code=code,
+            topic=self._scan.topic,
+            hint="wait for the other one, then say it again: what is done is not done twice",
+        )
 
     def _raise_final(
         self, error: TransactionAborted, failures: Iterable[tuple[ElsaError, object]], batch: _Batch

@@ -44,6 +44,11 @@ _GRACE_SECONDS = 2.0
 _FENCED = codes.numbers(codes.FENCED_PRODUCER)
 
 
+def is_verdict(error: BaseException) -> bool:
+    """Whether the message itself was refused: the others of its transaction are thrown away with it."""
+    return not getattr(error, "retryable", False) and not str(getattr(error, "code", "")).startswith("_PURGE")
+
+
 class TransactionalProducer:
     """Begins, fills and ends transactions; every method belongs to one thread.
 

@@ -57,6 +57,7 @@ class Scheduler(Renewing):
             schedules=tuple(app.schedules),
             group=group,
             clock=clock,
+            is_stopping=self._stopping.is_set,
             group_observer=observer,
             observers={one.name: app.observer.schedule(one.name) for one in app.schedules},
             make_consumer=make_consumer,

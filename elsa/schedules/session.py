@@ -12,14 +12,15 @@ import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from elsa.errors import ElsaError, FatalClientError, KafkaError, TransactionAborted, TransactionFenced
+from elsa.errors import BrokerUnavailable, ElsaError, FatalClientError, KafkaError, TransactionAborted
 from elsa.kafka.consumer import Committed
 from elsa.kafka.events import Event, classify, event_error
+from elsa.kafka.transactions import is_verdict
 from elsa.message import TopicPartition
 from elsa.names import schedules_topic
 from elsa.policies.schedule import moment
-from elsa.schedules import state
-from elsa.schedules.shard import Shard
+from elsa.schedules.inheritance import inherit
+from elsa.schedules.shard import MOST_FIRES
 from elsa.trails import Trails
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from elsa.kafka.transactions import TransactionalProducer
     from elsa.observer import GroupObserver, ScheduleObserver
     from elsa.schedules.declared import Schedule
-    from elsa.schedules.shard import Plan
+    from elsa.schedules.shard import Plan, Shard
 
 log = logging.getLogger("elsa.schedules")
 
@@ -41,12 +42,16 @@ POLL_SECONDS = 0.1
 PACE_SECONDS = 0.1
 #: how long the broker may take for one step of a transaction
 STEP_SECONDS = 10.0
+#: what may keep a stop waiting while no broker answers
+PATIENCE_SECONDS = 1.0
 #: what a killed scheduler's transaction may hold up, if nobody takes its id over
 TRANSACTION_SECONDS = 10.0
 #: how often it is looked whether a predecessor's transaction is over
 ARRIVAL_SECONDS = 0.5
 #: what could not be sent is tried again after that time
 HOLD_SECONDS = 2.0
+#: after several messages were refused together, so many transactions send theirs one by one
+CAREFUL = 20
 #: a topic that is there is not asked for again before that time
 KNOWN_SECONDS = 30.0
 LEAVE_SECONDS = 1.0
@@ -61,6 +66,7 @@ class Surroundings:
     schedules: tuple[Schedule, ...]
     group: str
     clock: Clock
+    is_stopping: Callable[[], bool]
     group_observer: GroupObserver
     observers: Mapping[str, ScheduleObserver]
     make_consumer: Callable[..., GroupConsumer]
@@ -85,7 +91,10 @@ class Session:
         self._trouble: BaseException | None = None
         self.is_ready = False
         self._trails = Trails(around.app.observer.trace_send)
-        self._producer = around.make_producer(around.app.settings, identity, timeout=TRANSACTION_SECONDS)
+        self._identity = identity
+        #: so many transactions send their messages one by one
+        self._careful = 0
+        self._producer = self._make_producer()
         self._consumer = around.make_consumer(
             around.app.settings,
             around.group,
@@ -98,8 +107,26 @@ class Session:
 
     def open(self) -> None:
         # first of all: what a predecessor of the same id has begun must not come after what we read
-        self._producer.init(STEP_SECONDS * 3)
-        self._consumer.subscribe([self._topic])
+        self._take_over()
+        if not self._around.is_stopping():
+            self._consumer.subscribe([self._topic])
+
+    def _make_producer(self) -> TransactionalProducer:
+        return self._around.make_producer(self._around.app.settings, self._identity, timeout=TRANSACTION_SECONDS)
+
+    def _take_over(self) -> None:
+        """Take the transactional id over, as soon as a broker answers; a stop cuts it short."""
+        while not self._around.is_stopping():
+            try:
+                self._producer.init(PATIENCE_SECONDS)
+            except BrokerUnavailable as error:
+                log.info(
+                    "the scheduler waits for a broker: %s",
+                    str(error).splitlines()[0],
+                    extra={"event": "scheduler_waits", "limit": "scheduler waits"},
+                )
+            else:
+                return
 
     def turn(self) -> None:
         """Hear of partitions that come and go, and fire what is due in those that are here."""
@@ -123,14 +150,18 @@ class Session:
         kind = classify(raw)
         if kind == Event.REBUILD:
             raise FatalClientError(f"the Kafka client of the scheduler is beyond repair: {raw.error().str()}")
-        if kind == Event.REFUSED:
+        error = event_error(raw, self._around.app.settings, self._around.group)
+        if kind == Event.WAITING:
+            # the topic was deleted: who begins a session makes it anew, or says what is missing
+            raise error
+        if kind in (Event.REFUSED, Event.PASSING):
             # waited for: the worker has other work to do
-            text = str(event_error(raw, self._around.app.settings, self._around.group))
-            self._around.group_observer.error(raw.error().name(), text)
+            self._error(error)
+            code = raw.error().name()
             log.warning(
                 "periodic tasks do not fire here: %s",
-                text,
-                extra={"event": "schedules_refused", "code": raw.error().name(), "limit": raw.error().name()},
+                error,
+                extra={"event": "schedules_refused", "code": code, "limit": code},
             )
 
     def close(self, *, leave: bool) -> None:
@@ -165,13 +196,14 @@ class Session:
 
     def _sendable(self, shard: Shard, now: int) -> Plan | None:
         """A plan without those whose topic is missing: a transaction would hang on it."""
-        plan = shard.plan(now, self._held)
+        most = 1 if self._careful else MOST_FIRES
+        plan = shard.plan(now, self._held, most)
         obstacles = {one: why for one, _ in plan.fires if (why := self._obstacle(one))} if plan is not None else {}
         if plan is None or not obstacles:
             return plan
         for schedule, why in obstacles.items():
             self._hold(schedule, plan, why)
-        return shard.plan(now, self._held)
+        return shard.plan(now, self._held, most)
 
     def _obstacle(self, schedule: Schedule) -> str | None:
         """Why the schedule's topic takes nothing, None when it does; made where the settings say so."""
@@ -191,7 +223,8 @@ class Session:
         return None
 
     def _hold(self, schedule: Schedule, plan: Plan, why: str) -> None:
-        self._held[schedule.name] = self._clock.monotonic() + HOLD_SECONDS
+        # each of them may cost a transaction whenever its time is over: the others have to come in between
+        self._held[schedule.name] = self._clock.monotonic() + HOLD_SECONDS * max(1, len(self._held))
         self._topics.pop(schedule.task.topic, None)
         self._around.observers[schedule.name].held(sum(one is schedule for one, _ in plan.fires))
         log.warning(
@@ -208,53 +241,64 @@ class Session:
 
     def _fire(self, plans: Mapping[int, Plan], proof: Proof) -> None:
         """Send and remember all of it in one transaction, or nothing."""
+        is_careful, self._careful = self._careful > 0, max(0, self._careful - 1)
         try:
-            refused = self._transact(plans, proof)
+            self._transact(plans, proof, is_careful=is_careful)
         except TransactionAborted as error:
-            refused = {mark: failure for failure, mark in self._producer.failures()}
-            self._abort(plans, refused, error)
+            # asked before the abort, which fails everything that is still in the buffer
+            failures = self._producer.failures()
+            self._abort(plans, error, is_spoiled=bool(failures))
+            verdicts = [(schedule, why) for why, schedule in failures if is_verdict(why)]
+            if is_careful:
+                # what was sent before was confirmed
+                final = {schedule: error for why, schedule in failures if not why.retryable}
+                self._blame(plans, final | dict(verdicts))
+            elif len(verdicts) == 1:
+                self._blame(plans, dict(verdicts))
+            elif failures:
+                # a broker refuses all that comes in one request: the next time it will be known which
+                self._careful = CAREFUL
         else:
-            if refused:
-                self._abort(plans, refused, next(iter(refused.values())))
-                return
             self._settle(plans)
 
-    def _transact(self, plans: Mapping[int, Plan], proof: Proof) -> dict[Schedule, ElsaError]:
-        """Commit it; returns what the client itself has refused, then nothing is committed."""
+    def _transact(self, plans: Mapping[int, Plan], proof: Proof, *, is_careful: bool) -> None:
         producer = self._producer
-        refused: dict[Schedule, ElsaError] = {}
+        end = self._clock.monotonic() + STEP_SECONDS
         producer.begin()
         for plan in plans.values():
             for schedule, at in plan.fires:
                 topic = schedule.task.topic
                 headers, delivered = self._trails.begin(topic, schedule.message(at))
-                try:
-                    producer.produce(
-                        topic, schedule.body, key=None, headers=headers, mark=schedule, delivered=delivered
-                    )
-                except (TransactionAborted, TransactionFenced, FatalClientError):
-                    raise
-                except ElsaError as error:
-                    refused[schedule] = error
-        if not refused:
-            # the offset says nothing: the topic is empty
-            commits = {TopicPartition(self._topic, number): Committed(0, p.metadata) for number, p in plans.items()}
-            producer.send_offsets(commits, proof, STEP_SECONDS)
-            producer.commit(STEP_SECONDS)
-            self._trails.end()
-        return refused
+                producer.produce(topic, schedule.body, key=None, headers=headers, mark=schedule, delivered=delivered)
+                if is_careful:
+                    producer.flush(max(0.1, end - self._clock.monotonic()))
+        # the offset says nothing: the topic is empty
+        commits = {TopicPartition(self._topic, number): Committed(0, p.metadata) for number, p in plans.items()}
+        producer.send_offsets(commits, proof, STEP_SECONDS)
+        producer.commit(STEP_SECONDS)
+        self._trails.end()
 
-    def _abort(self, plans: Mapping[int, Plan], refused: Mapping[Schedule, ElsaError], error: ElsaError) -> None:
+    def _abort(self, plans: Mapping[int, Plan], error: TransactionAborted, *, is_spoiled: bool) -> None:
+        """Make sure that nothing of it is left open; librdkafka (2.16) is of no more use after a refused message."""
         self._trails.end(error)
-        self._producer.abort(STEP_SECONDS)
         log.info("a transaction of the scheduler was aborted and is made again: %s", error, extra={"limit": "aborted"})
-        for number, plan in plans.items():
-            for schedule, failure in refused.items():
-                if schedule.shard == number:
-                    self._hold(schedule, plan, str(failure).splitlines()[0])
-            # what was decided is what the broker has: it is asked again
+        # what was decided is what the broker has: it is asked again
+        for number in plans:
             self.shards.pop(number, None)
             self._arriving.add(number)
+        try:
+            self._producer.abort(STEP_SECONDS)
+        except (TransactionAborted, FatalClientError):
+            # its successor does
+            is_spoiled = True
+        if is_spoiled:
+            self._producer.close()
+            self._producer = self._make_producer()
+            self._take_over()
+
+    def _blame(self, plans: Mapping[int, Plan], refused: Mapping[Schedule, ElsaError]) -> None:
+        for schedule, why in refused.items():
+            self._hold(schedule, plans[schedule.shard], str(why).splitlines()[0])
 
     def _settle(self, plans: Mapping[int, Plan]) -> None:
         now = self._clock.now()
@@ -318,18 +362,9 @@ class Session:
                 self._arrives_at = self._clock.monotonic() + ARRIVAL_SECONDS
                 return
             self._arriving.discard(number)
-            self._take(number, "" if line is None else line.metadata)
-
-    def _take(self, number: int, metadata: str) -> None:
-        known = state.decode(metadata) if metadata else {}
-        if known is None:
-            log.warning(
-                "what the commit of %s says of schedules cannot be read, they begin anew",
-                self._topic,
-                extra={"event": "schedules_unreadable", "topic": self._topic, "partition": number},
-            )
-        schedules = [one for one in self._around.schedules if one.shard == number]
-        self.shards[number] = Shard(schedules, known or {}, moment(self._clock.now()))
+            schedules = [one for one in self._around.schedules if one.shard == number]
+            metadata = "" if line is None else line.metadata
+            self.shards[number] = inherit(where, self._around.group, metadata, schedules, self._clock.now())
 
     def _revoked(self, partitions: list[TopicPartition]) -> None:
         """No transaction is open here: they begin and end within one turn."""

@@ -58,8 +58,8 @@ class Shard:
         """When there is something to plan."""
         return 0 if self.is_new else min(self._next.values(), default=NEVER)
 
-    def plan(self, now: int, held: Iterable[str] = ()) -> Plan | None:
-        """What is due, without the schedules that are held back; None when there is nothing to do."""
+    def plan(self, now: int, held: Iterable[str] = (), most: int = MOST_FIRES) -> Plan | None:
+        """What is due, of each schedule at most so many, of those held back none; None when there is nothing to do."""
         waiting = set(held)
         fires, missed = [], []
         through = dict(self._through)
@@ -71,7 +71,7 @@ class Shard:
                 through=through[schedule.identity],
                 now=now,
                 limit=schedule.misfire_limit,
-                most=MOST_FIRES,
+                most=most,
             )
             through[schedule.identity] = decision.through
             fires += [(schedule, moment) for moment in decision.fires]

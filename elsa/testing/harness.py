@@ -71,7 +71,7 @@ class Harness:
         stand_ins = {
             "_producer": self._producer,
             "clock": self.clock,
-            "topics": MemoryTopics(self._log),
+            "topics": MemoryTopics(self._log, app.name),
             "groups": Absent("groups"),
             "fetcher": Absent("fetcher"),
         }

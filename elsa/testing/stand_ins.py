@@ -44,12 +44,13 @@ class MemoryProducer(Producer):
 class MemoryTopics:
     """The App's `topics`: those of the harness, without settings."""
 
-    def __init__(self, log: MemoryLog) -> None:
+    def __init__(self, log: MemoryLog, app: str) -> None:
         self._log = log
+        self._app = app
 
     def list(self, internal: bool = False) -> dict[str, int]:  # noqa: FBT001, FBT002 - as elsa.topics has it
         counts = self._log.counts()
-        return {name: counts[name] for name in sorted(counts) if internal or not is_internal(name)}
+        return {name: counts[name] for name in sorted(counts) if internal or not is_internal(name, self._app)}
 
     def exists(self, name: str) -> bool:
         return name in self._log.counts()

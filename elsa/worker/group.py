@@ -105,6 +105,8 @@ class Surroundings:
     caution: Caution = field(default_factory=Caution)
     slot: Slot | None = None
     instance: str | None = None
+    #: told of the name under which a member goes on whose own somebody else has now
+    renamed: Callable[[str], None] = lambda _: None
     index: int = 0
     processes: int = 1
     #: whether anybody asks if everything is caught up

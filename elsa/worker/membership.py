@@ -134,6 +134,7 @@ class GroupMembership:
         self._was_fenced = True
         old = self._instance
         self._instance = f"{self._around.instance}-{secrets.token_hex(3)}"
+        self._around.renamed(self._instance)
         log.error(
             "another worker uses the same group.instance.id: this one goes on under a new one",
             extra={

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from elsa.names import is_internal, retry_topic
+from elsa.names import retry_topic
 from elsa.registry import route
 
 if TYPE_CHECKING:
@@ -28,16 +28,37 @@ class Routes:
         self._group = group
         #: retry topic -> the topic whose messages come back through it
         self._sources: dict[str, str] = {}
+        #: what was said of topics that a regex does not get
+        self._left_out: set[str] = set()
 
     def learn(self, topics: Collection[str]) -> list[str]:
         """What to read, by the topics that exist: names (also of topics that do not), matches, their retry topics."""
         names = {binding.topic for binding in self._bindings if not binding.is_pattern}
         for binding in self._bindings:
             if binding.is_pattern:
-                names |= {topic for topic in topics if not is_internal(topic) and binding.matches(topic)}
+                found = {topic for topic in topics if binding.matches(topic)}
+                names |= found
+                self._tell(binding, {topic for topic in topics if binding.means(topic)} - found)
         if self._group is not None:
             self._sources = {retry_topic(name, self._group): name for name in names}
         return sorted(names | (self._sources.keys() & set(topics)))
+
+    def _tell(self, binding: Binding, left_out: set[str]) -> None:
+        """Say once which topics a regex does not get; those of Kafka nobody misses."""
+        new = {topic for topic in left_out - self._left_out if not topic.startswith("__")}
+        if new:
+            self._left_out |= new
+            log.info(
+                "topics that %s means are left out, their names are of Elsa's own: %s",
+                binding.topic,
+                ", ".join(sorted(new)),
+                extra={
+                    "event": "topics_left_out",
+                    "handler": binding.name,
+                    "topics": sorted(new),
+                    "hint": "a handler that names a topic gets it, whatever it is called",
+                },
+            )
 
     def source(self, topic: str) -> str:
         """The topic whose messages these are: of a retry topic the one that they came from."""

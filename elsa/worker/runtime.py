@@ -119,6 +119,7 @@ class Runtime:
             processes=processes,
             is_burst=burst,
             positions=positions or {},
+            renamed=self._renamed,
         )
         self.managers: list[GroupManager] = []
         #: what the user's hooks say
@@ -163,7 +164,7 @@ class Runtime:
             self._scheduler = Scheduler(self.app, instance=self.name, is_static=self.slot is not None)
             self._scheduler.start()
         slot = self.slot.number if self.slot is not None else None
-        self._control = Service(self.app, self.name, slot, Commands(self))
+        self._control = Service(self.app, lambda: self.name, slot, Commands(self))
         self._control.start()
         if self._burst or self._limit is not None:
             self._ender = threading.Thread(target=self._look_for_end, name="elsa-ender", daemon=True)
@@ -178,6 +179,11 @@ class Runtime:
         self._around.slot = self.slot
         self._around.caution.journal = Journal.open(self.slot.path.with_suffix(".journal"))
         self._around.instance = self.name = f"{self.app.name}-{host}-{self.slot.number}"
+
+    def _renamed(self, name: str) -> None:
+        """Another process has our name: of two that answer and report under one nobody could tell which it is."""
+        if self.name == self._around.instance:
+            self.name = name
 
     # -- state -----------------------------------------------------------------------------------------
 

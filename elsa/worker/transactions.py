@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from elsa.context import drop
 from elsa.errors import ElsaError, FatalClientError, TransactionFenced
-from elsa.kafka.transactions import TransactionalProducer
+from elsa.kafka.transactions import TransactionalProducer, is_verdict
 from elsa.policies.backoff import Backoff
 from elsa.worker.mailbox import TransactionEnded
 
@@ -64,11 +64,6 @@ class Batch:
     commits: dict[TopicPartition, tuple[Assigned, Commit]]
     membership: Proof | None = None
     reports: list[tuple[Any, Any]] = field(default_factory=list)
-
-
-def _is_verdict(error: BaseException) -> bool:
-    """Whether the message itself was refused: the others of its transaction are thrown away with it."""
-    return not getattr(error, "retryable", False) and not str(getattr(error, "code", "")).startswith("_PURGE")
 
 
 def _note(batch: Batch, delivery: Any, message: Any) -> None:
@@ -302,7 +297,7 @@ class Transactor:
         if producer is not None:
             # librdkafka (2.16) begins the next transaction with a wrong sequence number after a refused message
             is_spoiled = bool(producer.failures())
-            refused = [(why, mark) for why, mark in producer.failures() if mark is not None and _is_verdict(why)]
+            refused = [(why, mark) for why, mark in producer.failures() if mark is not None and is_verdict(why)]
             if len(refused) > 1:
                 # a broker refuses all that comes in one request: the next time it will be known which
                 refused, self._careful = [], _CAREFUL

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from elsa.names import MAX_LENGTH, dead_letter_topic, handled_topic, is_internal, legal, task_topic
+from elsa.names import (
+    MAX_LENGTH,
+    dead_letter_topic,
+    handled_topic,
+    is_internal,
+    legal,
+    retry_topic,
+    seen_topic,
+    task_topic,
+)
 
 
 def test_illegal_characters_are_escaped() -> None:
@@ -42,12 +51,29 @@ def test_a_standalone_handlers_dead_letters_go_to_the_apps_topic() -> None:
         "shop.schedules",
         "shop.control",
         "a.delay.64",
+        retry_topic("t" * 240, "g" * 40),
+        seen_topic("eu.orders", "billing"),
     ],
 )
 def test_topics_of_elsa_and_kafka_are_internal(topic: str) -> None:
-    assert is_internal(topic)
+    assert is_internal(topic, "shop")
 
 
-@pytest.mark.parametrize("topic", ["orders", "tasks", "dlq", "orders.delay.x", "my_control", task_topic("a") + "2"])
+@pytest.mark.parametrize(
+    "topic",
+    [
+        "orders",
+        "tasks",
+        "dlq",
+        "orders.delay.x",
+        "my_control",
+        task_topic("shop") + "2",
+        "orders.status",
+        "devices.control",
+        "jobs.tasks",
+        "payments.retry",
+        "ever.seen",
+    ],
+)
 def test_other_topics_are_not_internal(topic: str) -> None:
-    assert not is_internal(topic)
+    assert not is_internal(topic, "shop")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import elsa
+from elsa.errors import DeclarationError
 from elsa.registry import route, select
 
 if TYPE_CHECKING:
@@ -53,3 +54,13 @@ def test_handlers_are_found_by_name(app: elsa.App) -> None:
     assert app.registry.get("nobody") is None
     assert len(app.registry) == 3
     assert {handler.name for handler in app.registry} == {"pattern", "exact", "alone"}
+
+
+def test_two_pairs_of_topic_and_group_with_one_name_in_common_are_refused(app: elsa.App) -> None:
+    app.handler("orders", group="eu.billing", name="first")(lambda body: None)
+    app.handler("orders", group="billing", name="other")(lambda body: None)
+
+    said = r"'orders.eu' in group 'billing' and topic 'orders' in group 'eu.billing' .* orders.eu.billing.dlq"
+    with pytest.raises(DeclarationError, match=said):
+        app.handler("orders.eu", group="billing", name="second")(lambda body: None)
+    assert "second" not in {handler.name for handler in app.registry}

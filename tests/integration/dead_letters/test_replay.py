@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+import elsa
 from elsa.errors import BrokerUnavailable, UnknownDeadLetter, UnknownTopic
 
 from .conftest import bodies
@@ -111,6 +112,21 @@ def test_another_topic_has_to_exist(world: World) -> None:
     with pytest.raises(UnknownTopic, match=r"'nowhere' does not exist\n.*elsa topics create nowhere"):
         world.letters.replay(to="nowhere")
     assert world.letters.summary().open == 1
+
+
+def test_one_that_is_too_large_for_its_target_holds_nobody_up(world: World, topic: Topics) -> None:
+    target = topic(1, {"max.message.bytes": "2000"})
+    world.die(10, partition=0)
+    world.app.produce(world.name, elsa.Record("x" * 5_000, headers=[("elsa-handler", "shop.bill")], partition=0))
+    world.die(10, first=10, partition=0)
+
+    # several transactions, one of them with the large one
+    result = world.letters.replay(to=target, rate=8)
+
+    assert result.done + result.refused.total() == 21
+    assert all("too large" in reason for reason in result.refused)
+    assert world.letters.replay(to=target, rate=2).refused.total() == 1
+    assert world.values(target) == bodies(*range(20))
 
 
 def test_again_sends_what_was_sent(world: World) -> None:

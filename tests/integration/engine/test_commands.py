@@ -188,3 +188,15 @@ def test_a_worker_that_may_not_make_topics_says_so_and_works(
         assert not app.topics.exists(f"{app.name}.control")
         with pytest.raises(NoWorker):
             app.control.ping()
+
+
+def test_topics_that_somebody_has_made_with_more_partitions_do_as_well(app: elsa.App, topic: Topics) -> None:
+    app.handler(topic(), name="idle")(lambda body: None)
+    control, status = f"{app.name}.control", f"{app.name}.status"
+    for name in (control, status):
+        app.topics.create(name, partitions=6)
+    with app:
+        until(lambda: app.topics.watermarks(status)[0][1], "it has reported where reports are read")
+        # where commands go by their ids, which differ, some would not get there
+        for _ in range(5):
+            assert only(app.control.ping(timeout=TIMEOUT))["pid"]

@@ -125,7 +125,7 @@ def test_of_two_members_with_one_id_the_newcomer_wins_and_nothing_is_lost(  # no
 
     def same(self: Any) -> None:
         real(self)
-        self._around.instance = "it-same-id-0"
+        self._around.instance = self.name = "it-same-id-0"
 
     monkeypatch.setattr(module.Runtime, "_take_slot", same)
     with first:
@@ -134,6 +134,8 @@ def test_of_two_members_with_one_id_the_newcomer_wins_and_nothing_is_lost(  # no
         one.wait(8)
         with second:
             until(lambda: any(r.__dict__.get("event") == "instance_fenced" for r in caplog.records), "one was fenced")
+            # for those who ask and command, too
+            assert len({first._runtime.name, second._runtime.name}) == 2
             second.produce(name, [elsa.Record(f"b{n}", partition=n % 4) for n in range(8)])
             until(lambda: {i for i in one.items + two.items if i[0] == "b"} == {f"b{n}" for n in range(8)}, "all came")
             until(lambda: len(first._runtime.snapshots()) == len(second._runtime.snapshots()) == 2, "they share", 30)

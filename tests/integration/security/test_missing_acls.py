@@ -18,6 +18,7 @@ import pytest
 from elsa import exits
 from elsa.errors import AuthorizationFailed
 from elsa.groups import Groups
+from elsa.kafka import probe
 from elsa.kafka.admin import Admin
 from elsa.kafka.cluster import broker_config
 from elsa.kafka.consumer import Committed, GroupConsumer
@@ -26,6 +27,7 @@ from elsa.kafka.reader import Reader
 from elsa.kafka.transactions import TransactionalProducer
 from elsa.message import TopicPartition
 from elsa.producer import Producer
+from elsa.schedules.declared import SHARDS
 from elsa.topics import Topics
 
 from .conftest import READER
@@ -192,6 +194,38 @@ def test_a_topic_that_may_not_be_read_waits_for_its_acl(
     finally:
         logging.getLogger("elsa.worker").removeHandler(heard)
         producer.close(1)
+
+
+def test_schedules_wait_for_the_right_on_their_group_and_say_so(
+    guarded_kafka: Guarded, user_app: Callable[..., elsa.App], caplog: pytest.LogCaptureFixture
+) -> None:
+    app = user_app()
+    probe.create_topic(guarded_kafka.open, f"{app.name}.tasks", 1)
+    probe.create_topic(guarded_kafka.open, f"{app.name}.schedules", SHARDS)
+    for operation in ("READ", "WRITE"):
+        guarded_kafka.grant("TOPIC", app.name, operation, is_prefix=True)
+    guarded_kafka.grant("TRANSACTIONAL_ID", app.name, "WRITE", is_prefix=True)
+    guarded_kafka.grant("GROUP", app.name, "READ")
+    fired = threading.Event()
+
+    @app.every(1)
+    @app.task
+    def tick() -> None:
+        fired.set()
+
+    app.start()
+
+    for _ in range(300):
+        said = [record.getMessage() for record in caplog.records if record.name == "elsa.schedules"]
+        if any(f"needs Read on group '{app.name}.scheduler'" in text for text in said):
+            break
+        threading.Event().wait(0.1)
+    else:
+        pytest.fail(f"the missing right was not said: {said}")
+    assert not fired.is_set()
+    guarded_kafka.grant("GROUP", f"{app.name}.scheduler", "READ")
+
+    assert fired.wait(60)
 
 
 def test_a_producer_that_may_write_nowhere_fails_its_messages_at_once_and_is_made_anew(guarded_kafka: Guarded) -> None:

@@ -46,9 +46,11 @@ class Sender:
         self.sent: list[tuple[str, Any, Any]] = []
         self.events: list[str] = []
 
-    def send(self, topic: str, value: bytes | None, *, key: str, block: bool) -> Delivered:
+    def send(self, topic: str, value: bytes | None, *, key: str, partition: int, block: bool) -> Delivered:
         # a full buffer must not hold the service up
         assert block is False
+        # nobody reads another one
+        assert partition == 0
         self.events.append("sent")
         self.sent.append((topic, key, None if value is None else decode(value)))
         return Delivered(self._clock.now() + self.ahead, self.error)
@@ -84,11 +86,12 @@ class Desk:
     """A service that is not started, and what is around it."""
 
     def __init__(self, app: elsa.App, observer: Counting) -> None:
+        self.name = "w-0"
         self.clock = FakeClock(1_000.0)
         self.observer = observer
         self.sender = Sender(self.clock)
         self.obedient = Obedient(self.sender)
-        self.service = Service(app, "w-0", 0, self.obedient, clock=self.clock)
+        self.service = Service(app, lambda: self.name, 0, self.obedient, clock=self.clock)
         self.service._producer = cast("Producer", self.sender)
 
     def read(self, value: bytes | None, *, age: float | None = 0.0) -> None:
@@ -128,6 +131,16 @@ def test_commands_for_others_are_left(desk: Desk, worker: str) -> None:
     assert desk.obedient.told == []
     assert desk.sender.sent == []
     assert desk.observer.counted == []
+
+
+def test_who_has_another_name_now_answers_and_reports_under_it(desk: Desk) -> None:
+    desk.name = "w-0-ab"
+    desk.command(target=Target(worker="w-0"))
+    desk.command(target=Target(worker="w-0-ab"))
+    desk.service._report()
+
+    (_, _, answer), (_, key, _) = desk.sender.sent
+    assert answer.worker == key == "w-0-ab"
 
 
 @pytest.mark.parametrize("value", [None, b"hello", b'{"type":"command","id":"1","name":"stop","v":2}'])

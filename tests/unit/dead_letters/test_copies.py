@@ -24,6 +24,13 @@ def test_a_message_that_was_tried_again_and_died_looks_as_it_did_at_first() -> N
     assert headers(died, Edit()) == [*USER, ("elsa-origin", b"orders:3:17")]
 
 
+def test_what_somebody_replays_is_run_however_late_it_is() -> None:
+    died = (*USER, ("elsa-expires-at", b"1000.000"), ("elsa-reason", b"expired"))
+
+    assert headers(died, Edit()) == [*USER]
+    assert headers(died, Edit.make({"elsa-expires-at": "3000.000"})) == [*USER, ("elsa-expires-at", b"3000.000")]
+
+
 def test_what_is_set_replaces_all_of_a_name_and_dropped_goes_first() -> None:
     edit = Edit.make(set_headers=[("a", "3"), ("c", None), ("a", b"4")], drop_headers=["b", "a", "no such"])
 

@@ -230,6 +230,25 @@ def test_one_that_the_broker_finds_too_large_does_not_hold_the_others_up() -> No
     assert made.handled() == {b"0:0", b"0:2", b"0:3"}
 
 
+def test_who_takes_a_new_producer_after_a_refusal_ends_if_another_one_was_there_meanwhile() -> None:
+    made = world("bill", "bill", "bill")
+    close = Producer.close
+    runs: list[Result] = []
+
+    def overtake(self: Producer) -> None:
+        close(self)
+        if not runs:
+            runs.append(made.run(BILLS, limit=1))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Producer, "close", overtake)
+        with pytest.raises(TransactionFenced, match="another one has begun"):
+            refusing(made, {"0:1": MessageTooLarge("too large for it")})
+
+    assert [run.done for run in runs] == [1]
+    assert values(made) == ["0:0"]
+
+
 def test_one_that_the_client_finds_too_large_does_not_hold_the_others_up() -> None:
     made = world("bill", "bill")
     produce = Producer.produce

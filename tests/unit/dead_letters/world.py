@@ -109,7 +109,8 @@ class World:
             "clock": Clock(),
         }
         scan = self.scan(wanted or Filter(), stop=stop, again=again)
-        return Run(scan, destination=destination, producer=producer, **{**defaults, **options})()  # type: ignore[arg-type]  # duck-typed
+        options = {**defaults, "renew": lambda: (Producer(self), self.marks()), **options}
+        return Run(scan, destination=destination, producer=producer, **options)()  # type: ignore[arg-type]  # duck-typed
 
 
 class Clock:
@@ -133,6 +134,8 @@ class Producer:
         self._staged: list[tuple[str, int | None, bytes | None, bytes | None]] = []
         self.refuses: dict[str, ElsaError] = {}
         self._refused: list[tuple[ElsaError, Any]] = []
+        #: it has met a refused message
+        self._is_spoiled = False
         world.owner = self
 
     def _step(self) -> None:
@@ -143,6 +146,7 @@ class Producer:
 
     def begin(self) -> None:
         self._step()
+        assert not self._is_spoiled
         self._staged.clear()
         self._refused.clear()
 
@@ -151,6 +155,7 @@ class Producer:
         mark = options.get("mark")
         if mark in self.refuses:
             self._refused.append((self.refuses[mark], mark))
+            self._is_spoiled = True
         self._staged.append((topic, options.get("partition"), options.get("key"), value))
 
     def commit(self, timeout: float) -> None:

@@ -243,6 +243,9 @@ class Producer:
             self._failed.append((AuthorizationFailed("not for you"), mark))
         self._world.open[self._name].messages.append(dict(headers)["elsa-id"].decode())
 
+    def flush(self, _: float) -> None:
+        self._call("flush")
+
     def send_offsets(self, commits: dict[TopicPartition, Committed], proof: Any, _: float) -> None:
         assert proof.group, "errors say which group it was"
         self._call("send_offsets")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import elsa
+from elsa.errors import BrokerUnavailable
 from elsa.observer import Observer, ScheduleObserver
 from elsa.testing.kafka import unique_name
 
@@ -135,3 +136,42 @@ def test_without_its_topic_nothing_fires_and_it_says_what_to_do(
     assert f"periodic tasks do not fire: topic {app.name}.schedules {text}" in caplog.text
     simulation.world.partitions = 8
     assert names(go(simulation, 20)) == {"a", "b"}
+
+
+def test_what_a_clock_that_was_ahead_has_decided_is_told_and_not_fired_again(
+    app: elsa.App, caplog: pytest.LogCaptureFixture
+) -> None:
+    simulation = Simulation(app, [], count=2)
+    simulation.world.time += 3600
+    sent = go(simulation, 10)
+    simulation.world.time -= 3600
+    # the other one has a right clock, and takes over
+    simulation.owners[0].evict()
+    simulation.run([(1, 0.5)] * 20)
+
+    assert simulation.world.log == sent
+    assert "schedule a does not fire before 1970-01-12T14:46:4" in caplog.text
+    assert f"elsa groups delete {app.name}.scheduler" in caplog.records[-1].hint  # type: ignore[attr-defined]
+    simulation.run([(1, 60.0)] * 61)
+
+    assert len(set(simulation.world.log)) == len(simulation.world.log) > len(sent)
+
+
+def test_a_stop_does_not_wait_for_a_broker_that_is_away(app: elsa.App) -> None:
+    simulation = Simulation(app, [], count=1)
+    (owner,) = simulation.owners
+    asked = []
+
+    def is_away(call: str, _: Any) -> None:
+        if call == "init":
+            asked.append(call)
+            if len(asked) == 3:
+                owner.scheduler.stop()  # type: ignore[union-attr]  # it is in its first step
+            raise BrokerUnavailable("no answer")
+
+    simulation.world.at = is_away
+    owner.step()
+
+    assert asked == ["init"] * 3
+    assert owner.scheduler is not None
+    assert not owner.scheduler.is_ready

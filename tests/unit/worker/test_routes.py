@@ -56,6 +56,18 @@ def test_a_pattern_takes_in_the_retry_topics_of_what_it_matches_and_never_matche
     assert made.binding("a2.g.retry") is None
 
 
+def test_it_is_said_once_what_a_pattern_does_not_get(app: elsa.App, caplog: pytest.LogCaptureFixture) -> None:
+    made = routes(app, "^.*")
+    topics = ["orders.status", "payments.retry", "unit-routes.status", "orders.h.retry", "__consumer_offsets"]
+    with caplog.at_level(logging.INFO, "elsa.worker"):
+        found = made.learn(topics)
+        made.learn(topics)
+
+    assert found == ["orders.status", "payments.retry"]
+    (text,) = [record.getMessage() for record in caplog.records]
+    assert text.endswith("left out, their names are of Elsa's own: orders.h.retry, unit-routes.status")
+
+
 def test_a_standalone_handler_reads_no_retry_topic(app: elsa.App) -> None:
     made = routes(app, "a", None)
 
