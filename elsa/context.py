@@ -123,7 +123,7 @@ class Context:
     ```
     """
 
-    __slots__ = ("_loaded", "_raw", "_site", "_to_message", "attempt", "deadline", "held", "sends")
+    __slots__ = ("_loaded", "_raw", "_site", "_to_message", "attempt", "confirmation", "deadline", "held", "sends")
 
     def __init__(self, site: Site, raw: Sequence[Any], to_message: Any, attempt: int) -> None:
         self._site = site
@@ -133,6 +133,8 @@ class Context:
         self.attempt = attempt
         self.deadline: float | None = None
         self.sends: list[PendingSend] | None = None
+        #: what waits for them, once something does
+        self.confirmation: Any = None
         #: of a transactional handler: what it sends is kept here
         self.held: Held | None = None
 

@@ -75,6 +75,17 @@ def text(headers: Iterable[tuple[str, bytes | None]] | None, name: str) -> str |
         return None
 
 
+def number(text: str | None) -> int | None:
+    """A header's whole number, of 18 digits at most; None for anything else.
+
+    >>> number("41"), number("-1"), number("9" * 5_000)
+    (41, None, None)
+    """
+    if text is None or len(text) > 18 or not (text.isascii() and text.isdecimal()):
+        return None
+    return int(text)
+
+
 def without(headers: Iterable[tuple[str, bytes | None]], names: Mapping[str, object]) -> Pairs:
     """The pairs whose names are not in `names`."""
     return [pair for pair in headers if pair[0] not in names]

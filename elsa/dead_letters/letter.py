@@ -39,10 +39,9 @@ def parse_place(text: str) -> tuple[int, int] | None:
     >>> parse_place("3:17")
     (3, 17)
     """
-    partition, colon, offset = text.partition(":")
-    if not colon or not all(part.isascii() and part.isdecimal() for part in (partition, offset)):
-        return None
-    return int(partition), int(offset)
+    parts = text.partition(":")
+    partition, offset = names.number(parts[0]), names.number(parts[2])
+    return None if partition is None or offset is None else (partition, offset)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,14 +69,14 @@ class DeadLetter:
         """A message read as a dead letter."""
         # the last of several headers counts, as in `Message.header`
         found = dict(message.headers)
-        origin, attempt = _text(found.get(names.ORIGIN)), _text(found.get(names.ATTEMPT))
+        origin = _text(found.get(names.ORIGIN))
         return cls(
             message,
             Origin.parse(origin) if origin else None,
             _text(found.get(names.ID)),
             _text(found.get(names.HANDLER)),
             _text(found.get(names.REASON)),
-            int(attempt) if attempt and attempt.isascii() and attempt.isdecimal() else None,
+            names.number(_text(found.get(names.ATTEMPT))),
             _text(found.get(names.ERROR_TYPE)),
             _text(found.get(names.ERROR_MESSAGE)),
             _text(found.get(names.TRACEBACK)),

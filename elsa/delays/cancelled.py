@@ -38,6 +38,7 @@ class Cancelled:
         self.topic = cancelled_topic(settings.name)
         self._until: dict[str, float] = {}
         self._forgets_at = 0.0
+        self._partitions = 0
         self._open_ends: set[TopicPartition] = set()
         self._consumer: GroupConsumer | None = None
 
@@ -46,15 +47,27 @@ class Cancelled:
 
     @property
     def is_complete(self) -> bool:
-        """Whether everything has been read that was there at `open`."""
+        """Whether everything has been read that was there at `open`, and in partitions that were added since."""
         return self._consumer is not None and not self._open_ends
 
     def open(self, partitions: int) -> None:
         """Begin to read all that is there; `read` until it `is_complete`."""
         self._until.clear()
-        consumer = self._consumer = self._make_consumer(self._settings, None)
-        self._open_ends = {TopicPartition(self.topic, number) for number in range(partitions)}
-        consumer.assign(dict.fromkeys(self._open_ends, BEGINNING))
+        # A mover that dies while it asks for the time leaves a transaction open here, which must not hide what comes
+        # behind it. What it has written means nothing, and cancellations are written without one.
+        self._consumer = self._make_consumer(self._settings, None, is_committed_only=False)
+        self._partitions = 0
+        self._open_ends.clear()
+        self.grow(partitions)
+
+    def grow(self, partitions: int) -> None:
+        """The topic has so many partitions now: those that are new are read from their beginning."""
+        assert self._consumer is not None
+        fresh = [TopicPartition(self.topic, number) for number in range(self._partitions, partitions)]
+        if fresh:
+            self._partitions = partitions
+            self._open_ends.update(fresh)
+            self._consumer.assign(dict.fromkeys(fresh, BEGINNING))
 
     def read(self, timeout: float = 0.0) -> None:
         """Take what has come since; waits at most so long for the first of it. Raises when it may not be read."""

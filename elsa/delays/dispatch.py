@@ -82,7 +82,7 @@ class Dispatch:
     def run(self, consumer: GroupConsumer) -> None:
         """Let go what is due now, if there is anything and the last time is long enough ago."""
         now = self._clock.monotonic()
-        if now >= self.at and (due := self._take_due()):
+        if now >= self.at and self._cancelled.is_complete and (due := self._take_due()):
             self.at = now + PACE_SECONDS
             self._move(due, consumer)
 
@@ -129,6 +129,10 @@ class Dispatch:
         except KafkaError as error:
             self._give_back(due)
             self._pause("the targets of delayed messages could not be looked up", error)
+            return
+        if not self._cancelled.is_complete:
+            # its topic has grown: what was cancelled there is read first
+            self._give_back(due)
             return
         try:
             self._transact(moves, consumer)

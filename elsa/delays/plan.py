@@ -104,9 +104,14 @@ class Planner:
         self._letters = undeliverable_topic(app)
 
     def plan(self, due: Sequence[Due], now: float) -> list[Move]:
-        """One move for each; asks for what is not known of the targets, and raises when no broker answers."""
+        """One move for each; asks for what is not known of the targets, and raises when no broker answers.
+
+        They hold only if `Cancelled` is complete afterwards.
+        """
         hops = [delay.next_hop(raw.headers() or (), now=now, app=self._app) for _, raw in due]
-        self._targets.look_up({hop.topic for hop in hops if hop is not None and hop.is_last} | {self._letters})
+        own = {self._letters, self._cancelled.topic}
+        self._targets.look_up({hop.topic for hop in hops if hop is not None and hop.is_last} | own)
+        self._cancelled.grow(self._targets.partitions(self._cancelled.topic))
         return [self._decide(where, raw, hop, now) for (where, raw), hop in zip(due, hops, strict=True)]
 
     def _decide(self, where: TopicPartition, raw: Any, hop: Hop | None, now: float) -> Move:

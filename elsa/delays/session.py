@@ -49,6 +49,8 @@ MOST_ANSWER_SECONDS = 2.0
 CLOCK_SECONDS = 60.0
 #: how often moved messages are deleted from the delay topics, and the counts of their partitions compared
 TRIM_SECONDS = 60.0
+#: how long the end may wait for moved messages to be deleted
+LAST_TRIM_SECONDS = 3.0
 #: how long partitions may have no owner before a static member leaves and joins anew
 UNOWNED_SECONDS = 5.0
 #: how long a leave may take, and how long it is polled for after the partitions are gone
@@ -168,6 +170,8 @@ class Session:
         """Hand everything over, to others at once if `leave`; a dynamic member always leaves."""
         self.is_ready = False
         try:
+            if self._around.is_stopping():
+                self._trimming.finish(self._moved(), LAST_TRIM_SECONDS)
             if self._consumer is not None and (leave or not self._is_static):
                 self._leave()
         finally:
@@ -302,7 +306,11 @@ class Session:
         if now >= self._trims_at:
             self._trims_at = now + TRIM_SECONDS
             self._compare()
-            self._trimming.run({w: shelf.base for w, shelf in self.shelves.items() if shelf.base is not None})
+            self._trimming.run(self._moved())
+
+    def _moved(self) -> dict[TopicPartition, int]:
+        """Everything below these offsets is moved."""
+        return {where: shelf.base for where, shelf in self.shelves.items() if shelf.base is not None}
 
     # -- partitions come and go ------------------------------------------------------------------------
 

@@ -47,6 +47,10 @@ class Targets:
         until = self._clock.monotonic() + KNOWN_SECONDS
         self._known |= {topic: (answer, until) for topic, answer in found.items()}
 
+    def partitions(self, topic: str) -> int:
+        """How many partitions it has, 0 where that is not known; the topic has been looked up."""
+        return self._known[topic][0].partitions
+
     def refusal(self, topic: str, partition: int | None) -> str | None:
         """Why a message can never go there, None when it can; the topic has been looked up."""
         answer, _ = self._known[topic]

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+from concurrent.futures import wait
 from typing import TYPE_CHECKING, Any, Protocol
 
+from elsa.errors import AuthorizationFailed
 from elsa.kafka.errors import translate
 
 if TYPE_CHECKING:
@@ -29,7 +31,7 @@ class Deletes(Protocol):
 
 
 class Trimming:
-    """Never waits: a request that has not been answered when the next one is due holds that one back."""
+    """`run` never waits: a request that has not been answered when the next one is due holds that one back."""
 
     def __init__(self, topics: Deletes) -> None:
         self._topics = topics
@@ -38,10 +40,7 @@ class Trimming:
 
     def run(self, bases: Mapping[TopicPartition, int]) -> None:
         """Note what was deleted since, and ask for what lies below these offsets and is there still."""
-        for where, (base, future) in list(self._asked.items()):
-            if future.done():
-                del self._asked[where]
-                self._note(where, base, future)
+        self._hear()
         wanted = {
             where: base
             for where, base in bases.items()
@@ -51,15 +50,35 @@ class Trimming:
             futures = self._topics.begin_trim(wanted, timeout=TIMEOUT_SECONDS)
             self._asked |= {where: (wanted[where], future) for where, future in futures.items()}
 
+    def finish(self, bases: Mapping[TopicPartition, int], timeout: float) -> None:
+        """As `run`, and wait for the answers: a broker forgets the offsets of a group that is away for long.
+
+        The next mover begins at the first message that is still there, then.
+        """
+        self._asked.clear()
+        self.run(bases)
+        wait([future for _, future in self._asked.values()], timeout)
+        self._hear()
+
+    def _hear(self) -> None:
+        for where, (base, future) in list(self._asked.items()):
+            if future.done():
+                del self._asked[where]
+                self._note(where, base, future)
+
     def _note(self, where: TopicPartition, base: int, future: Future[Any]) -> None:
-        error = future.exception()
-        if error is None:
+        failure = future.exception()
+        if failure is None:
             self._trimmed[where] = base
             return
-        # an ACL is missing, or the broker is busy: it costs disk, not messages
-        log.info(
-            "moved messages were not deleted: %s",
-            translate(error, topic=where.topic, operation="Delete"),
+        error = translate(failure, topic=where.topic, operation="Delete")
+        # a broker that is busy is asked again
+        is_forbidden = isinstance(error, AuthorizationFailed)
+        log.log(
+            logging.WARNING if is_forbidden else logging.INFO,
+            "moved messages were not deleted%s: %s",
+            ", and come again if no worker runs for 7 days" if is_forbidden else "",
+            error,
             extra={"event": "delay_trim_failed", "topic": where.topic, "limit": ("trim", where.topic)},
         )
 

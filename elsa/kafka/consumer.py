@@ -101,7 +101,10 @@ def to_message(raw: Any, generation: int | None = None) -> Message:
 
 
 class GroupConsumer:
-    """One consumer of one group; `group=None` makes a consumer that only ever assigns partitions itself."""
+    """One consumer of one group; `group=None` makes a consumer that only ever assigns partitions itself.
+
+    `is_committed_only=False`: also what transactions have written that are open, or were aborted.
+    """
 
     def __init__(
         self,
@@ -109,6 +112,7 @@ class GroupConsumer:
         group: str | None,
         *,
         instance: str | None = None,
+        is_committed_only: bool = True,
         on_assign: Callable[[list[Partition]], None] | None = None,
         on_revoke: Callable[[list[Partition]], None] | None = None,
         on_lost: Callable[[list[Partition]], None] | None = None,
@@ -130,9 +134,11 @@ class GroupConsumer:
         #: the member id under which the partitions came
         self._member: bytes | None = None
         self._login = Login(settings)
-        self._consumer = Consumer(self._config(settings, group, instance))
+        self._consumer = Consumer(self._config(settings, group, instance, is_committed_only=is_committed_only))
 
-    def _config(self, settings: Settings, group: str | None, instance: str | None) -> dict[str, Any]:
+    def _config(
+        self, settings: Settings, group: str | None, instance: str | None, *, is_committed_only: bool = True
+    ) -> dict[str, Any]:
         owned: dict[str, Any] = {
             "group.id": group or f"{settings.name}-standalone",
             "enable.auto.commit": False,
@@ -141,7 +147,7 @@ class GroupConsumer:
             # an offset out of range must come to us, to be logged, counted and decided per handler
             "auto.offset.reset": "error",
             "allow.auto.create.topics": False,
-            "isolation.level": "read_committed",
+            "isolation.level": "read_committed" if is_committed_only else "read_uncommitted",
             "max.poll.interval.ms": int(settings.max_poll_interval * 1000),
             "topic.metadata.refresh.interval.ms": int(settings.metadata_refresh * 1000),
             "error_cb": self._error,

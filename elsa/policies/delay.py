@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from elsa import headers as names
-from elsa.names import delay_topic
+from elsa.names import delay_topic, legal
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -21,6 +21,8 @@ TIERS = (1, 4, 16, 64, 256, 1_024, 4_096, 16_384, 65_536)
 #: longest wait for another try of what its target does not take now
 PATIENCE_SECONDS = 64
 ERROR_LIMIT = 512
+#: above it no client takes a partition's number
+_MOST_PARTITIONS = 10**9
 _OWN = dict.fromkeys((names.DUE_AT, names.TARGET))
 _LAST = {names.TARGET: None}
 _WHY = dict.fromkeys((names.REASON, names.ERROR_MESSAGE))
@@ -93,12 +95,11 @@ def next_hop(headers: Iterable[tuple[str, bytes | None]], *, now: float, app: st
     seconds = tier(due - now)
     if seconds is not None:
         return Hop(delay_topic(app, seconds), None, pairs, is_last=False)
-    topic, colon, number = target.rpartition(":")
-    if not colon:
-        topic, number = target, ""
-    elif not number.isdecimal():
+    topic, _, number = target.partition(":")
+    partition = names.number(number)
+    if not topic or legal(topic) != topic or (topic != target and (partition is None or partition >= _MOST_PARTITIONS)):
         return None
-    return Hop(topic, int(number) if number else None, names.without(pairs, _LAST), is_last=True)
+    return Hop(topic, partition, names.without(pairs, _LAST), is_last=True)
 
 
 def target(headers: Iterable[tuple[str, bytes | None]]) -> str | None:

@@ -44,8 +44,7 @@ def headers(
 
 def attempts(raw: Any) -> int:
     """How many attempts a message has had before it came (back) to this topic, as its header says."""
-    text = names.text(raw.headers(), names.ATTEMPT)
-    return int(text) if text is not None and text.isdecimal() else 0
+    return names.number(names.text(raw.headers(), names.ATTEMPT)) or 0
 
 
 def came_at(raw: Any) -> float | None:
@@ -66,15 +65,16 @@ def as_origin(message: Message) -> Message:
     >>> back.topic, back.partition, back.offset, back.retry_offset
     ('orders', 2, 41, 7)
     """
-    parts = (names.text(message.headers, names.ORIGIN) or "").rsplit(":", 2)
-    if len(parts) != 3 or not parts[0] or not (parts[1].isdecimal() and parts[2].isdecimal()):
+    topic, *place = (names.text(message.headers, names.ORIGIN) or "").rsplit(":", 2)
+    partition, offset = map(names.number, place) if len(place) == 2 else (None, None)
+    if not topic or partition is None or offset is None:
         return dataclasses.replace(message, retry_offset=message.offset)
     timestamp = delay.seconds(names.text(message.headers, names.ORIGIN_AT))
     return dataclasses.replace(
         message,
-        topic=parts[0],
-        partition=int(parts[1]),
-        offset=int(parts[2]),
+        topic=topic,
+        partition=partition,
+        offset=offset,
         timestamp=message.timestamp if timestamp is None else timestamp,
         retry_offset=message.offset,
     )

@@ -12,7 +12,8 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
+    from collections.abc import Set as AbstractSet
 
     from elsa.worker.executors import Executor
     from elsa.worker.journal import Journal
@@ -34,8 +35,10 @@ class Caution:
         self._lock = threading.Lock()
         self._workers: weakref.WeakSet[PartitionWorker] = weakref.WeakSet()
         self._suspects: dict[PartitionWorker, set[int]] = {}
-        #: those of workers that an operator has paused
-        self._aside: dict[PartitionWorker, set[int]] = {}
+        #: those that cannot run for now, and keep nobody waiting: of workers that an operator has paused, and those
+        #: that wait for a time with their lanes
+        self._paused: set[PartitionWorker] = set()
+        self._resting: dict[PartitionWorker, set[int]] = {}
         #: who has been let in
         self._alone: PartitionWorker | None = None
         self._waiting: deque[tuple[PartitionWorker, Executor]] = deque()
@@ -47,6 +50,11 @@ class Caution:
             with self._lock:
                 self._suspects[worker] = found
                 self.is_on = True
+
+    @property
+    def has_suspects(self) -> bool:
+        """Whether there are any, also such as cannot run for now."""
+        return bool(self._suspects)
 
     def join(self, worker: PartitionWorker) -> None:
         """One more worker in this process."""
@@ -62,7 +70,7 @@ class Caution:
             if not self.is_on:
                 return True
             is_free = self._alone is None and not any(other.is_busy for other in self._workers)
-            if worker in self._suspects and is_free:
+            if self._has_runnable(worker) and is_free:
                 # a turn is known as busy only a moment later
                 self._alone = worker
                 return True
@@ -105,27 +113,43 @@ class Caution:
         """An operator has paused a worker: its suspects do not run, and keep nobody waiting."""
         with self._lock:
             if worker in self._suspects:
-                self._aside[worker] = self._suspects.pop(worker)
+                self._paused.add(worker)
                 self._go_on()
 
     def take_back(self, worker: PartitionWorker) -> None:
         """It goes on: its suspects are waited for again."""
         with self._lock:
-            if worker in self._aside:
-                self._suspects[worker] = self._aside.pop(worker)
-                self.is_on = True
+            if worker in self._paused:
+                self._paused.discard(worker)
+                self._go_on()
+
+    def rest(self, worker: PartitionWorker, waiting: Callable[[AbstractSet[int]], set[int]]) -> None:
+        """Lanes of a worker wait for a time, or go on; `waiting` says which of its suspects wait with them."""
+        with self._lock:
+            suspects = self._suspects.get(worker)
+            if suspects is None:
+                return
+            resting = waiting(suspects)
+            if resting != self._resting.get(worker, set()):
+                self._resting[worker] = resting
+                self._go_on()
 
     def forget(self, worker: PartitionWorker) -> None:
         """A worker has ended."""
         with self._lock:
             self._free(worker)
-            self._aside.pop(worker, None)
+            self._paused.discard(worker)
+            self._resting.pop(worker, None)
             self._suspects.pop(worker, None)
             self._go_on()
 
+    def _has_runnable(self, worker: PartitionWorker) -> bool:
+        """Whether it has a suspect that is waited for (lock held)."""
+        return worker not in self._paused and bool(self._suspects.get(worker, set()) - self._resting.get(worker, set()))
+
     def _go_on(self) -> None:
         """Whoever waits looks again (lock held)."""
-        self.is_on = bool(self._suspects)
+        self.is_on = any(map(self._has_runnable, self._suspects))
         waiting, self._waiting = self._waiting, deque()
         for worker, executor in waiting:
             executor.submit(worker)

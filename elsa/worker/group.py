@@ -442,8 +442,12 @@ class GroupManager:
 
     def load_seen(self, assigned: Assigned, found: Seen) -> None:
         """Have it read which messages of a partition were handled before; `Loaded` says when."""
-        settlement = self._around.settlement
-        Loading(self.app, assigned, found, settlement.later, self.mailbox.put).start()
+        settlement, owned = self._around.settlement, self.assignment.owned
+
+        def is_ours() -> bool:
+            return owned.get(assigned.partition) is assigned
+
+        Loading(self.app, assigned, found, settlement.later, self.mailbox.put, is_ours=is_ours).start()
 
     def _refill(self) -> None:
         """Results have made room: what waits of the same partitions is handed over at once."""

@@ -63,6 +63,10 @@ class Lanes(Protocol):
         """How many messages wait for another attempt."""
         ...
 
+    def waiting(self, offsets: AbstractSet[int]) -> set[int]:
+        """Which of these cannot run before a time, since they or what is before them wait for another attempt."""
+        ...
+
     def clear(self) -> None:
         """Forget everything; what runs is not given back any more."""
         ...
@@ -156,6 +160,9 @@ class SingleLane:
     @property
     def parked(self) -> int:
         return 0 if self._due is None else 1
+
+    def waiting(self, offsets: AbstractSet[int]) -> set[int]:
+        return set() if self._due is None else set(offsets)
 
     def clear(self) -> None:
         self._queue.clear()
@@ -326,6 +333,14 @@ class KeyedLanes:
     @property
     def parked(self) -> int:
         return len(self._parked)
+
+    def waiting(self, offsets: AbstractSet[int]) -> set[int]:
+        found = set()
+        for _, offset, raw, holds in self._parked:
+            found.add(offset)
+            if holds and self._by_key and raw.key() is not None:
+                found.update(one.offset() for one in self._lanes[raw.key()] or ())
+        return found & offsets
 
     def clear(self) -> None:
         self._ready.clear()

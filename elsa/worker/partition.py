@@ -212,6 +212,7 @@ class PartitionWorker:
             if self.is_stopping:
                 return
             self._lanes.put(raws)
+            self._vigil.look(self._lanes)
             self._schedule()
 
     def _without_poison(self, raws: Sequence[Any]) -> list[Any]:
@@ -262,6 +263,7 @@ class PartitionWorker:
             self._armed = None
             self._gates.open(now)
             came_again = self._lanes.unpark(now)
+            self._vigil.look(self._lanes)
             if self._filling is not None:
                 self._filling.end(now)
                 if came_again:
@@ -295,6 +297,7 @@ class PartitionWorker:
                 # nobody else will run it: retries do not wait any longer, nor does what an operator has paused
                 self.held = False
                 self._lanes.unpark(math.inf)
+                self._vigil.look(self._lanes)
                 self._schedule()
             else:
                 self._close()
@@ -416,6 +419,11 @@ class PartitionWorker:
         self._vigil.begun(turn, raws, is_alone=is_alone, is_batch=self.batch is not None)
         return turn
 
+    @property
+    def is_cautious(self) -> bool:
+        """Whether one message at a time runs in this process."""
+        return self._vigil.is_on
+
     def _waits(self, raws: Sequence[Any]) -> list[tuple[float, int]]:
         """How long these have waited for their first attempt."""
         if self.kept.attempts or self.kept.before is not None:
@@ -525,6 +533,7 @@ class PartitionWorker:
             if not self.closed:
                 due = self.clock.monotonic() + outcome.delay
                 self._lanes.park(raw, due, holds=False)
+                self._vigil.look(self._lanes)
                 self._arm(due)
 
     def passed(self, count: int) -> None:
@@ -612,6 +621,7 @@ class PartitionWorker:
                 due = turn.give_back()
                 if due is not None:
                     self._arm(due)
+                self._vigil.look(self._lanes)
             self._size.learn(turn.durations)
             again = self._goes_on(turn.executor)
             is_hungry = self._lanes.queued == 0

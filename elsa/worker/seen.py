@@ -125,22 +125,35 @@ def of(assigned: Assigned, clock: Clock) -> Seen | None:
 
 
 class Loading:
-    """Reads the ids of one partition, again and again until that succeeds; on the settlement's thread."""
+    """Reads the ids of one partition, again and again until that succeeds; on the settlement's thread.
+
+    It ends when `is_ours` says that the partition has gone.
+    """
 
     def __init__(
-        self, app: App, assigned: Assigned, seen: Seen, later: Callable[..., None], post: Callable[[Any], None]
+        self,
+        app: App,
+        assigned: Assigned,
+        seen: Seen,
+        later: Callable[..., None],
+        post: Callable[[Any], None],
+        *,
+        is_ours: Callable[[], bool],
     ) -> None:
         self._app = app
         self._assigned = assigned
         self._seen = seen
         self._later = later
         self._post = post
+        self._is_ours = is_ours
         self._backoff = Backoff(first=0.5, most=30.0)
 
     def start(self) -> None:
         self._later(0, self._run)
 
     def _run(self) -> None:
+        if not self._is_ours():
+            return
         try:
             self._make_topic()
             for id_, at in self._read():

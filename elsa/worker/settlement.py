@@ -16,7 +16,7 @@ from elsa.clock import SYSTEM
 from elsa.worker.copies import DeadLetter, Later
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from elsa.app import App
     from elsa.context import Context
@@ -132,8 +132,6 @@ class Settlement:
         failed: Callable[[Any, BaseException, int], None],
     ) -> None:
         """`settled(raw)` when all sends of the call are confirmed, `failed(raw, error, attempt)` if one is not."""
-        # a copy: a thread that the handler left behind may go on sending
-        sends = list(context.sends or ())
 
         def decide(error: BaseException | None) -> None:
             if error is None:
@@ -143,29 +141,45 @@ class Settlement:
                 # flush or a poll brings that, aborts the process (confluent-kafka 2.16).
                 self.later(0, lambda: failed(raw, error, context.attempt))
 
-        if not sends:
-            # a thread that the handler left behind has just begun to send
-            settled(raw)
-            return
-        pending = _Pending(len(sends), decide)
-        for send in sends:
-            send.add_done_callback(pending.one)
+        # one for all members of a batch: each send is asked once, not once for each of them
+        if context.confirmation is None:
+            context.confirmation = _Confirmation()
+        context.confirmation.wait(context.sends or (), decide)
 
 
-class _Pending:
-    """Counts confirmations down; callbacks come on the producer's thread or at once in the caller's."""
+class _Confirmation:
+    """Of what one call has sent; callbacks come on the producer's thread or at once in the caller's."""
 
-    def __init__(self, count: int, done: Callable[[BaseException | None], None]) -> None:
+    def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._count = count
+        #: how many sends are looked at, and how many of them are not over
+        self._known = self._left = 0
         self._error: BaseException | None = None
-        self._done = done
+        self._waiting: list[Callable[[BaseException | None], None]] = []
 
-    def one(self, send: Any) -> None:
-        error = send.exception()
+    def wait(self, sends: Sequence[Any], done: Callable[[BaseException | None], None]) -> None:
+        """`done(error)` when these are over; they are those of the last time, and others behind them."""
         with self._lock:
-            self._count -= 1
+            # a copy: a thread that the handler left behind may go on sending
+            fresh = sends[self._known :]
+            self._known += len(fresh)
+            # and one for this call, so that it is not over before all of them are asked
+            self._left += len(fresh) + 1
+            self._waiting.append(done)
+        for send in fresh:
+            send.add_done_callback(self._one)
+        self._over(None)
+
+    def _one(self, send: Any) -> None:
+        self._over(send.exception())
+
+    def _over(self, error: BaseException | None) -> None:
+        with self._lock:
+            self._left -= 1
             self._error = self._error or error
-            last = self._count == 0
-        if last:
-            self._done(self._error)
+            if self._left:
+                return
+            told, self._waiting = self._waiting, []
+            error = self._error
+        for done in told:
+            done(error)

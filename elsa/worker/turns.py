@@ -212,7 +212,7 @@ class LaneTurn(Turn):
             left -= 1
             # while nobody else waits for this place it need not be given back: results are harvested meanwhile
             is_long = self.since - begin > TURN_SECONDS and self.executor.is_wanted
-            is_over = left == 0 or self.is_over or is_long or bool(self.suspects)
+            is_over = left == 0 or self.is_over or is_long or bool(self.suspects) or worker.is_cautious
             with worker.lock:
                 self.current = None
                 if worker.closed:

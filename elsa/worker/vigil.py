@@ -9,6 +9,7 @@ if TYPE_CHECKING:
 
     from elsa.worker.caution import Caution
     from elsa.worker.executors import Executor
+    from elsa.worker.lanes import Lanes
     from elsa.worker.partition import PartitionWorker
     from elsa.worker.turns import Turn
 
@@ -63,8 +64,13 @@ class Vigil:
                 self._journal.leave(turn.cell)
             if self._worker.closed:
                 self._give_back()
-        if self._caution.is_on:
+        if self._caution.is_on or turn.suspects:
             self._caution.ran(self._worker, turn.suspects if turn.has_run else ())
+
+    def look(self, lanes: Lanes) -> None:
+        """Lanes have changed: suspects that wait for a time with theirs keep nobody waiting."""
+        if self._caution.has_suspects:
+            self._caution.rest(self._worker, lanes.waiting)
 
     def end(self) -> None:
         """Nothing of the worker will begin any more."""

@@ -20,7 +20,7 @@ RULES = ROOT / "dashboards" / "alerts"
 
 def alerts() -> list[Document]:
     """All alerts of the project."""
-    return [rule for group in read(RULES / "alerts.yml")["groups"] for rule in group["rules"]]
+    return [rule for group in read(RULES / "alerts.yaml")["groups"] for rule in group["rules"]]
 
 
 @pytest.mark.parametrize("name", ["prometheus.yml", "kubernetes.yml"])

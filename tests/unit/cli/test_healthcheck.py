@@ -150,7 +150,7 @@ def test_something_else_on_the_port_is_told(serve: Serve) -> None:
 def test_tls_client_certificates_and_a_token_go_along(serve: Serve, tmp_path: Path) -> None:
     authority = trustme.CA()
     made, mine = authority.issue_cert("worker.example"), authority.issue_cert("probe")
-    paths = {name: str(tmp_path / f"{name}.pem") for name in ("server", "ca", "client")}
+    paths = {name: str(tmp_path / f"{name}.pem") for name in ("server", "ca", "client", "other")}
     made.private_key_and_cert_chain_pem.write_to_path(paths["server"])
     mine.private_key_and_cert_chain_pem.write_to_path(paths["client"])
     authority.cert_pem.write_to_path(paths["ca"])
@@ -162,7 +162,8 @@ def test_tls_client_certificates_and_a_token_go_along(serve: Serve, tmp_path: Pa
     shown = run("--cert", paths["client"], "--json", ELSA_HTTP_TOKEN="tiger", **env).stdout
     assert json.loads(shown)["checks"] == [POLL]
     other = trustme.CA().issue_cert("worker.example")
-    other.private_key_and_cert_chain_pem.write_to_path(paths["server"])
-    refused = run("--cert", paths["client"], **env)
+    # not the worker's own file: that one it would serve from then on
+    other.private_key_and_cert_chain_pem.write_to_path(paths["other"])
+    refused = run("--cert", paths["client"], **env | {"ELSA_HTTP_CERT": paths["other"]})
     assert (refused.exit_code, "certificate verify failed" in refused.stderr) == (exits.NO_WORKER, True)
     assert run("--cert", str(tmp_path / "gone.pem"), **env).exit_code == exits.USAGE

@@ -37,6 +37,7 @@ def test_headers_are_read() -> None:
         (("elsa-origin", b"\xff"), ("elsa-attempt", b"\xff"), ("elsa-handler", b"\xff")),
         (("elsa-origin", b"orders:3"), ("elsa-attempt", b"many")),
         (("elsa-origin", b":3:4"), ("elsa-attempt", b"-1")),
+        (("elsa-origin", b"orders:3:" + b"9" * 5_000), ("elsa-attempt", b"9" * 5_000)),
         (("elsa-origin", b"orders:3:-4"), ("elsa-attempt", "٣".encode())),
     ],
 )

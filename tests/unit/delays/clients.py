@@ -27,7 +27,13 @@ class ScriptedConsumer:
     """One client of one group, or of none; callbacks run inside its polls."""
 
     def __init__(
-        self, mover: SimulatedMover, group: str | None, instance: str | None, callbacks: Mapping[str, Any]
+        self,
+        mover: SimulatedMover,
+        group: str | None,
+        instance: str | None,
+        callbacks: Mapping[str, Any],
+        *,
+        is_committed_only: bool,
     ) -> None:
         self.mover = mover
         self.broker = mover.world.broker
@@ -37,6 +43,7 @@ class ScriptedConsumer:
         self.on_lost: Any = callbacks.get("on_lost")
         self.on_error: Any = callbacks.get("on_error")
         self.is_group = group is not None
+        self.is_committed_only = is_committed_only
         self.positions: dict[TopicPartition, int] = {}
         self.paused: set[TopicPartition] = set()
         self.ends: dict[TopicPartition, int] = {}
@@ -126,11 +133,12 @@ class ScriptedConsumer:
                 found.append(Raw(where, position, None, ClientError._AUTO_OFFSET_RESET))
                 del self.positions[where]
                 continue
-            part = self.broker.read(where, max(position, 0), self.most - len(found))
+            most, only = self.most - len(found), self.is_committed_only
+            part = self.broker.read(where, max(position, 0), most, is_committed_only=only)
             found += part
             if part:
                 self.positions[where] = part[-1].offset() + 1
-            elif self.ends.get(where) != (end := self.broker.stable_end(where)):
+            elif self.ends.get(where) != (end := self.broker.end_of(where, is_committed_only=only)):
                 self.ends[where] = end
                 found.append(Raw(where, end, None, ClientError._PARTITION_EOF))
         return found

@@ -166,19 +166,21 @@ class Broker:
             transaction.partitions.add(where)
         return where
 
-    def stable_end(self, where: TopicPartition) -> int:
-        """The first offset of an open transaction, or the end."""
+    def end_of(self, where: TopicPartition, *, is_committed_only: bool) -> int:
+        """The end; for a reader of committed messages the first offset of an open transaction, if there is one."""
         for offset, entry in enumerate(self.logs[where]):
-            if entry.transaction is not None and entry.transaction.state == "open":
+            if is_committed_only and entry.transaction is not None and entry.transaction.state == "open":
                 return offset
         return len(self.logs[where])
 
-    def read(self, where: TopicPartition, position: int, most: int) -> list[Raw]:
-        """What a reader of committed messages gets."""
+    def read(self, where: TopicPartition, position: int, most: int, *, is_committed_only: bool) -> list[Raw]:
+        """What a reader gets."""
         found = []
-        for offset in range(max(position, self.starts[where]), self.stable_end(where)):
+        end = self.end_of(where, is_committed_only=is_committed_only)
+        for offset in range(max(position, self.starts[where]), end):
             entry = self.logs[where][offset]
-            if entry.is_marker or (entry.transaction is not None and entry.transaction.state != "committed"):
+            is_committed = entry.transaction is None or entry.transaction.state == "committed"
+            if entry.is_marker or (is_committed_only and not is_committed):
                 continue
             found.append(Raw(where, offset, entry))
             if len(found) >= most:

@@ -94,10 +94,18 @@ class SimulatedMover:
             make_producer=self._producer,
         )
 
-    def _consumer(self, _: Any, group: str | None, *, instance: str | None = None, **callbacks: Any) -> Any:
+    def _consumer(
+        self,
+        _: Any,
+        group: str | None,
+        *,
+        instance: str | None = None,
+        is_committed_only: bool = True,
+        **callbacks: Any,
+    ) -> Any:
         if group is not None:
             self.throttled["consumer"] = callbacks["on_throttled"]
-        made = ScriptedConsumer(self, group, instance, callbacks)
+        made = ScriptedConsumer(self, group, instance, callbacks, is_committed_only=is_committed_only)
         self.consumers = [one for one in self.consumers if not one.is_closed]
         self.consumers.append(made)
         return made

@@ -80,7 +80,7 @@ def consumer() -> Consumer:
 
 @pytest.fixture
 def cancelled(clock: FakeClock, consumer: Consumer) -> Cancelled:
-    made = Cancelled(Settings(name="shop"), clock, lambda *_: consumer)  # type: ignore[arg-type]  # a stand-in
+    made = Cancelled(Settings(name="shop"), clock, lambda *_, **__: consumer)  # type: ignore[arg-type]  # a stand-in
     made.open(1)
     return made
 

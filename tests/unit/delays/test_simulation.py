@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from elsa.delays.cancelled import CLOCK_KEY
 from elsa.delays.topics import undeliverable_topic
 from elsa.message import TopicPartition
 
-from .cluster import NAME, TARGET
+from .cluster import NAME, TARGET, Transaction
 from .faults import ACTIONS, WAITS, abort, crash
 from .simulation import STEPS, World
 
@@ -94,6 +95,35 @@ def test_one_keys_equal_delays_arrive_in_order_where_they_take_the_same_way(worl
     world.check(lateness=1.5)
     arrived = [arrival.number for arrival in world.broker.arrivals()]
     assert arrived == sorted(arrived)
+
+
+def test_a_cancellation_in_a_partition_that_was_added_counts(world: World) -> None:
+    world.add_mover()
+    world.run(3)
+    world.broker.topics[f"{NAME}.cancelled"] = 12
+    for number in [world.send(3.0) for _ in range(20)]:
+        world.cancel(number)
+    kept = world.send(3.0)
+    world.run_dry()
+
+    assert [arrival.number for arrival in world.broker.arrivals()] == [kept]
+
+
+def test_a_mover_that_died_while_it_asked_for_the_time_hides_no_cancellation(world: World) -> None:
+    world.add_mover()
+    world.run(3)
+    left = Transaction("gone", 0, world.clock.monotonic())
+    world.broker.epochs["gone"] = 0
+    world.broker.open["gone"] = left
+    for partition in range(3):
+        world.broker.append(f"{NAME}.cancelled", None, key=CLOCK_KEY, partition=partition, transaction=left)
+    for number in [world.send(3.0) for _ in range(20)]:
+        world.cancel(number)
+    world.run(5)
+    assert left.state == "open"
+    world.run_dry()
+
+    assert world.broker.arrivals() == []
 
 
 def test_a_cancelled_message_never_arrives_whatever_its_delay(world: World) -> None:
@@ -308,6 +338,23 @@ def test_moved_messages_are_deleted_and_nothing_else(world: World) -> None:
     assert starts[f"{NAME}.delay.1"] >= 10
     # what it holds has not been moved (the broker's stand-in asserts it as well)
     world.run_dry()
+    world.check()
+
+
+@pytest.mark.parametrize("is_static", [True, False])
+def test_what_was_moved_does_not_come_again_when_the_offsets_are_forgotten(world: World, *, is_static: bool) -> None:
+    """As a broker does after 7 days without a member."""
+    mover = world.add_mover(is_static=is_static)
+    world.run(3)
+    for _ in range(10):
+        world.send(1.0)
+    world.run(5)
+    mover.stop()
+    assert len(world.broker.arrivals()) == 10
+    world.broker.commits.clear()
+    world.add_mover("next")
+    world.run(5)
+
     world.check()
 
 

@@ -51,6 +51,7 @@ def targets(topics: Topics, clock: FakeClock) -> Targets:
 def test_answers_hold_for_a_moment(targets: Targets, topics: Topics, clock: FakeClock) -> None:
     targets.look_up(["gone", "fine"])
     assert len(topics.asked) == 1
+    assert [targets.partitions(topic) for topic in ("fine", "gone")] == [3, 0]
 
     clock.advance(KNOWN_SECONDS)
     targets.look_up(["gone", "fine"])

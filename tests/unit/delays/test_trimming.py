@@ -5,6 +5,8 @@ from __future__ import annotations
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
+from confluent_kafka import KafkaError, KafkaException
+
 from elsa.delays.trimming import Trimming
 from elsa.message import TopicPartition
 
@@ -49,6 +51,30 @@ def test_only_what_is_new_is_asked_for_and_not_twice_at_a_time(caplog: pytest.Lo
         future.set_result(None)
     trimming.run({A: 20, B: 5})
     assert len(topics.asked) == 3
+
+
+def test_at_the_end_it_is_asked_for_anew_and_waited_for() -> None:
+    topics = Topics()
+    trimming = Trimming(topics)
+    trimming.run({A: 10})
+    trimming.finish({A: 20}, 0.01)
+
+    assert topics.asked == [{A: 10}, {A: 20}]
+
+
+def test_a_missing_right_is_told_loudly(caplog: pytest.LogCaptureFixture) -> None:
+    topics = Topics()
+    trimming = Trimming(topics)
+    trimming.run({A: 10})
+    topics.futures[0][A].set_exception(KafkaException(KafkaError(KafkaError.TOPIC_AUTHORIZATION_FAILED)))
+    trimming.run({A: 10})
+
+    (record,) = caplog.records
+    assert record.levelname == "WARNING"
+    assert record.getMessage().startswith(
+        "moved messages were not deleted, and come again if no worker runs for 7 days: "
+        "an ACL is missing: this client needs Delete on topic 'shop.delay.1'"
+    )
 
 
 def test_a_partition_that_comes_back_begins_anew() -> None:

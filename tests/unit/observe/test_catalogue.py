@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[3]
 PAGE = ROOT / "dashboards" / "metrics.md"
-#: names of that form which are something else: fixtures, and a context variable
-NO_METRICS = {"elsa_kafka", "elsa_mock_kafka", "elsa_context"}
+#: names of that form which are something else: fixtures, and context variables
+NO_METRICS = {"elsa_kafka", "elsa_mock_kafka", "elsa_secure_kafka", "elsa_context", "elsa_creates"}
 #: labels that Prometheus puts there, or a histogram has
 OF_SCRAPES = {"cluster", "instance", "job", "le", "namespace", "pod"}
 

@@ -57,6 +57,12 @@ def test_the_target_gets_the_users_headers_in_their_order_and_when_it_was_due() 
         [(names.DUE_AT, b"inf"), (names.TARGET, b"orders")],
         [(names.DUE_AT, b"1"), (names.TARGET, b"")],
         [(names.DUE_AT, b"1"), (names.TARGET, b"orders:x")],
+        [(names.DUE_AT, b"1"), (names.TARGET, b"orders:")],
+        [(names.DUE_AT, b"1"), (names.TARGET, b":5")],
+        [(names.DUE_AT, b"1"), (names.TARGET, b"or ders:5")],
+        [(names.DUE_AT, b"1"), (names.TARGET, b"x" * 250)],
+        [(names.DUE_AT, b"1"), (names.TARGET, b"orders:9999999999")],
+        [(names.DUE_AT, b"1"), (names.TARGET, b"orders:" + b"9" * 5_000)],
     ],
 )
 def test_what_does_not_say_when_and_where_to_is_none_of_ours(headers: names.Pairs) -> None:

@@ -74,14 +74,14 @@ def test_what_comes_back_has_the_place_and_time_of_its_origin() -> None:
     assert (back.topic, back.partition, back.offset, back.retry_offset, back.timestamp) == ("t", 1, 5, 70, 100.25)
 
 
-@pytest.mark.parametrize("origin", [b"", b"t", b"t:x:1", b":1:2", b"t:1:-3", b"\xff\xfe"])
+@pytest.mark.parametrize("origin", [b"", b"t", b"t:x:1", b":1:2", b"t:1:-3", b"t:1:" + b"9" * 5_000, b"\xff\xfe"])
 def test_what_has_no_legible_origin_is_taken_as_it_is(origin: bytes) -> None:
     back = retried.as_origin(message(("elsa-origin", origin), topic="t.g.retry", offset=70))
 
     assert (back.topic, back.offset, back.retry_offset) == ("t.g.retry", 70, 70)
 
 
-@pytest.mark.parametrize(("text", "expected"), [(b"3", 3), (b"x", 0), (b"-1", 0), (b"", 0)])
+@pytest.mark.parametrize(("text", "expected"), [(b"3", 3), (b"x", 0), (b"-1", 0), (b"", 0), (b"9" * 5_000, 0)])
 def test_attempts_before_are_read_from_the_header(text: bytes, expected: int) -> None:
     assert retried.attempts(Raw([("elsa-attempt", text)])) == expected
 

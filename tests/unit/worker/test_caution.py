@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+import elsa
 from elsa.control.protocol import Target
 from elsa.kafka.consumer import Committed
 from elsa.message import TopicPartition
@@ -124,6 +125,40 @@ def test_suspects_of_a_paused_partition_keep_nobody_waiting(join: Join, broker: 
 
     assert len(alone) == 1
     assert alone <= ran
+    member.finish()
+    member.run_dry()
+    assert broker.is_all_committed()
+
+
+@pytest.mark.parametrize("ordering", ["partition", "key"])
+def test_a_suspect_behind_a_message_that_waits_keeps_nobody_waiting(join: Join, broker: Broker, ordering: str) -> None:
+    """It is one again when what is before it goes on."""
+    for _ in range(2):
+        broker.produce(0, b"same")
+    text = encode(0, -1, [], {}, deaths={7: 2})
+    assert text
+    broker.commits[ZERO] = Committed(0, text)
+    member = join(ordering=ordering)
+    for number in range(6):
+        assert begin(member) == {(0, number)}
+        member.finish()
+    assert begin(member) == {(0, 6)}
+    member.finish(0, elsa.RetryLater(30))
+    ran = set()
+    for _ in range(6):
+        ran |= begin(member)
+        member.finish()
+    assert ran == {(1, number) for number in range(6)}
+    assert not member.manager.assignment.caution.is_on
+    broker.produce(1, b"6")
+    broker.produce(1, b"7")
+    member.clock.advance(30)
+    member.turn()
+
+    assert member.manager.assignment.caution.is_on
+    assert begin(member) == {(0, 6)}
+    member.finish()
+    assert begin(member) == {(0, 7)}
     member.finish()
     member.run_dry()
     assert broker.is_all_committed()

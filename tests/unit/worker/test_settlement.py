@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import queue
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -181,7 +182,9 @@ def test_a_worker_that_ends_does_not_wait_for_the_pause_of_a_refused_copy(
 def test_a_refused_send_is_judged_outside_of_its_report(settlement: Settlement, raw: Any) -> None:
     threads: list[threading.Thread] = []
     judged = threading.Event()
-    context: Any = type("Context", (), {"sends": [Confirmed(RuntimeError("refused"))], "attempt": 2})
+    context: Any = type(
+        "Context", (), {"sends": [Confirmed(RuntimeError("refused"))], "attempt": 2, "confirmation": None}
+    )
 
     def failed(*_: Any) -> None:
         threads.append(threading.current_thread())
@@ -195,7 +198,65 @@ def test_a_refused_send_is_judged_outside_of_its_report(settlement: Settlement, 
 
 def test_a_call_without_sends_is_settled_at_once(settlement: Settlement, raw: Any) -> None:
     settled = Settled()
-    context: Any = type("Context", (), {"sends": [], "attempt": 1})
+    context: Any = type("Context", (), {"sends": [], "attempt": 1, "confirmation": None})
     settlement.confirm_sends(raw(0), context, settled, lambda *_: None)
 
     assert settled.done.is_set()
+
+
+class Open:
+    """A Delivery that is under way."""
+
+    def __init__(self) -> None:
+        self.error: BaseException | None = None
+        self.callbacks: list[Callable[[Any], None]] = []
+
+    def exception(self) -> BaseException | None:
+        return self.error
+
+    def add_done_callback(self, callback: Callable[[Any], None]) -> None:
+        self.callbacks.append(callback)
+
+    def end(self, error: BaseException | None = None) -> None:
+        self.error = error
+        for callback in self.callbacks:
+            callback(self)
+
+
+def test_the_sends_of_a_batch_are_asked_once_for_all_its_members(settlement: Settlement, raw: Any) -> None:
+    sends = [Open() for _ in range(3)]
+    context: Any = type("Context", (), {"sends": sends, "attempt": 1, "confirmation": None})
+    settled: list[int] = []
+    for offset in range(50):
+        settlement.confirm_sends(raw(offset), context, lambda one: settled.append(one.offset()), lambda *_: None)
+    assert [len(send.callbacks) for send in sends] == [1, 1, 1]
+
+    sends[2].end()
+    sends[0].end()
+    assert settled == []
+    sends[1].end()
+    assert settled == list(range(50))
+
+
+def test_a_member_waits_for_what_was_sent_since_another_one_began_to_wait(settlement: Settlement, raw: Any) -> None:
+    """As ids of handled messages are: each member adds one."""
+    sends: list[Open] = []
+    context: Any = type("Context", (), {"sends": sends, "attempt": 1, "confirmation": None})
+    settled: list[int] = []
+    failures: queue.SimpleQueue[tuple[int, str]] = queue.SimpleQueue()
+
+    def failed(one: Any, error: BaseException, _: int) -> None:
+        failures.put((one.offset(), str(error)))
+
+    for offset in range(3):
+        sends.append(Open())
+        if offset == 1:
+            # what is over is not waited for
+            sends[0].end()
+            assert settled == [0]
+        settlement.confirm_sends(raw(offset), context, lambda one: settled.append(one.offset()), failed)
+    sends[2].end(RuntimeError("refused"))
+    sends[1].end()
+
+    assert [failures.get(timeout=20) for _ in range(2)] == [(1, "refused"), (2, "refused")]
+    assert settled == [0]

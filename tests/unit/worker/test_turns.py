@@ -25,6 +25,7 @@ class Worker:
         self.closed = False
         self.held = False
         self.seen = None
+        self.is_cautious = False
         self.kept = Kept(None)
         self.arrivals = Arrivals()
         self.clock = FakeClock(100.0)
@@ -144,6 +145,13 @@ class TestLane:
 
         assert [one.offset() for one in turn.messages()] == [0, 2, 1]
         assert (lanes.queued, lanes._lanes, list(turn.running())) == (0, {}, [])
+
+    def test_it_ends_after_its_message_when_one_at_a_time_is_to_run(self, worker: Any, place: Any, raw: Any) -> None:
+        lanes, turn = self.make(worker, place, [raw(0, key=b"a"), raw(1, key=b"a"), raw(2, key=b"b")])
+        worker.is_cautious = True
+
+        assert [one.offset() for one in turn.messages()] == [0]
+        assert lanes.queued == 2
 
     def test_waits_are_looked_at_again_after_a_while_and_ages_are_complete(
         self, worker: Any, place: Any, raw: Any
