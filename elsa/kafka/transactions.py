@@ -157,9 +157,13 @@ class TransactionalProducer:
             else:
                 return
 
-    def flush(self, timeout: float) -> None:
-        """Wait until what was produced so far is confirmed or refused."""
-        self._raw.flush(timeout)
+    def flush(self, timeout: float) -> int:
+        """Wait until what was produced so far is confirmed or refused; how much of it still is neither."""
+        try:
+            left: int = self._raw.flush(timeout)
+        except KafkaException as error:
+            self._raise(error)
+        return left
 
     def send_offsets(self, commits: Mapping[Partition, Commit], proof: Proof, timeout: float) -> None:
         """Commit these offsets of the member's group with the transaction."""
@@ -174,7 +178,7 @@ class TransactionalProducer:
         """End the transaction: all of it is there for readers."""
         end = SYSTEM.monotonic() + timeout
         # librdkafka (2.16) may never hear of what was sent behind a refused message, and its commit waits for all
-        while not self._failed and self._raw.flush(_LOOK_SECONDS) and SYSTEM.monotonic() < end:
+        while not self._failed and self.flush(_LOOK_SECONDS) and SYSTEM.monotonic() < end:
             pass
         self._check_taken()
         self._patiently(self._raw.commit_transaction, end - SYSTEM.monotonic())

@@ -6,13 +6,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from confluent_kafka import IsolationLevel, TopicPartition
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin._listoffsets import OffsetSpec
 
 import elsa
 from elsa import names
 from elsa.kafka import probe
 from elsa.testing.kafka import unique_name
 from tests.integration.cli.conftest import Elsa
-from tests.integration.engine.waiting import Log
+from tests.integration.engine.waiting import Log, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -68,7 +71,19 @@ class World:
 
     def read(self, topic: str) -> list[Message]:
         """What a reader of committed messages finds on a topic; nothing when there is no such topic."""
-        return list(self.app.fetcher.stream(topic)) if self.app.topics.exists(topic) else []
+        if not self.app.topics.exists(topic):
+            return []
+        until(lambda: self._is_settled(topic), "no transaction is open")
+        return list(self.app.fetcher.stream(topic))
+
+    def _is_settled(self, topic: str) -> bool:
+        """Whether readers see all that was committed: Kafka says so of a transaction before it has marked its end."""
+        admin = AdminClient({"bootstrap.servers": self.app.settings.brokers})
+        end = OffsetSpec.latest()  # type: ignore[no-untyped-call]  # a gap in the stubs
+        wanted = {TopicPartition(topic, n): end for n in range(self.app.topics.partition_count(topic))}
+        levels = (IsolationLevel.READ_COMMITTED, IsolationLevel.READ_UNCOMMITTED)
+        stable, last = (admin.list_offsets(wanted, isolation_level=level) for level in levels)
+        return all(stable[where].result(20).offset == last[where].result(20).offset for where in wanted)
 
     def values(self, topic: str) -> list[str]:
         """The bodies on a topic, in the order of their numbers."""

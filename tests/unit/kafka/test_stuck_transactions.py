@@ -39,6 +39,11 @@ class Raw:
     def poll(self, _: float) -> None:
         """Nothing to be heard."""
 
+    def flush(self, _: float) -> int:
+        if self.answers and (answer := self.answers.pop(0)) is not None:
+            raise answer
+        return 0
+
 
 @pytest.fixture
 def producer(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
@@ -79,3 +84,10 @@ def test_a_client_that_hangs_is_of_no_use_any_more(producer: Any) -> None:
 
     with pytest.raises(FatalClientError, match="transaction unit-mover: the client hangs and is made anew"):
         send(producer)
+
+
+def test_who_is_fenced_before_its_commit_is_told_so(producer: Any) -> None:
+    producer._raw.answers = [KafkaException(KafkaError(KafkaError._FENCED, "somebody else", True))]
+
+    with pytest.raises(TransactionFenced):
+        producer.commit(5.0)
