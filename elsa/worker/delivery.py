@@ -300,7 +300,7 @@ async def run(worker: PartitionWorker, turn: Turn) -> None:
     only, kept, to_message = worker.router.only, worker.kept, worker.to_message
     attempts, comes_back = kept.attempts, kept.before is not None
     forgets, holds = worker.seen is None and not worker.is_transactional, worker.is_transactional
-    activate = _ACTIVE.set
+    activate, is_traced = _ACTIVE.set, worker.observer.span is not None
     turn.since = previous = _counter()
     for raw in turn.messages():
         invoker = only or worker.router.invoker(raw)
@@ -317,7 +317,7 @@ async def run(worker: PartitionWorker, turn: Turn) -> None:
             worker.conclude(turn, raw, context, traced.unrun(worker.observer, context, late))
             continue
         try:
-            if invoker.observer.span is None:
+            if not is_traced:
                 value = invoker.call(raw, context)
                 if invoker.is_async:
                     value = await value
