@@ -44,6 +44,7 @@ _BATCH_BYTES = 64 * 1024
 #: a call that takes so much longer than it was allowed to will never return
 _GRACE_SECONDS = 2.0
 _FENCED = codes.numbers(codes.FENCED_PRODUCER)
+_PURGED = codes.numbers(codes.PURGED)
 
 
 def is_verdict(error: BaseException) -> bool:
@@ -189,8 +190,9 @@ class TransactionalProducer:
 
     def _check_taken(self) -> None:
         """Raise TransactionAborted when a message was refused: the rest must not be committed without it."""
-        if self._failed:
-            error = self._failed[0][0]
+        # what was only thrown away says nothing: the client's next call knows why
+        error = next((error for error, *_ in self._failed if error.code() not in _PURGED), None)
+        if error is not None:
             raise TransactionAborted(f"transaction {self.id}: {error.str()}", code=error.name(), retryable=True)
 
     def failures(self) -> list[tuple[errors.ElsaError, Any]]:
