@@ -164,6 +164,11 @@ class TransactionalProducer:
             left: int = self._raw.flush(timeout)
         except KafkaException as error:
             self._raise(error)
+        except SystemError as error:
+            # confluent-kafka 2.16 may return from a flush with its exception still set
+            if not isinstance(error.__cause__, KafkaException):
+                raise
+            self._raise(error.__cause__)
         return left
 
     def send_offsets(self, commits: Mapping[Partition, Commit], proof: Proof, timeout: float) -> None:
@@ -202,7 +207,7 @@ class TransactionalProducer:
     def close(self) -> None:
         """Forget it; what is open is aborted by the broker when its time is over, or by a successor's `init`."""
         # what the client failed with for good is raised by whichever call comes next
-        with contextlib.suppress(KafkaException):
+        with contextlib.suppress(KafkaException, SystemError):
             self._raw.purge()
             self._raw.flush(0.5)
 
