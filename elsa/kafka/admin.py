@@ -377,15 +377,7 @@ class Admin:
         found = self._patiently(lambda left: self._describe_group(name, left), timeout)
         if _word(found.state) == "dead":
             raise translate(ClientError(ClientError.GROUP_ID_NOT_FOUND), group=name)
-        node = found.coordinator
-        return GroupInfo(
-            name,
-            _word(found.state),
-            _word(found.type),
-            found.partition_assignor or "",
-            f"{node.host}:{node.port}" if node is not None else "",
-            tuple(_member(member) for member in found.members),
-        )
+        return described(name, found)
 
     def _describe_group(self, name: str, timeout: float) -> Any:
         futures = self._client().describe_consumer_groups([name], request_timeout=timeout)
@@ -405,11 +397,7 @@ class Admin:
             found = self._patiently(ask, timeout) if wanted else []
         finally:
             consumer.close()
-        return {
-            TopicPartition(raw.topic, raw.partition): raw.offset
-            for raw in found
-            if raw.error is None and raw.offset >= 0
-        }
+        return committed_offsets(found)
 
     def _committed(
         self, consumer: Consumer, group: str, wanted: list[RawPartition], timeout: float
@@ -465,6 +453,26 @@ def _assignment(data: bytes) -> list[TopicPartition]:
         found += [TopicPartition(topic, number) for number in struct.unpack_from(f">{count}i", data, at + 4)]
         at += 4 + 4 * count
     return found
+
+
+def described(name: str, found: Any) -> GroupInfo:
+    """What the client's answer says of a group."""
+    node = found.coordinator
+    return GroupInfo(
+        name,
+        _word(found.state),
+        _word(found.type),
+        found.partition_assignor or "",
+        f"{node.host}:{node.port}" if node is not None else "",
+        tuple(_member(member) for member in found.members),
+    )
+
+
+def committed_offsets(lines: Iterable[Any]) -> dict[TopicPartition, int]:
+    """The offsets of the partitions that have one."""
+    return {
+        TopicPartition(raw.topic, raw.partition): raw.offset for raw in lines if raw.error is None and raw.offset >= 0
+    }
 
 
 def _member(member: Any) -> MemberInfo:

@@ -16,7 +16,7 @@ from confluent_kafka.admin._listoffsets import OffsetSpec
 
 from elsa.clock import SYSTEM
 from elsa.errors import BrokerUnavailable, ElsaError
-from elsa.kafka.admin import TIMEOUT_SECONDS, Admin, GroupInfo, _member, _word
+from elsa.kafka.admin import TIMEOUT_SECONDS, Admin, GroupInfo, _word, committed_offsets, described
 from elsa.message import TopicPartition
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class Inquiry:
         if not names:
             return {}
         futures = self._admin._client().describe_consumer_groups(list(names), request_timeout=self._timeout)
-        return self._answers(futures, lambda name: {"group": name}, _described)
+        return self._answers(futures, lambda name: {"group": name}, described)
 
     def committed(self, names: Sequence[str]) -> dict[str, dict[TopicPartition, int] | ElsaError]:
         """What these groups have committed, also in topics that are gone."""
@@ -65,7 +65,9 @@ class Inquiry:
             )[name]
             for name in names
         }
-        return self._answers(futures, lambda name: {"group": name}, lambda _, found: _offsets(found))
+        return self._answers(
+            futures, lambda name: {"group": name}, lambda _, found: committed_offsets(found.topic_partitions)
+        )
 
     def offsets(
         self, partitions: Iterable[TopicPartition], *, end: bool, read_committed: bool = True
@@ -104,23 +106,3 @@ class Inquiry:
         if found and len(errors) == len(found) and isinstance(errors[0], BrokerUnavailable):
             raise errors[0]
         return found
-
-
-def _described(name: str, found: Any) -> GroupInfo:
-    node = found.coordinator
-    return GroupInfo(
-        name,
-        _word(found.state),
-        _word(found.type),
-        found.partition_assignor or "",
-        f"{node.host}:{node.port}" if node is not None else "",
-        tuple(_member(member) for member in found.members),
-    )
-
-
-def _offsets(found: Any) -> dict[TopicPartition, int]:
-    return {
-        TopicPartition(raw.topic, raw.partition): raw.offset
-        for raw in found.topic_partitions
-        if raw.error is None and raw.offset >= 0
-    }
