@@ -57,7 +57,7 @@ def conclude(report: Report, folder: Path, json_path: Path | None, *, keep: bool
     for complaint in report.complaints:
         print(f"broken: {complaint}", file=sys.stderr)
     if report.complaints or keep:
-        say(f"logs and journals: {folder}")
+        say(f"logs, journals and Kafka's own folder: {folder}")
     else:
         shutil.rmtree(folder)
     return 1 if report.complaints else 0

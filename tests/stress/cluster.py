@@ -9,16 +9,21 @@ from elsa.broker.node import server_properties, write_configuration
 from elsa.broker.ports import LOOPBACK, free_ports
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.stress.proxy import Wire
 
 NODES = 3
 
 
 class Cluster(EmbeddedKafka):
-    """An embedded Kafka whose brokers can also be reached through a wire, at `proxied`."""
+    """An embedded Kafka whose brokers can also be reached through a wire, at `proxied`.
 
-    def __init__(self, wire: Wire) -> None:
-        super().__init__(NODES, ephemeral=True)
+    What it keeps in `folder` outlives it: of a lost message it tells the rest.
+    """
+
+    def __init__(self, wire: Wire, folder: Path) -> None:
+        super().__init__(NODES, data_dir=folder)
         self._wire = wire
         self._ports: list[int] = []
 

@@ -109,7 +109,7 @@ class Run:
             kinds=len(KINDS),
             brokers=NODES,
         )
-        with Wire() as wire, Cluster(wire) as cluster:
+        with Wire() as wire, Cluster(wire, self._folder / "kafka") as cluster:
             self._cluster, self._wire = cluster, wire
             self._client = elsa.App("stress-account", brokers=cluster.bootstrap)
             self._create_topics()
