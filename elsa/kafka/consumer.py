@@ -133,6 +133,8 @@ class GroupConsumer:
         self._throttle = Throttle("consumer", on_throttled)
         #: the member id under which the partitions came
         self._member: bytes | None = None
+        #: partitions that were removed since a message was polled that its owner has not seen yet
+        self._unassigned: set[Partition] = set()
         self._login = Login(settings)
         self._consumer = Consumer(self._config(settings, group, instance, is_committed_only=is_committed_only))
 
@@ -252,8 +254,9 @@ class GroupConsumer:
     def unassign(self, partitions: Iterable[Partition]) -> None:
         """Remove those that were added; librdkafka refuses all when one of them was not."""
         ours = set(self.assigned())
-        lines = [TopicPartition(*p) for p in partitions if p in ours]
-        if lines:
+        gone = [p for p in partitions if p in ours]
+        self._unassigned.update(gone)
+        if lines := [TopicPartition(*p) for p in gone]:
             self._consumer.incremental_unassign(lines)
 
     def assigned(self) -> list[Partition]:
@@ -284,7 +287,12 @@ class GroupConsumer:
         if not found and timeout > 0:
             first = self._consumer.poll(timeout)
             if first is not None:
-                found = [first, *self._consumer.consume(most - 1, 0)]
+                self._unassigned.clear()
+                found = self._consumer.consume(most - 1, 0)
+                # A callback that ran in between may have taken its partition, and given it again at an earlier offset.
+                # (What one `consume` had gathered before a callback is thrown away by librdkafka itself.)
+                if Partition(first.topic(), first.partition()) not in self._unassigned:
+                    found.insert(0, first)
         return found
 
     def seek(self, partition: Partition, offset: int) -> None:

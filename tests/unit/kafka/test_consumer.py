@@ -14,7 +14,7 @@ from elsa.kafka.consumer import GroupConsumer
 from elsa.message import TopicPartition
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 ZERO, ONE = TopicPartition("t", 0), TopicPartition("t", 1)
 
@@ -133,3 +133,79 @@ def test_a_client_that_is_in_no_group_yet_proves_nothing() -> None:
     consumer.close()
 
     assert proof is None
+
+
+class Arrived:
+    """A message of a partition, as the client hands it over."""
+
+    def __init__(self, where: TopicPartition, offset: int) -> None:
+        self._where, self._offset = where, offset
+
+    def topic(self) -> str:
+        return self._where.topic
+
+    def partition(self) -> int:
+        return self._where.partition
+
+    def offset(self) -> int:
+        return self._offset
+
+
+class Interrupted:
+    """A client in whose second call a callback runs: nothing at first, one message, then that callback and the rest."""
+
+    def __init__(self, first: Arrived, callback: Callable[[], None], rest: list[Arrived]) -> None:
+        self._first, self._callback, self._rest = first, callback, rest
+        self._is_asked = False
+        self.owned: list[Line] = []
+
+    def consume(self, most: int, timeout: float) -> list[Arrived]:
+        if not self._is_asked:
+            return []
+        self._callback()
+        return self._rest
+
+    def poll(self, timeout: float) -> Arrived:
+        self._is_asked = True
+        return self._first
+
+    def assignment(self) -> list[Line]:
+        return self.owned
+
+    def incremental_assign(self, lines: list[Line]) -> None:
+        self.owned += lines
+
+    def incremental_unassign(self, lines: list[Line]) -> None:
+        self.owned = [line for line in self.owned if line not in lines]
+
+    def close(self) -> None:
+        """It has nothing to close."""
+
+
+def test_a_message_that_came_before_its_partition_was_given_anew_is_not_one_of_the_new_ones(
+    consumer: GroupConsumer,
+) -> None:
+    # who went on behind it would take everything from the new offset up to it for fetched twice
+    def given_anew() -> None:
+        consumer.unassign([ZERO])
+        consumer.assign({ZERO: 40})
+
+    stale, other = Arrived(ZERO, 50), Arrived(ONE, 7)
+    client = Interrupted(stale, given_anew, [other])
+    consumer._consumer.close()
+    consumer._consumer = client  # type: ignore[assignment]  # a stand-in
+    consumer._login = Untended()  # type: ignore[assignment]
+    consumer.assign({ZERO: 50, ONE: 7})
+
+    assert consumer.poll(0.1) == [other]
+
+    client._callback = lambda: consumer.unassign([ONE])
+    client._is_asked = False
+    assert consumer.poll(0.1) == [stale, other]
+
+
+class Untended:
+    """A login that needs nothing."""
+
+    def tend(self, client: object) -> None:
+        """It stays as it is."""
