@@ -17,8 +17,13 @@ help:  ## list the targets
 demo: $(VENV)/.installed  ## real flights through a real Kafka, with a live table
 	@$(BIN)/elsa demo $(ARGS)
 
+# Files stay whole: their tests share brokers. In the order of tests/conftest.py, which begins with what takes long.
+# Where a file is named, or what failed, one process is quicker and easier to follow.
+WORKERS ?= 4
+SPREAD = -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+
 test: $(VENV)/.installed-dev  ## the whole suite, on the embedded Kafka
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest $(if $(findstring .py,$(ARGS))$(findstring --last-failed,$(ARGS)),,$(SPREAD)) $(ARGS)
 
 lint: $(VENV)/.installed-dev  ## ruff: rules and format
 	$(BIN)/ruff check .

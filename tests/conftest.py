@@ -21,6 +21,15 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         require_kafka()
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Where processes share the suite (xdist), begin with the files that take long: none may be left for the end."""
+    if hasattr(config, "workerinput"):
+        slow = {item.path for item in items if item.get_closest_marker("slow") is not None}
+        # stable: the random order of files and of their tests stays within each of the three parts
+        items.sort(key=lambda item: (item.path not in slow, item.nodeid.startswith("tests/unit/")))
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _own_runtime_dir(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Keep the slots of tests' workers out of the user's folder; a default, so that no test sees a setting."""

@@ -16,6 +16,7 @@ from confluent_kafka.admin._config import ConfigResource
 from confluent_kafka.cimpl import NewTopic
 
 from elsa.clock import SYSTEM
+from elsa.errors import TopicError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -61,6 +62,14 @@ def create_topic(
         [NewTopic(topic, num_partitions=partitions, config=dict(config or {}))], operation_timeout=timeout
     )
     created[topic].result(timeout)
+    end, pause = SYSTEM.monotonic() + timeout, Event()
+    # the controller has made it; a busy broker hears of it later, and no event tells when it has
+    while len(admin.list_topics(topic, timeout=timeout).topics[topic].partitions) < partitions:
+        if SYSTEM.monotonic() >= end:
+            raise TopicError(
+                f"topic {topic} was created, and the brokers do not know it after {timeout:g} s", topic=topic
+            )
+        pause.wait(0.02)
 
 
 def list_topics(bootstrap: str, *, timeout: float = 30.0) -> list[str]:

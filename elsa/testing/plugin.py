@@ -11,7 +11,6 @@ It is loaded into every pytest run of whoever installed Elsa: everything but pyt
 from __future__ import annotations
 
 import contextlib
-import os
 from typing import TYPE_CHECKING
 
 import pytest
@@ -46,7 +45,8 @@ def elsa_kafka(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFac
     from elsa.testing.kafka import require_kafka, session_kafka  # noqa: PLC0415 - costs nothing where it is not used
 
     require_kafka()
-    is_distributed = "PYTEST_XDIST_WORKER" in os.environ
+    # told by the config: a pytest run that a test starts inherits the environment
+    is_distributed = hasattr(pytestconfig, "workerinput")
     shared = tmp_path_factory.getbasetemp().parent / "elsa-kafka" if is_distributed else None
     return pytestconfig.stash[_ENDING].enter_context(session_kafka(shared))
 

@@ -35,7 +35,7 @@ from elsa.worker.progress import Progress, decode
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-PATIENCE = 60.0
+PATIENCE = 120.0
 #: kind (0 started, 1 ended), partition, pid, offset, id, monotonic seconds
 RECORD = struct.Struct("<HHIQQd")
 

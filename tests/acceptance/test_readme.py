@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
-PATIENCE_SECONDS = 60.0
+PATIENCE_SECONDS = 120.0
 #: commands that only look may have looked too early
 LOOKS = ("elsa fetch", "elsa dlq list", "elsa groups", "elsa topics")
 

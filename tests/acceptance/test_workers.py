@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[2]
 PROCFILE = dict(line.split(": ", 1) for line in (ROOT / "Procfile").read_text().splitlines())
-PATIENCE_SECONDS = 60.0
+PATIENCE_SECONDS = 120.0
 
 pytestmark = pytest.mark.broker
 

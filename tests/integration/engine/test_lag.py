@@ -242,6 +242,7 @@ def test_seconds_are_the_heads_age_and_never_negative(  # noqa: PLR0917 - parame
         seen.wait(2)
         until(lambda: shown(metrics, "elsa_consumer_committed_offset") == {0: 1}, "the first one is done")
         assert least <= shown(metrics, "elsa_consumer_lag_seconds")[0] <= most
+        gate.set()
 
 
 def test_what_is_revoked_vanishes_at_once_also_while_its_handler_still_runs(

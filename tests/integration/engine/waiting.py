@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 #: longest wait for something that has to happen
-PATIENCE = 20.0
+PATIENCE = 60.0
 
 
 class Seen(Generic[T]):

@@ -34,7 +34,7 @@ app = elsa.App("shop")
 @app.handler("orders", orderin="key")
 def bill(order: dict) -> None: ...
 """
-PATIENCE = 30.0
+PATIENCE = 60.0
 
 
 class Process:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from elsa.kafka.mock import MockCluster
 
-TIMEOUT = 20.0
+TIMEOUT = 60.0
 
 
 @pytest.fixture
