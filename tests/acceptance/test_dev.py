@@ -93,7 +93,7 @@ def test_from_nothing_to_edited_handlers_and_away_again(alone: Stage, keyboard_a
     account = alone.wait_all()
 
     os.write(keyboard, CTRL_C)
-    assert tree.code(30) == exits.OK
+    assert tree.code() == exits.OK
     assert tree.members() == []
     assert not is_answering(alone.brokers)
     assert (account.lost, account.duplicates) == (set(), 0)
@@ -143,7 +143,7 @@ def test_ctrl_c_while_kafka_is_starting_leaves_nothing(alone: Stage, keyboard_an
     until(lambda: java_of(tree) or tree.process.poll() is not None, "Kafka is starting")
     os.write(keyboard, CTRL_C)
 
-    assert tree.code(30) == exits.INTERRUPTED
+    assert tree.code() == exits.INTERRUPTED
     until(lambda: tree.members() == [], "nothing is left")
     assert "Traceback" not in tree.log
 
@@ -159,7 +159,7 @@ def test_a_first_start_that_fails_waits_with_kafka_running(alone: Stage) -> None
     alone.wait_all()
 
     tree.signal(signal.SIGINT)
-    assert tree.code(30) == exits.OK
+    assert tree.code() == exits.OK
     assert tree.members() == []
 
 

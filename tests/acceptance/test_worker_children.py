@@ -88,7 +88,7 @@ def test_children_show_how_far_they_are_and_end_with_their_worker(set_stage: Set
     children = {call.pid for call in stage.calls() if call.id not in ended}
     assert len(children) == HANGING
     os.kill(worker, signal.SIGKILL)
-    until(lambda: children.isdisjoint(tree.members()), "the children are gone", 5)
+    until(lambda: children.isdisjoint(tree.members()), "the children are gone", 20)
     account = stage.wait_all()
     until(lambda: stage.committed() == {0: 40}, "everything is committed")
     assert tree.stop() == exits.OK
@@ -120,8 +120,8 @@ def test_a_second_ctrl_c_leaves_no_child_behind(set_stage: SetStage) -> None:
         assert len(tree.members()) == 2 + HANGING
         os.write(keyboard, CTRL_C)
 
-        assert tree.code(10) == exits.FORCED
-        until(lambda: not tree.members(), "no process is left", 10)
+        assert tree.code(18) == exits.FORCED
+        until(lambda: not tree.members(), "no process is left", 20)
         named = {entry["offset"] for entry in tree.events("forced_stop")}
         assert named == set(range(HANGING))
         assert all(entry["progress"] for entry in tree.events("forced_stop"))

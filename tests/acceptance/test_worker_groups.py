@@ -71,7 +71,7 @@ def test_a_frozen_process_comes_back_under_a_new_assignment(set_stage: SetStage)
     finally:
         os.kill(frozen, signal.SIGCONT)
     stage.wait_shared(tree)
-    account = stage.wait_all(90)
+    account = stage.wait_all()
     after = tree.workers()
     assert tree.stop() == exits.OK
 

@@ -29,7 +29,7 @@ def test_it_answers_until_it_is_asked_to_end(how: signal.Signals) -> None:
 
         broker.send_signal(how)
 
-        assert broker.wait(30) == exits.OK
+        assert broker.wait(60) == exits.OK
     assert not Path(told["data_dir"]).exists()
     for pid in told["pids"]:
         with pytest.raises(ProcessLookupError):
@@ -45,7 +45,7 @@ def test_it_prints_the_line_to_export_and_where_topics_are_kept(tmp_path: Path) 
         # A terminal and a process manager may both pass on one ctrl-C: still one request.
         broker.send_signal(signal.SIGINT)
 
-        assert broker.wait(30) == exits.OK
+        assert broker.wait(60) == exits.OK
     assert f"(topics are kept in {tmp_path / 'data'})" in said[0]
     address = said[0].split()[5]
     assert f"    export ELSA_BROKERS={address}\n" == said[2]
@@ -60,7 +60,7 @@ def test_a_node_that_dies_ends_it_with_the_reason() -> None:
         told = json.loads(broker.stdout.readline())
         os.kill(told["pids"][0], signal.SIGKILL)
 
-        _, complaint = broker.communicate(timeout=30)
+        _, complaint = broker.communicate(timeout=60)
 
     assert broker.returncode == exits.FAILED
     assert b"elsa broker: node-1 of the embedded broker stopped (exit code -9)" in complaint

@@ -47,7 +47,7 @@ def test_a_disk_that_fills_up_is_named(small_disk: Path) -> None:
         producer.flush(20)
 
         with pytest.raises(DataDirectoryError, match=f"stopped (.|\\n)*the disk of {small_disk / 'data'} is full"):
-            kafka.wait(20)
+            kafka.wait(60)
 
 
 def test_a_disk_without_room_is_named_before_the_start(small_disk: Path) -> None:

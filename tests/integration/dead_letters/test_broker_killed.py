@@ -41,7 +41,7 @@ def test_a_replay_whose_broker_dies_is_said_again(run: Elsa, world: World, own_k
     world.die(4_000)
     process = run.start("dlq", "replay", world.name, "--rate", "500")
     topics = world.app.topics
-    until(lambda: sum(end for _, end in topics.watermarks(world.retry).values()) > 0, "something is copied", 30)
+    until(lambda: sum(end for _, end in topics.watermarks(world.retry).values()) > 0, "something is copied")
     own_kafka.kill_node(1)
     _, err = process.communicate(timeout=120)
     own_kafka.start_node(1)

@@ -163,10 +163,10 @@ def test_an_app_tells_the_group_and_its_topics(run: Elsa, world: World, tmp_path
 
     unknown = run.start("dlq", "replay", lost)
     listed = run.start("dlq", "list", "-A", "shop", "--json")
-    _, refused = unknown.communicate(timeout=30)
-    found, _ = listed.communicate(timeout=30)
+    _, refused = unknown.communicate(timeout=60)
+    found, _ = listed.communicate(timeout=60)
     replayed = run.start("dlq", "replay", lost, "-A", "shop")
-    out, err = replayed.communicate(timeout=30)
+    out, err = replayed.communicate(timeout=60)
 
     assert unknown.returncode == exits.NOT_FOUND
     assert b"one of another name needs the app whose handler says dead_letter=" in refused

@@ -52,7 +52,7 @@ def test_each_is_there_once_however_often_it_was_killed(make_world: MakeWorld, r
         # anywhere in what follows: reading, sending, committing
         time.sleep(chance.uniform(0, 0.15))
         process.kill()
-        codes.append(process.wait(30))
+        codes.append(process.wait(60))
     world.letters.replay()
 
     assert -signal.SIGKILL in codes
@@ -78,9 +78,9 @@ def test_ctrl_c_ends_it_after_the_transaction(make_world: MakeWorld, run: Elsa, 
     world.app.topics.create(world.retry, partitions=2)
     world.die(60)
     process = run.start("dlq", "replay", world.name, "--rate", "10")
-    until(lambda: copied(world) > 0, "something is copied", 30)
+    until(lambda: copied(world) > 0, "something is copied")
     process.send_signal(number)
-    out, err = (text.decode() for text in process.communicate(timeout=30))
+    out, err = (text.decode() for text in process.communicate(timeout=60))
 
     assert process.returncode == exits.INTERRUPTED
     assert out.startswith("replayed ")

@@ -67,7 +67,7 @@ def test_a_burst_ends_behind_a_marker(app: elsa.App, topic: Topics, log: Log, br
     runtime = Runtime(app, burst=True)
     runtime.start()
     try:
-        assert runtime.ended.wait(20)
+        assert runtime.ended.wait(60)
     finally:
         assert runtime.stop(10)
 
@@ -88,7 +88,7 @@ def test_max_messages_are_handled_and_no_more(app: elsa.App, topic: Topics, log:
     runtime = Runtime(app, max_messages=15)
     runtime.start()
     try:
-        assert runtime.ended.wait(20)
+        assert runtime.ended.wait(60)
     finally:
         assert runtime.stop(10)
 

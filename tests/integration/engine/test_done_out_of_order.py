@@ -111,14 +111,14 @@ def test_a_worker_that_takes_little_at_a_time_forgets_nothing_of_what_it_was_tol
             ends.wait(20)
 
     second.start()
-    assert entered.wait(20)
+    assert entered.wait(60)
     # it has received the others, and admits one at a time
     until(lambda: second._runtime.snapshots()[0].buffered > 0, "the others wait behind the head")
     stopping = threading.Thread(target=second.stop, args=(10,))
     stopping.start()
     until(lambda: second._runtime is None or second._runtime.managers[0].stopping is not None, "it stops")
     ends.set()
-    stopping.join(20)
+    stopping.join(60)
     third = make_app()
 
     @third.handler(name, group=members, name="third")

@@ -53,17 +53,17 @@ def test_a_join_that_stands_still_is_seen_and_its_end_too(
         silent.poll(0.1)
         return len(silent.assignment()) == 2
 
-    until(has_joined, "the other member has joined", 30)
+    until(has_joined, "the other member has joined")
     app = make_app(kafka=OFTEN)
     app.handler(name, group=members, name="h")(lambda body: None)
     with app:
         one = Vitals(app._runtime)
-        until(lambda: [check.name for check in failed(one)] == ["join"], "the join stands still", 30)
+        until(lambda: [check.name for check in failed(one)] == ["join"], "the join stands still")
         (check,) = failed(one)
         assert "stands still in 'wait-" in check.hint
         silent.close()
         assert app.wait_ready()
-        until(lambda: not failed(one), "it has joined", 30)
+        until(lambda: not failed(one), "it has joined")
 
 
 def test_a_call_that_outlives_its_timeout_is_seen(
@@ -85,12 +85,12 @@ def test_a_call_that_outlives_its_timeout_is_seen(
         one = Vitals(app._runtime)
         app.produce(name, "x")
         app.produce(patient.topics[0], "x")
-        until(lambda: failed(one), "the call is seen", 30)
+        until(lambda: failed(one), "the call is seen")
         (check,) = failed(one)
         assert (check.name, check.about, check.limit) == ("handler", hangs.name, 0.2)
         assert f"{name}[0] offset 0" in check.hint
         go_on.set()
-        until(lambda: not failed(one), "nothing hangs any more", 30)
+        until(lambda: not failed(one), "nothing hangs any more")
 
 
 def test_hooks_decide_whether_it_is_ready(
@@ -108,9 +108,9 @@ def test_hooks_decide_whether_it_is_ready(
     with app:
         one = Vitals(app._runtime)
         assert app.wait_ready()
-        until(lambda: [check.name for check in failed(one, "ready")] == ["hook"], "the hook alone says no", 30)
+        until(lambda: [check.name for check in failed(one, "ready")] == ["hook"], "the hook alone says no")
         state["database"] = True
-        until(lambda: not failed(one, "ready"), "it is ready", 30)
+        until(lambda: not failed(one, "ready"), "it is ready")
         assert not failed(one, "startup")
 
 
@@ -144,7 +144,7 @@ def test_a_fatal_error_counts_until_the_new_client_has_joined(
             newcomer.poll(0.1)
             return bool(broken)
 
-        until(is_fenced, "the worker is fenced", 30)
+        until(is_fenced, "the worker is fenced")
         newcomer.close()
         pulse = app._runtime.managers[0].pulse
         until(lambda: pulse.fatal is None and app.is_ready, "the new client has joined", 60)

@@ -127,7 +127,7 @@ def test_each_message_arrives_once_whenever_movers_are_killed(
     choose = random.Random(5)
     waits = [0.2, 1.0, 1.5, 2.7, 4.0, 6.0, 9.0]
     running = workers(name=app.name, brokers=brokers, topic=name)
-    until(lambda: len(running.pids()) == 2, "both are there", 40)
+    until(lambda: len(running.pids()) == 2, "both are there")
     app.send(name, -1, delay=0.1).result(60)
     until(lambda: log.read(name), "movers are at work", 60)
 
@@ -171,11 +171,11 @@ def test_what_a_host_that_is_gone_was_moving_is_moved_by_others(
     name = topic(3)
     app = make_app()
     stays = workers(1, name=app.name, brokers=brokers, topic=name)
-    until(stays.pids, "the first is there", 40)
+    until(stays.pids, "the first is there")
     app.send(name, -1, delay=0.1).result(60)
     until(lambda: log.read(name), "a mover is at work", 60)
     goes = workers(1, name=app.name, brokers=brokers, topic=name)
-    until(goes.pids, "the second is there", 40)
+    until(goes.pids, "the second is there")
 
     sent = [app.send(name, number, key=f"k{number % 17}", delay=0.5 + number / 100) for number in range(800)]
     for delivery in sent:

@@ -138,8 +138,8 @@ def test_of_two_members_with_one_id_the_newcomer_wins_and_nothing_is_lost(  # no
             assert len({first._runtime.name, second._runtime.name}) == 2
             second.produce(name, [elsa.Record(f"b{n}", partition=n % 4) for n in range(8)])
             until(lambda: {i for i in one.items + two.items if i[0] == "b"} == {f"b{n}" for n in range(8)}, "all came")
-            until(lambda: len(first._runtime.snapshots()) == len(second._runtime.snapshots()) == 2, "they share", 30)
+            until(lambda: len(first._runtime.snapshots()) == len(second._runtime.snapshots()) == 2, "they share")
         first.produce(name, [elsa.Record(f"c{n}", partition=n % 4) for n in range(4)])
-        until(lambda: {i for i in one.items if i[0] == "c"} == {f"c{n}" for n in range(4)}, "the old one has all", 30)
+        until(lambda: {i for i in one.items if i[0] == "c"} == {f"c{n}" for n in range(4)}, "the old one has all")
         for partition in range(4):
             log.wait_committed(members, name, 5, partition)

@@ -31,7 +31,7 @@ def test_a_session_that_the_broker_does_not_allow_ends_the_worker(
     app.start()
     runtime: Any = app._runtime
 
-    assert runtime.ended.wait(30)
+    assert runtime.ended.wait(60)
     assert runtime.failure.startswith(f"group {app.name} cannot be joined: the group refused this member")
     assert "INVALID_SESSION_TIMEOUT" in runtime.failure
     assert runtime.failure_code == exits.FAILED

@@ -50,7 +50,7 @@ def test_kept_partitions_are_served_while_a_revoked_one_drains(
     with first:
         running.wait(4)
         with second:
-            assert revoking.wait(20)
+            assert revoking.wait(60)
             drained.wait(2)
             during.wait(4)
             for partition in range(4):

@@ -25,14 +25,14 @@ def test_a_hook_says_whether_what_it_looks_at_is_there() -> None:
 
     def database() -> bool:
         asked.release()
-        assert go_on.acquire(timeout=10)
+        assert go_on.acquire(timeout=60)
         return next(answers)
 
     found = Readiness([database])
     assert not found.checks()[0].ok
     found.start()
     for expected in (True, False):
-        assert asked.acquire(timeout=10)
+        assert asked.acquire(timeout=60)
         before = found._answers.get(0)
         go_on.release()
         while found._answers.get(0) == before:
@@ -58,11 +58,11 @@ def test_an_answer_that_is_too_old_does_not_count(monkeypatch: pytest.MonkeyPatc
 
     def hangs() -> bool:
         calls.release()
-        return released.wait(10)
+        return released.wait(60)
 
     found = Readiness([lambda: True, hangs])
     found.start()
-    assert calls.acquire(timeout=10)
+    assert calls.acquire(timeout=60)
     assert [check.ok for check in found.checks()] == [True, False]
     monkeypatch.setattr(readiness, "ANSWER_SECONDS", -1.0)
     assert [(check.ok, check.hint) for check in found.checks()] == [(False, "the hook does not return")] * 2
