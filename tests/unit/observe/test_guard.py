@@ -49,7 +49,7 @@ def client(authority: trustme.CA, identity: trustme.LeafCert | None = None) -> s
 def get(server: MetricsServer, context: ssl.SSLContext | None, path: str = "/metrics", **headers: str) -> Any:
     kind = http.client.HTTPConnection if context is None else http.client.HTTPSConnection
     options: dict[str, Any] = {} if context is None else {"context": context}
-    connection = kind("127.0.0.1", server.port, timeout=5, **options)
+    connection = kind("127.0.0.1", server.port, timeout=10, **options)
     try:
         connection.request("GET", path, headers=headers)
         response = connection.getresponse()

@@ -30,7 +30,7 @@ def no_thread_is_left() -> Iterator[None]:
 
 
 def get(server: MetricsServer, path: str, method: str = "GET", **headers: str) -> tuple[int, str, bytes]:
-    connection = http.client.HTTPConnection(server.host, server.port, timeout=5)
+    connection = http.client.HTTPConnection(server.host, server.port, timeout=30)
     try:
         connection.request(method, path, headers=headers)
         response = connection.getresponse()

@@ -122,7 +122,7 @@ def test_a_coroutine_that_waits_shows_where_it_waits(app: elsa.App, around: Arou
         around.place = LoopExecutor(loop, 1)  # type: ignore[assignment]  # a real one
         worker = around.make(app)
         worker.put([raw(0, b"0")])
-        assert entered.wait(5)
+        assert entered.wait(60)
         (call,) = reports.calls(worker)
         loop.loop.call_soon_threadsafe(goes_on.set)
     finally:

@@ -164,10 +164,10 @@ def test_broken_work_is_told_to_the_worker_and_ends_no_thread(executor: Any) -> 
 
     broken, fine = Worker(1, exit_at_once), Worker(1)
     executor.submit(broken)
-    assert broken.done.wait(5)
+    assert broken.done.wait(30)
     executor.submit(fine)
 
-    assert fine.done.wait(5)
+    assert fine.done.wait(30)
     assert [type(error) for error in broken.errors] == [SystemExit]
 
 
@@ -198,7 +198,7 @@ def test_what_fails_around_a_turn_ends_no_thread(executor: Any, kind: type[Worke
     fine = Worker(1)
     executor.submit(fine)
 
-    assert fine.done.wait(5)
+    assert fine.done.wait(30)
     if kind is BrokenWorker:
         assert all(worker.done.wait(60) for worker in broken)
     assert [type(error) for worker in broken for error in worker.errors] == [RuntimeError] * 8
@@ -212,7 +212,7 @@ def test_topics_have_their_turns_by_weight_and_none_starves(kind: str) -> None:
     order: list[str] = []
     gate = threading.Event()
     # whoever comes first holds the only place until all wait
-    first = Worker(1, lambda _: gate.wait(5) and None)
+    first = Worker(1, lambda _: gate.wait(60) and None)
     executor.submit(first)
     workers = {name: Worker(40, lambda _, name=name: order.append(name), topic=name) for name in ("lo", "hi")}  # type: ignore[misc]  # binds this turn's name
     for worker in workers.values():
@@ -228,12 +228,12 @@ def test_topics_have_their_turns_by_weight_and_none_starves(kind: str) -> None:
 def test_blocking_threads_do_not_hold_other_workers_back() -> None:
     pool = ThreadExecutor("blocking", 3)
     gate = threading.Event()
-    blocked = [Worker(1, lambda _: gate.wait(5) and None) for _ in range(2)]
+    blocked = [Worker(1, lambda _: gate.wait(60) and None) for _ in range(2)]
     free = Worker(1)
     for worker in [*blocked, free]:
         pool.submit(worker)  # type: ignore[arg-type]  # a stand-in
 
-    assert free.done.wait(5)
+    assert free.done.wait(30)
     assert not blocked[0].done.is_set()
     gate.set()
     assert all(worker.done.wait(60) for worker in blocked)
@@ -250,7 +250,7 @@ def test_every_worker_finds_a_thread_however_the_submits_are_spaced(pause: float
     def work(which: int) -> Callable[[int], None]:
         def wait(_: int) -> None:
             entered[which].set()
-            gate.wait(5)
+            gate.wait(60)
 
         return wait
 
@@ -258,7 +258,7 @@ def test_every_worker_finds_a_thread_however_the_submits_are_spaced(pause: float
         pool.submit(worker)  # type: ignore[arg-type]  # a stand-in
         time.sleep(pause)
 
-    assert all(event.wait(2) for event in entered)
+    assert all(event.wait(30) for event in entered)
     gate.set()
     assert pool.stop(5)
 
@@ -283,10 +283,10 @@ def test_a_pool_that_still_runs_says_so_when_it_is_stopped() -> None:
 
     def work(_: int) -> None:
         entered.set()
-        gate.wait(5)
+        gate.wait(60)
 
     pool.submit(Worker(1, work))  # type: ignore[arg-type]  # a stand-in
-    assert entered.wait(5)
+    assert entered.wait(30)
 
     assert pool.stop(0) is False
     gate.set()

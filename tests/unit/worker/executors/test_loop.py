@@ -43,10 +43,10 @@ def test_a_cancellation_interrupts_the_call_it_is_meant_for(loop: EventLoop) -> 
 
     worker = Keeping(1, wait)
     executor.submit(worker)  # type: ignore[arg-type]  # a stand-in
-    assert began.wait(5)
+    assert began.wait(30)
     worker.turn.cancel()
 
-    assert worker.done.wait(5)
+    assert worker.done.wait(30)
     assert [type(error) for error in worker.errors] == [asyncio.CancelledError]
 
 
@@ -62,13 +62,13 @@ def test_a_cancellation_that_comes_too_late_does_nothing_to_the_next_call(loop: 
 
     first, second = Keeping(1, lambda _: wait(0)), Keeping(1, lambda _: wait(1))
     executor.submit(first)  # type: ignore[arg-type]  # a stand-in
-    assert began[0].wait(5)
+    assert began[0].wait(30)
     executor.submit(second)  # type: ignore[arg-type]  # a stand-in
     loop.loop.call_soon_threadsafe(goes_on[0].set)
-    assert began[1].wait(5)
+    assert began[1].wait(30)
     first.turn.cancel()
     loop.loop.call_soon_threadsafe(goes_on[1].set)
 
-    assert second.done.wait(5)
+    assert second.done.wait(30)
     assert second.errors == []
     assert second.ran == [0]
