@@ -20,10 +20,11 @@ demo: $(VENV)/.installed  ## real flights through a real Kafka, with a live tabl
 # Files stay whole: their tests share brokers. In the order of tests/conftest.py, which begins with what takes long.
 # Where a file is named, or what failed, one process is quicker and easier to follow.
 WORKERS ?= 4
-SPREAD = -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+ALONE = $(strip $(foreach word,.py --last-failed --lf,$(findstring $(word),$(ARGS))))
+SPREAD = $(if $(ALONE),,-n $(WORKERS) --dist loadfile --no-loadscope-reorder)
 
 test: $(VENV)/.installed-dev  ## the whole suite, on the embedded Kafka
-	$(BIN)/python -m pytest $(if $(findstring .py,$(ARGS))$(findstring --last-failed,$(ARGS)),,$(SPREAD)) $(ARGS)
+	$(BIN)/python -m pytest $(SPREAD) $(ARGS)
 
 lint: $(VENV)/.installed-dev  ## ruff: rules and format
 	$(BIN)/ruff check .
