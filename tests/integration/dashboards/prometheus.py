@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 import shutil
-import socket
 import subprocess
 import time
 import urllib.error
@@ -16,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
+
+from elsa.broker.ports import free_ports
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -128,7 +129,7 @@ def prometheus(folder: Path, rules: Iterable[Path]) -> Iterator[Prometheus]:
     (folder / "prometheus.yml").write_text(yaml.safe_dump(configuration))
     checked = promtool("check", "config", folder / "prometheus.yml")
     assert checked.returncode == 0, checked.stdout + checked.stderr
-    port = _free_port()
+    (port,) = free_ports(1)
     with (folder / "prometheus.log").open("wb") as log:
         process = subprocess.Popen(
             [
@@ -154,9 +155,3 @@ def _is_ready(made: Prometheus, process: subprocess.Popen[bytes], folder: Path) 
     with contextlib.suppress(OSError), urllib.request.urlopen(f"{made.base}/-/ready", timeout=5) as answer:
         return bool(answer.status == 200)
     return False
-
-
-def _free_port() -> int:
-    with socket.socket() as place:
-        place.bind(("127.0.0.1", 0))
-        return int(place.getsockname()[1])

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import urllib.request
@@ -21,6 +20,7 @@ import pytest
 
 from elsa import exits
 from elsa.broker import EmbeddedKafka
+from elsa.broker.ports import free_ports
 from elsa.testing.kafka import require_embedded
 from tests.integration.deploy.artefacts import DEPLOY, PORT, ROOT, Container, containers, read
 from tests.integration.deploy.test_image import last
@@ -57,13 +57,6 @@ def environment(container: Container, kafka: str, port: int, folder: Path) -> di
     return own | container.env | changed
 
 
-def free_port() -> int:
-    """A port that nobody listens on now."""
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
-
-
 @contextmanager
 def running(container: Container, env: dict[str, str], folder: Path) -> Iterator[subprocess.Popen[bytes]]:
     """The container's process in the folder that its code is mounted in; killed when the test did not end it."""
@@ -94,7 +87,7 @@ def ended(process: subprocess.Popen[bytes], grace: int) -> int:
 
 def test_a_worker_of_compose_comes_up_is_healthy_and_stops_in_time(own_kafka: str, tmp_path: Path) -> None:
     worker = SERVICES["compose worker-1"]
-    env = environment(worker, own_kafka, free_port(), tmp_path)
+    env = environment(worker, own_kafka, free_ports(1)[0], tmp_path)
     job = read(DEPLOY / "compose.yaml")["services"]["topics"]
     script = job["command"][0].replace("$$", "$")
     subprocess.run([*job["entrypoint"], script], env=env, check=True, capture_output=True, timeout=120)
@@ -109,7 +102,7 @@ def test_a_worker_of_compose_comes_up_is_healthy_and_stops_in_time(own_kafka: st
 
 def test_the_monitor_of_compose_comes_up_is_healthy_and_stops(own_kafka: str, tmp_path: Path) -> None:
     monitor = SERVICES["compose monitor"]
-    env = environment(monitor, own_kafka, free_port(), tmp_path)
+    env = environment(monitor, own_kafka, free_ports(1)[0], tmp_path)
 
     with running(monitor, env, tmp_path) as process:
         until(lambda: is_healthy(env), "it is live", PATIENCE_SECONDS)
