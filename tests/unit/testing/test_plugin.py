@@ -83,12 +83,16 @@ def test_the_mock_cluster_needs_neither_java_nor_jars(tmp_path: Path) -> None:
 
 @pytest.mark.broker
 def test_the_real_broker_starts_in_a_users_test(tmp_path: Path) -> None:
+    """Also in a run that a test of another one has started, which has several processes: it shares nothing with it."""
     run = _run(
         tmp_path,
         "from elsa.kafka import probe\n"
-        "def test_it(elsa_kafka):\n"
+        "def test_it(elsa_kafka, tmp_path_factory):\n"
         "    assert elsa_kafka.is_embedded\n"
-        "    assert probe.list_topics(elsa_kafka.bootstrap) == []\n",
+        "    assert probe.list_topics(elsa_kafka.bootstrap) == []\n"
+        "    assert not (tmp_path_factory.getbasetemp().parent / 'elsa-kafka').exists()\n",
+        PYTEST_XDIST_WORKER="gw0",
+        PYTEST_ADDOPTS=f"--basetemp={tmp_path / 'its' / 'own'}",
     )
 
     assert run.returncode == 0, run.stdout
