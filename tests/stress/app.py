@@ -45,7 +45,7 @@ class Failing(Exception):
 
 if "STRESS_UNTRIMMED" in os.environ:
     # so that what was lost leaves traces
-    trimming.Trimming.run = lambda *_: None  # type: ignore[method-assign,assignment]
+    trimming.Trimming.run = lambda *_: None  # type: ignore[method-assign]
 
 _soon = elsa.Retry(base=0.2, max_delay=1.0, where="memory")
 _by_topic = elsa.Retry(base=1.0, max_delay=2.0, where="topic")
