@@ -84,6 +84,7 @@ def test_the_mock_cluster_needs_neither_java_nor_jars(tmp_path: Path) -> None:
 @pytest.mark.broker
 def test_the_real_broker_starts_in_a_users_test(tmp_path: Path) -> None:
     """Also in a run that a test of another one has started, which has several processes: it shares nothing with it."""
+    (tmp_path / "its").mkdir()
     run = _run(
         tmp_path,
         "from elsa.kafka import probe\n"
