@@ -53,6 +53,7 @@ from elsa.worker.mailbox import (
 from elsa.worker.membership import GroupMembership, StandaloneMembership
 from elsa.worker.pauses import Pauses
 from elsa.worker.pulse import Pulse
+from elsa.worker.revival import Revival
 from elsa.worker.routes import Routes
 from elsa.worker.seen import Loading
 from elsa.worker.spending import Spending, waits_for
@@ -153,6 +154,7 @@ class GroupManager:
         self.transactions = Transactions(self, most=2 * self._settings.commit_every)
         self.pauses = Pauses(self)
         self.handover = Handover(self)
+        self.revival = Revival(self)
         self.membership: GroupMembership | StandaloneMembership
         if group is None:
             self.membership = StandaloneMembership(self, around)
@@ -380,6 +382,11 @@ class GroupManager:
             for a in self.assignment.owned.values()
         )
 
+    @property
+    def generation(self) -> int | None:
+        """Which membership this is, None outside of a group."""
+        return self.consumer.generation() if self.group is not None else None
+
     # -- mailbox -------------------------------------------------------------------------------------
 
     def read(self, mail: Sequence[Any]) -> None:
@@ -399,11 +406,11 @@ class GroupManager:
             elif kind is Park:
                 self.timers.unpark_at(item.due, item.worker)
             elif kind is Ended:
-                self.handover.ended(item.worker)
+                self.revival.ended(item.worker)
             elif kind is Crashed:
-                self.handover.crashed(item.worker, item.error, item.offset)
+                self.revival.crashed(item.worker, item.error, item.offset)
             elif kind is Halted:
-                self.handover.halted(item.worker, item.error, item.offset)
+                self.revival.halted(item.worker, item.error, item.offset)
             else:
                 self._read_rare(item)
         if self._touched:
@@ -413,7 +420,7 @@ class GroupManager:
         """The same for what comes now and then."""
         kind = type(item)
         if kind is Loaded:
-            self.handover.loaded(item.assigned, item.seen)
+            self.revival.loaded(item.assigned, item.seen)
         elif kind is Pause or kind is Resume:
             item.answer.put(self.pauses.obey(item))
         elif kind is Regulate:

@@ -73,7 +73,7 @@ class Intake:
                 "offset": offset,
             },
         )
-        self._manager.handover.renew(assigned, offset)
+        self._manager.revival.renew(assigned, offset)
 
     def _event(self, raw: Any) -> None:
         kind = classify(raw, has_group=self._manager.group is not None)
@@ -109,7 +109,7 @@ class Intake:
             assigned.held = "halted"
             return
         if target <= self._last(assigned) or not assigned.has_pending:
-            self._manager.handover.renew(assigned, target)
+            self._manager.revival.renew(assigned, target)
         # else the log has lost what comes next: what is in hand is not in it any more, so dropping it would lose it
         self._manager.consumer.reassign(partition, target)
 

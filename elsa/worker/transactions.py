@@ -176,7 +176,7 @@ class Transactions:
         drop((entry.send for entry in self._sends), error)
         self._sends, self._dirty, self._finished = [], {}, 0
         for assigned in affected:
-            self._manager.handover.roll_back(assigned)
+            self._manager.revival.roll_back(assigned)
 
     # -- partitions go ---------------------------------------------------------------------------------
 

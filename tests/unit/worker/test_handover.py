@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from elsa.message import TopicPartition
-from elsa.worker import handover
+from elsa.worker import revival
 from elsa.worker.progress import decode
 
 from .simulation import TOPIC, Broker, Member
@@ -98,7 +98,7 @@ def test_calls_beside_one_that_crashes_count_and_nothing_begins_before_they_have
 def test_two_messages_that_crash_in_turns_are_halted_in_the_end(
     join: Join, broker: Broker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(handover, "MOST_CRASHES", 3)
+    monkeypatch.setattr(revival, "MOST_CRASHES", 3)
     member = join()
     assigned = member.manager.assignment.owned[ZERO]
     for number in range(20):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from elsa.message import TopicPartition
-from elsa.worker import handover
+from elsa.worker import revival
 from elsa.worker.pace import Pace
 
 from .simulation import GROUP, TOPIC, Broker, Member
@@ -207,7 +207,7 @@ def test_a_quiet_worker_fetches_nothing_when_a_pause_ends(join: Join) -> None:
 
 
 def test_a_halted_partition_begins_anew(join: Join, broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(handover, "MOST_CRASHES", 2)
+    monkeypatch.setattr(revival, "MOST_CRASHES", 2)
     member = join()
     assigned = member.manager.assignment.owned[ZERO]
     for _ in range(10):
