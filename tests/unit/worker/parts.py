@@ -1,4 +1,4 @@
-"""Stand-ins around a PartitionWorker: an executor that runs when told to, a settlement that keeps what it is given."""
+"""Stand-ins around a PartitionWorker: messages, an executor that runs when told to, a settlement that keeps things."""
 
 from __future__ import annotations
 
@@ -21,6 +21,49 @@ if TYPE_CHECKING:
     from elsa.context import Context
     from elsa.outcome import Outcome
     from elsa.worker.turns import Turn
+
+
+class Raw:
+    """A message with the accessors that the engine uses."""
+
+    def __init__(
+        self, offset: int, value: bytes | None = b"{}", *, topic: str = "t", partition: int = 0, **fields: Any
+    ) -> None:
+        self._offset = offset
+        self._value = value
+        self._topic = topic
+        self._partition = partition
+        self._fields = fields
+
+    def __len__(self) -> int:
+        return len(self._value or b"")
+
+    def topic(self) -> str:
+        return self._topic
+
+    def partition(self) -> int:
+        return self._partition
+
+    def offset(self) -> int:
+        return self._offset
+
+    def value(self) -> bytes | None:
+        return self._value
+
+    def key(self) -> Any:
+        return self._fields.get("key")
+
+    def headers(self) -> Any:
+        return self._fields.get("headers")
+
+    def timestamp(self) -> tuple[int, int]:
+        return (1, self._fields["timestamp"]) if "timestamp" in self._fields else (0, 0)
+
+    def leader_epoch(self) -> int | None:
+        return None
+
+    def error(self) -> None:
+        return None
 
 
 class Place:

@@ -23,8 +23,7 @@ from elsa.worker.group import GroupManager, Surroundings
 from elsa.worker.mailbox import Mailbox, Pause, Resume
 from elsa.worker.pace import Paces
 
-from .conftest import Raw
-from .parts import Place
+from .parts import Place, Raw
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
@@ -32,6 +31,9 @@ if TYPE_CHECKING:
     from elsa.kafka.consumer import Commit
     from elsa.worker.partition import PartitionWorker
     from elsa.worker.turns import Turn
+
+    #: the fixture `join`
+    Join = Callable[..., "Member"]
 
 TOPIC, GROUP = "t", "g"
 #: the clock of the member that was made last: what calls last is measured by it, too (fixture `simulated_time`)
@@ -96,6 +98,15 @@ class Broker:
 
     def is_all_committed(self) -> bool:
         return all(self.says_done(where, raw.offset()) for where, log in self.logs.items() for raw in log)
+
+
+def filled(*counts: int) -> Broker:
+    """A broker with so many messages in each partition, each of a key of its own."""
+    broker = Broker(len(counts))
+    for partition, count in enumerate(counts):
+        for number in range(count):
+            broker.produce(partition, b"%d" % number)
+    return broker
 
 
 class ScriptedConsumer:
