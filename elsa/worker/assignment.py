@@ -10,6 +10,7 @@ import logging
 import sys
 from typing import TYPE_CHECKING, Any
 
+from elsa.worker import backpressure
 from elsa.worker.assigned import Assigned
 from elsa.worker.caution import MOST_DEATHS, Caution
 from elsa.worker.partition import PartitionWorker
@@ -90,7 +91,7 @@ class Assignment:
             partition,
             binding,
             self._observer_of(binding),
-            source=source,
+            source=source or partition.topic,
             base=max(begin.offset, -1),
             limit=limit,
             restored=begin.restored,
@@ -130,14 +131,13 @@ class Assignment:
             clock=self._clock,
             paces=self._paces,
             attempts=restored.attempts if restored is not None else None,
-            poison=assigned.suspects(MOST_DEATHS, sys.maxsize) if assigned.deaths else (),
+            poison=assigned.mishaps.suspects(MOST_DEATHS, sys.maxsize),
             caution=self.caution,
             seen=assigned.seen,
-            refused=assigned.refused,
+            refused=assigned.mishaps.take_refused(),
             arrivals=assigned.arrivals,
         )
-        assigned.refused = {}
-        assigned.worker.kept.alone.update(assigned.alone)
+        assigned.worker.kept.alone.update(assigned.mishaps.alone)
         assigned.worker.kept.progress.update(assigned.progress)
         if not self.flows or assigned.is_paused:
             assigned.worker.hold()
@@ -256,11 +256,11 @@ class Assignment:
 
     def wants_pause(self, assigned: Assigned) -> bool:
         """Whether a partition is to receive no more for a while."""
-        return assigned.wants_pause(is_flooded=self._budget.is_flooded)
+        return backpressure.wants_pause(assigned, is_flooded=self._budget.is_flooded)
 
     def wants_resume(self, assigned: Assigned, now: float) -> bool:
         """Whether a paused partition is to receive again."""
-        return assigned.wants_resume(now, is_flooded=self._budget.is_flooded)
+        return backpressure.wants_resume(assigned, now, is_flooded=self._budget.is_flooded)
 
     def balance(self) -> list[Assigned]:
         """Let retries that wait make room for others; the partitions of which attempts have failed since."""
@@ -294,16 +294,13 @@ class Assignment:
 
     def finished(self, assigned: Assigned, offsets: Sequence[int], *, acknowledges: bool = True) -> int:
         """Offsets are done; how many messages that finishes, held ones included."""
-        before, finished = assigned.tracker.unfinished, assigned.tracker.finished
-        size = assigned.finish(offsets, acknowledges=acknowledges)
-        self._budget.give(before - assigned.tracker.unfinished, size)
+        finished = assigned.tracker.finished
+        self._budget.give(*assigned.finish(offsets, acknowledges=acknowledges))
         return assigned.tracker.finished - finished
 
     def held(self, assigned: Assigned, offsets: Sequence[int]) -> None:
         """Offsets are neither done nor in hand."""
-        before = assigned.tracker.unfinished
-        size = assigned.hold(offsets)
-        self._budget.give(before - assigned.tracker.unfinished, size)
+        self._budget.give(*assigned.hold(offsets))
 
     # -- ends ----------------------------------------------------------------------------------------
 

@@ -56,6 +56,7 @@ from elsa.worker.pulse import Pulse
 from elsa.worker.revival import Revival
 from elsa.worker.routes import Routes
 from elsa.worker.seen import Loading
+from elsa.worker.snapshots import snapshot
 from elsa.worker.spending import Spending, waits_for
 from elsa.worker.timers import Timers
 from elsa.worker.transactions import Transactions
@@ -498,7 +499,7 @@ class GroupManager:
 
     def _snapshots(self) -> list[PartitionSnapshot]:
         return [
-            assigned.snapshot(self.group, *self.consumer.cached_watermarks(partition))
+            snapshot(assigned, self.group, *self.consumer.cached_watermarks(partition))
             for partition, assigned in self.assignment.owned.items()
         ]
 

@@ -42,8 +42,8 @@ class Revival:
         if assigned.held in ("halted", "loading"):
             return
         assignment.start(assigned, generation)
-        if assigned.deaths and assigned.worker is not None:
-            assignment.caution.expect(assigned.worker, assigned.suspects(SUSPECT_DEATHS, MOST_DEATHS - 1))
+        if assigned.mishaps.deaths and assigned.worker is not None:
+            assignment.caution.expect(assigned.worker, assigned.mishaps.suspects(SUSPECT_DEATHS, MOST_DEATHS - 1))
             if assigned.is_paused or assigned.held == "rejected":
                 assignment.caution.set_aside(assigned.worker)
 

@@ -161,7 +161,7 @@ class Transactions:
             manager.observer.committed("error", 0.0, {})
             manager.report("transaction", f"a transaction was aborted, its messages are handled again: {news.error}")
             for error, entry in news.refused:
-                entry.assigned.refuse(entry.offsets, error)
+                entry.assigned.mishaps.refuse(entry.offsets, error)
             self._roll_back(batch, news.error)
         self._call_back()
 

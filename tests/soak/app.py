@@ -176,7 +176,7 @@ def _of_partition(assigned: Assigned) -> dict[str, int]:
         "waiting": len(assigned.overflow),
         "unfinished": len(tracker._open),
         "remembered order": len(tracker._order),
-        "slices": len(assigned._slices),
+        "slices": len(assigned.timestamps),
     }
     if worker is not None:
         found["keys in lanes"] = len(getattr(worker._lanes, "_lanes", ()))

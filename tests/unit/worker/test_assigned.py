@@ -10,10 +10,12 @@ import pytest
 
 from elsa.message import TopicPartition
 from elsa.observer import HandlerObserver
-from elsa.worker import assigned as module
 from elsa.worker.assigned import Assigned
+from elsa.worker.backpressure import OVERFLOW_MESSAGES, wants_pause, wants_resume
 from elsa.worker.kept import Kept
 from elsa.worker.progress import Progress, decode
+from elsa.worker.snapshots import snapshot
+from elsa.worker.timestamps import SLACK
 
 
 class Worker:
@@ -57,7 +59,8 @@ def test_finished_messages_make_room_and_give_their_bytes_back(assigned: Assigne
     receive(assigned, raw, *range(10))
     assigned.admit(100, 10**6)
 
-    assert assigned.finish([0, 1]) == pytest.approx(20)
+    count, size = assigned.finish([0, 1])
+    assert (count, size) == (2, 20)
     assert assigned.admit(100, 10**6) == (2, 20)
     assert assigned.tracker.base == 2
 
@@ -74,18 +77,18 @@ def test_nothing_is_admitted_over_the_byte_limit_or_while_held(assigned: Assigne
 
 
 def test_pausing_follows_counters_and_lasts_a_while(assigned: Assigned, raw: Any) -> None:
-    receive(assigned, raw, *range(module.OVERFLOW_MESSAGES + 1))
-    assert assigned.wants_pause()
+    receive(assigned, raw, *range(OVERFLOW_MESSAGES + 1))
+    assert wants_pause(assigned)
     assigned.paused_at = 10.0
-    assert not assigned.wants_resume(20.0)
+    assert not wants_resume(assigned, 20.0)
     assigned.admit(100, 10**6)
     assigned.overflow.clear()
     assigned.finish([0, 1, 2, 3])
     receive(assigned, raw, *range(6000, 6003))
     assigned.limit = 16
 
-    assert not assigned.wants_resume(10.5)
-    assert assigned.wants_resume(11.0)
+    assert not wants_resume(assigned, 10.5)
+    assert wants_resume(assigned, 11.0)
 
 
 def test_a_pause_ends_before_fast_handlers_stand_still(assigned: Assigned, raw: Any) -> None:
@@ -95,9 +98,9 @@ def test_a_pause_ends_before_fast_handlers_stand_still(assigned: Assigned, raw: 
     assigned.paused_at = 10.0
     assigned.finish(range(500))
 
-    assert not assigned.wants_resume(10.5)
+    assert not wants_resume(assigned, 10.5)
     assigned.finish(range(500, 900))
-    assert assigned.wants_resume(10.5)
+    assert wants_resume(assigned, 10.5)
 
 
 def test_the_logs_end_counts_when_nothing_is_in_hand(assigned: Assigned, raw: Any) -> None:
@@ -217,10 +220,10 @@ def test_ages_of_what_went_by_behind_a_slow_head_are_forgotten(assigned: Assigne
         if offset:
             assigned.finish([offset])
 
-    assert len(assigned._slices) <= 2 * module._SLACK
-    assert assigned.snapshot("g", 0, 2_000).oldest_timestamp == 0.0
+    assert len(assigned.timestamps) <= 2 * SLACK
+    assert snapshot(assigned, "g", 0, 2_000).oldest_timestamp == 0.0
     assigned.finish([0])
-    assert assigned.snapshot("g", 0, 2_000).oldest_timestamp is None
+    assert snapshot(assigned, "g", 0, 2_000).oldest_timestamp is None
 
 
 def test_nothing_is_admitted_that_a_commits_metadata_could_not_tell(assigned: Assigned, raw: Any) -> None:
@@ -249,11 +252,11 @@ def test_the_snapshot_tells_the_oldest_unfinished_messages_time(assigned: Assign
     assigned.admit(10, 10**6)
     assigned.receive([raw(2, timestamp=9000)], 2)
     assigned.finish([0, 1])
-    snapshot = assigned.snapshot("g", 0, 3)
+    shown = snapshot(assigned, "g", 0, 3)
 
-    assert snapshot.oldest_timestamp == 9.0
-    assert (snapshot.position, snapshot.high_watermark, snapshot.in_progress, snapshot.buffered) == (2, 3, 0, 1)
-    assert (snapshot.paused, snapshot.uncommitted) == (None, 2)
+    assert shown.oldest_timestamp == 9.0
+    assert (shown.position, shown.high_watermark, shown.in_progress, shown.buffered) == (2, 3, 0, 1)
+    assert (shown.paused, shown.uncommitted) == (None, 2)
 
 
 def test_the_age_is_that_of_the_head_also_inside_of_one_slice(assigned: Assigned, raw: Any) -> None:
@@ -262,7 +265,7 @@ def test_the_age_is_that_of_the_head_also_inside_of_one_slice(assigned: Assigned
     assigned.admit(10, 10**6)
     assigned.finish([0, 1])
 
-    assert assigned.snapshot("g", 0, 4).oldest_timestamp == pytest.approx(now - 80, abs=0.01)
+    assert snapshot(assigned, "g", 0, 4).oldest_timestamp == pytest.approx(now - 80, abs=0.01)
 
 
 @pytest.mark.parametrize(
@@ -274,27 +277,27 @@ def test_the_end_is_what_can_be_read(assigned: Assigned, raw: Any, stable: int, 
     receive(assigned, raw, 0, 1, 2)
     assigned.note_stable(stable, 9)
     assigned.told_end = told
-    snapshot = assigned.snapshot("g", 0, 9)
+    shown = snapshot(assigned, "g", 0, 9)
 
-    assert snapshot.end == expected
-    assert snapshot.high_watermark == max(9, told)
+    assert shown.end == expected
+    assert shown.high_watermark == max(9, told)
 
 
 def test_at_the_end_of_what_can_be_read_that_is_the_end(assigned: Assigned) -> None:
     assigned.end = 4
 
-    assert assigned.snapshot("g", 0, 9).end == 4
+    assert snapshot(assigned, "g", 0, 9).end == 4
 
 
 def test_the_snapshot_tells_limits_and_running_calls(assigned: Assigned) -> None:
-    snapshot = assigned.snapshot("g", 0, 0)
+    shown = snapshot(assigned, "g", 0, 0)
 
-    assert (snapshot.limit, snapshot.running) == (4 + module.OVERFLOW_MESSAGES, 2)
+    assert (shown.limit, shown.running) == (4 + OVERFLOW_MESSAGES, 2)
 
 
 def test_a_paused_partition_says_why(assigned: Assigned) -> None:
     assigned.paused_at = 1.0
-    assert assigned.snapshot("g", 0, 0).paused == "backpressure"
+    assert snapshot(assigned, "g", 0, 0).paused == "backpressure"
     assigned.held = "halted"
 
-    assert assigned.snapshot("g", 0, 0).paused == "halted"
+    assert snapshot(assigned, "g", 0, 0).paused == "halted"
