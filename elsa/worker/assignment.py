@@ -12,24 +12,19 @@ from typing import TYPE_CHECKING, Any
 
 from elsa.worker import backpressure
 from elsa.worker.assigned import Assigned
-from elsa.worker.caution import MOST_DEATHS, Caution
+from elsa.worker.caution import MOST_DEATHS
 from elsa.worker.partition import PartitionWorker
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from elsa.app import App
-    from elsa.clock import Clock
     from elsa.handlers import Handler
     from elsa.message import TopicPartition
     from elsa.observer import GroupObserver, HandlerObserver
     from elsa.registry import Binding
-    from elsa.worker.budget import Budget
-    from elsa.worker.executors import Executors
-    from elsa.worker.pace import Paces
     from elsa.worker.routes import Routes
-    from elsa.worker.settlement import Settlement
     from elsa.worker.starts import Begin
+    from elsa.worker.surroundings import Surroundings
 
 log = logging.getLogger("elsa.worker")
 
@@ -44,31 +39,22 @@ class Assignment:
 
     def __init__(
         self,
-        app: App,
+        around: Surroundings,
         group: str | None,
         *,
-        executors: Executors,
-        settlement: Settlement,
-        budget: Budget,
         post: Callable[[Any], None],
-        clock: Clock,
         observer: GroupObserver,
-        paces: Paces,
-        caution: Caution | None = None,
     ) -> None:
         self.owned: dict[TopicPartition, Assigned] = {}
         #: those of them that have to be looked after: something is in hand, paused or not committed
         self.busy: dict[TopicPartition, Assigned] = {}
-        self._app = app
+        self._around = around
+        self._app = around.app
+        self._budget = around.budget
+        self.caution = around.caution
         self._group = group
-        self._executors = executors
-        self._settlement = settlement
-        self._budget = budget
         self._post = post
-        self._clock = clock
         self._observer = observer
-        self._paces = paces
-        self.caution = caution or Caution()
         #: False while nothing more is to be taken
         self.admits = True
         #: False while nothing new is to run, because too much is finished and not committed
@@ -124,12 +110,12 @@ class Assignment:
             app=self._app,
             epoch=next(_EPOCHS),
             generation=generation,
-            executors=self._executors,
-            settlement=self._settlement,
+            executors=self._around.executors,
+            settlement=self._around.settlement,
             observer=assigned.observer,
             post=self._post,
-            clock=self._clock,
-            paces=self._paces,
+            clock=self._around.clock,
+            paces=self._around.paces,
             attempts=restored.attempts if restored is not None else None,
             poison=assigned.mishaps.suspects(MOST_DEATHS, sys.maxsize),
             caution=self.caution,
@@ -151,7 +137,7 @@ class Assignment:
     def share_rates(self, bindings: Sequence[Binding], routes: Routes, topics: Mapping[str, int]) -> None:
         """Tell every pace which part of its topics' partitions is here; `topics` has all the counts."""
         for binding in bindings:
-            paces = [pace for handler in binding.handlers() if (pace := self._paces.of(handler)) is not None]
+            paces = [pace for handler in binding.handlers() if (pace := self._around.paces.of(handler)) is not None]
             if not paces:
                 continue
             # also of a binding that has nothing here: its share is part of the handler's

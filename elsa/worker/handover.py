@@ -157,10 +157,10 @@ class Handover:
         self._cancel(ours, is_lost=not commit)
         manager.read(manager.mailbox.drain())
         if commit:
-            manager.harvest(ours)
+            manager.results.harvest(ours)
             manager.transactions.finish(ours, deadline)
             if is_heard and (error := manager.commits.make(ours)) is not None:
-                manager.report("commit", f"the last commit before giving partitions up failed: {error}")
+                manager.trouble.report("commit", f"the last commit before giving partitions up failed: {error}")
         assignment.remove(ours)
         manager.share_rates()
         manager.commits.forget(ours, lost=not commit)

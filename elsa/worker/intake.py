@@ -92,9 +92,9 @@ class Intake:
             # the watcher knows whether the topic is just being made, and says what to do if not
             self._manager.observer.error(raw.error().name(), raw.error().str())
         elif kind == Event.REFUSED:
-            self._manager.refused(self._manager.error_of(raw))
+            self._manager.trouble.refused(raw)
         elif kind == Event.PASSING:
-            self._manager.report(raw.error().name(), str(self._manager.error_of(raw)))
+            self._manager.trouble.passing(raw)
 
     def _out_of_range(self, partition: TopicPartition) -> None:
         assigned = self._manager.assignment.owned.get(partition)
@@ -102,7 +102,7 @@ class Intake:
             return
         target = starts.out_of_range(self._manager.consumer, partition, assigned.binding, self._last(assigned) + 1)
         if target is None:
-            self._manager.fail(
+            self._manager.trouble.fail(
                 f"{partition}: the offset {self._last(assigned) + 1} is out of range and handler "
                 f"{assigned.binding.name} says on_out_of_range='fail'; reset the group's offsets to go on"
             )

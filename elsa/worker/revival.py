@@ -230,7 +230,7 @@ class Revival:
         except KafkaError as error:
             if not error.retryable:
                 raise
-            manager.report("committed", f"{assigned.partition}: where to begin anew is not known yet: {error}")
+            manager.trouble.report("committed", f"{assigned.partition}: where to begin anew is not known yet: {error}")
             return False
         attempts = assigned.restored.attempts if assigned.restored is not None else {}
         assigned.begin_anew(begin, attempts)

@@ -17,21 +17,22 @@ from elsa import exits
 from elsa.clock import SYSTEM
 from elsa.control.service import Service
 from elsa.delays.mover import Mover
-from elsa.errors import ConfigError, ElsaError
+from elsa.errors import ConfigError
 from elsa.kafka.config import validate_kafka
-from elsa.message import TopicPartition
 from elsa.registry import select
 from elsa.schedules.scheduler import Scheduler
 from elsa.worker import hooks, propagation, reports
 from elsa.worker.budget import Budget
+from elsa.worker.burst import Ender
 from elsa.worker.commands import Commands
 from elsa.worker.executors import Executors
-from elsa.worker.group import GroupManager, Surroundings
+from elsa.worker.group import GroupManager
 from elsa.worker.journal import Journal
 from elsa.worker.pace import Paces
 from elsa.worker.readiness import Readiness
 from elsa.worker.settlement import Settlement
 from elsa.worker.slots import acquire
+from elsa.worker.surroundings import Surroundings
 from elsa.worker.watcher import Watcher
 
 if TYPE_CHECKING:
@@ -46,10 +47,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("elsa.worker")
 
-#: how often the end of a bounded run (burst, max_messages) is looked for
-_END_SECONDS = 0.05
-#: how often the group is asked whether others have work left
-_GROUP_SECONDS = 0.3
+#: how often it is looked whether everything is ready
+_READY_SECONDS = 0.05
 #: how long a scrape may wait for a group manager
 _ASK_SECONDS = 0.25
 
@@ -128,7 +127,7 @@ class Runtime:
         self._mover: Mover | None = None
         self._scheduler: Scheduler | None = None
         self._control: Service | None = None
-        self._ender: threading.Thread | None = None
+        self._ender: Ender | None = None
 
     # -- start -----------------------------------------------------------------------------------------
 
@@ -167,7 +166,8 @@ class Runtime:
         self._control = Service(self.app, lambda: self.name, slot, Commands(self))
         self._control.start()
         if self._burst or self._limit is not None:
-            self._ender = threading.Thread(target=self._look_for_end, name="elsa-ender", daemon=True)
+            has_limit = self._limit is not None
+            self._ender = Ender(self, self._budget, self.ended, self._over, is_burst=self._burst, has_limit=has_limit)
             self._ender.start()
 
     def _take_slot(self) -> None:
@@ -201,7 +201,7 @@ class Runtime:
         """Wait for `is_ready`; False after `timeout` seconds or when the work has ended before."""
         end = SYSTEM.monotonic() + timeout
         while not self.is_ready:
-            if SYSTEM.monotonic() >= end or self.ended.wait(_END_SECONDS):
+            if SYSTEM.monotonic() >= end or self.ended.wait(_READY_SECONDS):
                 return self.is_ready
         return True
 
@@ -281,34 +281,10 @@ class Runtime:
         self.reason = "failed"
         self.ended.set()
 
-    def _look_for_end(self) -> None:
-        pause = _END_SECONDS
-        while not self.ended.wait(pause):
-            pause = _END_SECONDS
-            if self._limit is not None and self._budget.is_used_up:
-                self.reason = "max_messages"
-            elif self._burst and all(m.is_caught_up for m in self.managers):
-                if not all(self._is_group_caught_up(manager) for manager in self.managers):
-                    pause = _GROUP_SECONDS
-                    continue
-                self.reason = "burst"
-            else:
-                continue
-            self.ended.set()
-
-    def _is_group_caught_up(self, manager: GroupManager) -> bool:
-        """Whether nothing is left for anybody: partitions on their way from one member to another are nobody's."""
-        if manager.group is None:
-            return True
-        topics = self.topics(0)
-        wanted = {TopicPartition(t, n) for t in manager.membership.subscribed for n in range(topics.get(t, 0))}
-        wanted -= {p for p, a in list(manager.assignment.owned.items()) if a.held is not None}
-        try:
-            behind = {TopicPartition(row.topic, row.partition): row.lag for row in self.app.groups.lag(manager.group)}
-        except ElsaError:
-            # the coordinator moves, or is away: then nobody knows
-            return False
-        return all(behind.get(partition) == 0 for partition in wanted)
+    def _over(self, reason: str) -> None:
+        """The work has come to its end by itself."""
+        self.reason = reason
+        self.ended.set()
 
     # -- end -------------------------------------------------------------------------------------------
 
@@ -358,7 +334,7 @@ class Runtime:
         hooks.call(self.app, "shutdown")
         clean = self._executors.stop(1.0 if clean else 0.0) and clean
         self.ended.set()
-        if self._ender is not None and self._ender is not threading.current_thread():
+        if self._ender is not None:
             self._ender.join(1.0)
         if self.slot is not None:
             self.slot.release()

@@ -12,6 +12,13 @@ from elsa.worker.backpressure import OVERFLOW_MESSAGES
 
 if TYPE_CHECKING:
     from elsa.worker.assigned import Assigned
+    from elsa.worker.group import GroupManager
+
+
+def snapshots(manager: GroupManager) -> list[PartitionSnapshot]:
+    """How the partitions are that a group manager owns."""
+    watermarks = manager.consumer.cached_watermarks
+    return [snapshot(one, manager.group, *watermarks(where)) for where, one in manager.assignment.owned.items()]
 
 
 def snapshot(assigned: Assigned, group: str | None, low: int, high: int) -> PartitionSnapshot:

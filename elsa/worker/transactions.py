@@ -159,7 +159,8 @@ class Transactions:
             manager.observer.committed("ok", manager.clock.monotonic() - self._next + PERIOD_SECONDS, offsets)
         else:
             manager.observer.committed("error", 0.0, {})
-            manager.report("transaction", f"a transaction was aborted, its messages are handled again: {news.error}")
+            text = f"a transaction was aborted, its messages are handled again: {news.error}"
+            manager.trouble.report("transaction", text)
             for error, entry in news.refused:
                 entry.assigned.mishaps.refuse(entry.offsets, error)
             self._roll_back(batch, news.error)

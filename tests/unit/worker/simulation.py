@@ -19,9 +19,10 @@ from elsa.message import TopicPartition
 from elsa.testing.clock import FakeClock
 from elsa.worker import progress, starts
 from elsa.worker.budget import Budget
-from elsa.worker.group import GroupManager, Surroundings
+from elsa.worker.group import GroupManager
 from elsa.worker.mailbox import Mailbox, Pause, Resume
 from elsa.worker.pace import Paces
+from elsa.worker.surroundings import Surroundings
 
 from .parts import Place, Raw
 
@@ -320,7 +321,7 @@ class Member:
 
         def call(callback: Callable[[list[TopicPartition]], None], numbers: Sequence[int]) -> None:
             partitions = [TopicPartition(TOPIC, number) for number in numbers]
-            self.consumer.callbacks.append(lambda: manager.guarded(callback)(partitions))
+            self.consumer.callbacks.append(lambda: manager.trouble.guarded(callback)(partitions))
 
         if revoke:
             call(manager.handover.revoked, revoke)

@@ -9,6 +9,7 @@ import pytest
 from elsa.message import TopicPartition
 from elsa.worker import revival
 from elsa.worker.pace import Pace
+from elsa.worker.snapshots import snapshots
 
 from .simulation import GROUP, TOPIC
 
@@ -42,7 +43,7 @@ def work(member: Member, *, rounds: int = 5) -> None:
 
 def paused(member: Member) -> list[str | None]:
     """Why each partition takes nothing, as everybody is told."""
-    return [snapshot.paused for snapshot in member.manager._snapshots()]
+    return [snapshot.paused for snapshot in snapshots(member.manager)]
 
 
 @pytest.mark.parametrize("ordering", ["partition", "key", "none"])
