@@ -205,8 +205,8 @@ class RecordingAssignment(Assignment):
 
     journal: Journal
 
-    def _make_worker(self, partition: TopicPartition, binding: Binding, **fields: Any) -> PartitionWorker:
-        return RecordingWorker(partition, binding, journal=self.journal, **fields)
+    def _make_worker(self, *args: Any, **fields: Any) -> PartitionWorker:
+        return RecordingWorker(*args, journal=self.journal, **fields)
 
 
 class MemoryTransactions(Transactions):

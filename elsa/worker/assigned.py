@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections import deque
 from dataclasses import KW_ONLY, InitVar, dataclass, field
@@ -11,6 +12,8 @@ from elsa.policies.backoff import Backoff
 from elsa.worker import progress
 from elsa.worker.acknowledger import Commit
 from elsa.worker.arrivals import Arrivals
+from elsa.worker.caution import MOST_DEATHS
+from elsa.worker.equipment import Inheritance
 from elsa.worker.mishaps import Mishaps
 from elsa.worker.offsets import Tracker
 from elsa.worker.timestamps import Timestamps
@@ -288,6 +291,20 @@ class Assigned:
         self.timestamps.clear()
         self.arrivals.clear()
         return freed
+
+    def bequeath(self) -> Inheritance:
+        """What a new worker of this partition has to know; what was refused to a transaction is told once."""
+        restored = self.restored
+        self.failures = 0
+        return Inheritance(
+            attempts=restored.attempts if restored is not None else {},
+            progress=self.progress,
+            alone=self.mishaps.alone,
+            poison=self.mishaps.suspects(MOST_DEATHS, sys.maxsize),
+            refused=self.mishaps.take_refused(),
+            arrivals=self.arrivals,
+            seen=self.seen,
+        )
 
     def crash(self, offset: int | None) -> tuple[int, Backoff]:
         """The worker crashed there, or (None) in its `setup`: where that counts, and how long to pause."""

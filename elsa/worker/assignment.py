@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import itertools
 import logging
-import sys
 from typing import TYPE_CHECKING, Any
 
 from elsa.worker import backpressure
 from elsa.worker.assigned import Assigned
-from elsa.worker.caution import MOST_DEATHS
+from elsa.worker.equipment import Equipment
 from elsa.worker.partition import PartitionWorker
 
 if TYPE_CHECKING:
@@ -48,12 +47,14 @@ class Assignment:
         self.owned: dict[TopicPartition, Assigned] = {}
         #: those of them that have to be looked after: something is in hand, paused or not committed
         self.busy: dict[TopicPartition, Assigned] = {}
-        self._around = around
+        self._equipment = Equipment(
+            around.app, around.executors, around.settlement, post, around.clock, around.paces, around.caution
+        )
+        self._paces = around.paces
         self._app = around.app
         self._budget = around.budget
         self.caution = around.caution
         self._group = group
-        self._post = post
         self._observer = observer
         #: False while nothing more is to be taken
         self.admits = True
@@ -95,36 +96,22 @@ class Assignment:
             self._observers[key] = self._app.observer.handler(self._group, *key)
         return self._observers[key]
 
-    def _make_worker(self, partition: TopicPartition, binding: Binding, **fields: Any) -> PartitionWorker:
+    def _make_worker(self, *args: Any, **fields: Any) -> PartitionWorker:
         """The harness puts a worker here that writes down what becomes of each message."""
-        return PartitionWorker(partition, binding, **fields)
+        return PartitionWorker(*args, **fields)
 
     def start(self, assigned: Assigned, generation: int | None) -> None:
         """Give a partition a worker (the first, or a new one after a crash)."""
-        restored = assigned.restored
-        assigned.failures = 0
         assigned.worker = self._make_worker(
             assigned.partition,
             assigned.binding,
+            self._equipment,
             source=assigned.source,
-            app=self._app,
             epoch=next(_EPOCHS),
             generation=generation,
-            executors=self._around.executors,
-            settlement=self._around.settlement,
             observer=assigned.observer,
-            post=self._post,
-            clock=self._around.clock,
-            paces=self._around.paces,
-            attempts=restored.attempts if restored is not None else None,
-            poison=assigned.mishaps.suspects(MOST_DEATHS, sys.maxsize),
-            caution=self.caution,
-            seen=assigned.seen,
-            refused=assigned.mishaps.take_refused(),
-            arrivals=assigned.arrivals,
+            inherited=assigned.bequeath(),
         )
-        assigned.worker.kept.alone.update(assigned.mishaps.alone)
-        assigned.worker.kept.progress.update(assigned.progress)
         if not self.flows or assigned.is_paused:
             assigned.worker.hold()
 
@@ -137,7 +124,7 @@ class Assignment:
     def share_rates(self, bindings: Sequence[Binding], routes: Routes, topics: Mapping[str, int]) -> None:
         """Tell every pace which part of its topics' partitions is here; `topics` has all the counts."""
         for binding in bindings:
-            paces = [pace for handler in binding.handlers() if (pace := self._around.paces.of(handler)) is not None]
+            paces = [pace for handler in binding.handlers() if (pace := self._paces.of(handler)) is not None]
             if not paces:
                 continue
             # also of a binding that has nothing here: its share is part of the handler's

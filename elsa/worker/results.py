@@ -60,7 +60,7 @@ class Results:
         """Take what running turns have finished so far: a slow call must not keep the earlier ones uncommitted."""
         for partition in partitions:
             worker = self._manager.assignment.owned[partition].worker
-            if worker is not None and (offsets := worker.harvest()):
+            if worker is not None and (offsets := worker.underway.harvest()):
                 self.finished(worker, offsets, acknowledges=True)
 
     def refill(self) -> None:

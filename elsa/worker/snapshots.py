@@ -36,12 +36,12 @@ def snapshot(assigned: Assigned, group: str | None, low: int, high: int) -> Part
         in_progress=assigned.tracker.unfinished,
         buffered=len(assigned.overflow),
         uncommitted=assigned.tracker.finished - assigned.finished_at_commit,
-        head_attempts=worker.head_attempts if worker is not None else 0,
+        head_attempts=worker.kept.most_attempts if worker is not None else 0,
         oldest_timestamp=assigned.timestamps.oldest,
         paused=_why_paused(assigned),
         end=_visible_end(assigned, high),
         limit=assigned.limit + max(OVERFLOW_MESSAGES, assigned.limit),
-        running=worker.calls if worker is not None else 0,
+        running=len(worker.underway.turns) if worker is not None else 0,
         is_leaving=assigned.is_leaving,
     )
 

@@ -9,12 +9,13 @@ from elsa.clock import SYSTEM
 from elsa.message import TopicPartition
 from elsa.observer import HandlerObserver
 from elsa.worker.delivery import drive
+from elsa.worker.equipment import Equipment, Inheritance
 from elsa.worker.mailbox import Crashed, Ended, Finished, Held, Park
 from elsa.worker.pace import Paces
 from elsa.worker.partition import PartitionWorker
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
 
     import elsa
     from elsa.clock import Clock
@@ -127,20 +128,22 @@ class Around:
 
     # -- the worker
 
-    def make(self, app: elsa.App, *, attempts: Mapping[int, int] | None = None) -> Worker:
+    def make(self, app: elsa.App, **inherited: Any) -> Worker:
         return Worker(
             TopicPartition("t", 0),
             app.registry.bindings()[0],
-            app=app,
+            Equipment(
+                app=app,
+                executors=self,  # type: ignore[arg-type]  # a stand-in
+                settlement=self,  # type: ignore[arg-type]  # a stand-in
+                post=self.mail.append,
+                clock=self.clock,
+                paces=Paces(self.clock),
+            ),
             epoch=1,
             generation=3,
-            executors=self,
-            settlement=self,
             observer=HandlerObserver(),
-            post=self.mail.append,
-            clock=self.clock,
-            paces=Paces(self.clock),
-            attempts=attempts,
+            inherited=Inheritance(**inherited),
             outcomes=self.outcomes,
         )
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import queue
 import types
 from collections import defaultdict
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import elsa
@@ -281,7 +281,8 @@ class Member:
         self.manager = GroupManager(GROUP, self.app.registry.bindings(), around)
         mailbox = Waiting(self)
         self.manager.mailbox = mailbox
-        self.manager.assignment._post = mailbox.put
+        assignment = self.manager.assignment
+        assignment._equipment = replace(assignment._equipment, post=mailbox.put)
         self.consumer = ScriptedConsumer(self.broker)
         self.consumer.on_commit = self.manager.commits.answered
         self.manager.consumer = self.consumer  # type: ignore[assignment]  # a stand-in

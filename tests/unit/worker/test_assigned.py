@@ -12,6 +12,7 @@ from elsa.message import TopicPartition
 from elsa.observer import HandlerObserver
 from elsa.worker.assigned import Assigned
 from elsa.worker.backpressure import OVERFLOW_MESSAGES, wants_pause, wants_resume
+from elsa.worker.equipment import Inheritance
 from elsa.worker.kept import Kept
 from elsa.worker.progress import Progress, decode
 from elsa.worker.snapshots import snapshot
@@ -22,12 +23,11 @@ class Worker:
     """Takes what it is given."""
 
     parked = 0
-    head_attempts = 0
-    calls = 2
+    underway = SimpleNamespace(turns={1, 2})
 
     def __init__(self) -> None:
         self.offsets: list[int] = []
-        self.kept = Kept(None)
+        self.kept = Kept(Inheritance())
 
     def put(self, raws: Any) -> None:
         self.offsets += [raw.offset() for raw in raws]
