@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from elsa.message import TopicPartition
+from elsa.observer import HandlerObserver
 from elsa.worker import batches, delivery, turns
+from elsa.worker.assigned import Assigned
 
 from . import simulation
-from .parts import Raw
+from .parts import Raw, Taker
 from .simulation import Broker, Member, filled
 
 if TYPE_CHECKING:
@@ -55,3 +59,12 @@ def join(broker: Broker, simulated_time: None) -> Iterator[Callable[..., Member]
     yield make
     for member in made:
         member.end()
+
+
+@pytest.fixture
+def assigned() -> Assigned:
+    """A partition from the offset 0 on, of which four messages may be in hand."""
+    binding: Any = SimpleNamespace(name="h")
+    made = Assigned(TopicPartition("t", 0), binding, HandlerObserver(), base=0, limit=4)
+    made.worker = Taker()  # type: ignore[assignment]  # a stand-in
+    return made

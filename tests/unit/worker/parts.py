@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from elsa.clock import SYSTEM
@@ -10,6 +11,7 @@ from elsa.message import TopicPartition
 from elsa.observer import HandlerObserver
 from elsa.worker.delivery import drive
 from elsa.worker.equipment import Equipment, Inheritance
+from elsa.worker.kept import Kept
 from elsa.worker.mailbox import Crashed, Ended, Finished, Held, Park
 from elsa.worker.pace import Paces
 from elsa.worker.partition import PartitionWorker
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from elsa.clock import Clock
     from elsa.context import Context
     from elsa.outcome import Outcome
+    from elsa.worker.assigned import Assigned
     from elsa.worker.turns import Turn
 
 
@@ -65,6 +68,25 @@ class Raw:
 
     def error(self) -> None:
         return None
+
+
+class Taker:
+    """In place of a PartitionWorker: takes what it is given."""
+
+    parked = 0
+    underway = SimpleNamespace(turns={1, 2})
+
+    def __init__(self) -> None:
+        self.offsets: list[int] = []
+        self.kept = Kept(Inheritance())
+
+    def put(self, raws: Any) -> None:
+        self.offsets += [raw.offset() for raw in raws]
+
+
+def receive(assigned: Assigned, raw: Any, *offsets: int) -> None:
+    raws = [raw(offset, b"1234567890") for offset in offsets]
+    assigned.receive(raws, sum(map(len, raws)))
 
 
 class Place:
