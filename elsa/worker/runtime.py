@@ -45,6 +45,8 @@ log = logging.getLogger("elsa.worker")
 
 #: how often it is looked whether everything is ready
 _READY_SECONDS = 0.05
+#: how much of a stop a group manager has for its last commit and its leave, a fifth of it at most
+_LEAVE_SECONDS = 3.0
 #: how long a scrape may wait for a group manager
 _ASK_SECONDS = 0.25
 
@@ -232,6 +234,10 @@ class Runtime:
         """How many messages of a handler may be in progress in this process."""
         return self._executors.concurrency(handler)
 
+    def places(self) -> dict[str, str]:
+        """Where the group managers are whose threads have not ended: name -> traceback."""
+        return {manager.name: place for manager in self.managers if (place := manager.place())}
+
     def running(self, *, with_stacks: bool = True) -> list[dict[str, Any]]:
         """What handlers work on now, for reports."""
         found = []
@@ -299,10 +305,10 @@ class Runtime:
         if self._services is not None:
             self._services.quiet(leave=leave)
         for manager in self.managers:
-            manager.stop(deadline, leave=leave)
-        # a group manager needs a moment beyond the drain: commit, leave, close
-        joined = [m.join(max(0.0, deadline - SYSTEM.monotonic()) + 3.0) for m in self.managers]
-        clean = all(joined) and all(m.handover.stopped_cleanly for m in self.managers)
+            # it needs a moment beyond the drain: commit, leave, close
+            manager.stop(deadline - min(_LEAVE_SECONDS, timeout / 5), leave=leave)
+        ended = [m.ended(deadline) for m in self.managers]
+        clean = all(ended) and all(m.handover.stopped_cleanly for m in self.managers)
         if self._services is not None:
             self._services.finish()
         self._settlement.close()

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from elsa.worker.runtime import Runtime
     from elsa.worker.surroundings import Surroundings
 
+#: how long each is waited for when a stop has taken all of its time
+_LAST_SECONDS = 0.2
+
 
 class Services:
     """Each has a thread of its own."""
@@ -53,14 +56,10 @@ class Services:
         self._control.finish()
 
     def stop(self, deadline: float) -> None:
-        """Wait until all of them have ended, little longer than to `deadline` (monotonic)."""
+        """Wait until all of them have ended, to `deadline` (monotonic) or little longer."""
         self.watcher.stop()
         # what the mover has not moved stays where it is: nothing depends on its end
-        self._mover.join(_left(deadline) + 1.0)
+        self._mover.join(max(_LAST_SECONDS, deadline - SYSTEM.monotonic()))
         if self._scheduler is not None:
-            self._scheduler.join(_left(deadline) + 1.0)
-        self._control.stop(min(2.0, max(0.2, _left(deadline))))
-
-
-def _left(deadline: float) -> float:
-    return max(0.0, deadline - SYSTEM.monotonic())
+            self._scheduler.join(max(_LAST_SECONDS, deadline - SYSTEM.monotonic()))
+        self._control.stop(min(2.0, max(_LAST_SECONDS, deadline - SYSTEM.monotonic())))
