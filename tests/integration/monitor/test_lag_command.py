@@ -105,6 +105,8 @@ def test_no_broker_has_its_own_code(clean_environment: None) -> None:
         (["--check"], "--check needs a limit"),
         (["--max-messages", "1"], "limits of --check: add it"),
         (["--watch", "--grade"], "give one of them"),
+        (["--interval", "5s"], "--interval belongs to --watch: add it"),
+        (["--window", "5s"], "--window belongs to --grade: add it"),
     ],
 )
 def test_arguments_that_make_no_sense_are_refused(lag: Lag, argv: list[str], text: str) -> None:

@@ -138,6 +138,21 @@ def test_nobody_there_is_told(serve: Serve) -> None:
     assert run("--url", "http://x", "--port", "1").exit_code == exits.USAGE
 
 
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        (["--port", "9464", "--live", "--ready"], "--live and --ready are different questions: ask one"),
+        (["--port", "9464", "--timeout", "0s"], "--timeout has to be above 0"),
+        (["--url", "http://127.0.0.1:9464/metrics"], "has a path: the probe says it"),
+        (["--port", "9464", "--cert", "client.pem"], "it is no TLS"),
+    ],
+)
+def test_what_would_be_ignored_is_refused(arguments: list[str], why: str) -> None:
+    result = run(*arguments)
+
+    assert (result.exit_code, why in result.stderr) == (exits.USAGE, True)
+
+
 def test_something_else_on_the_port_is_told(serve: Serve) -> None:
     server = MetricsServer(lambda: b"", port=0)
     with server:
