@@ -84,9 +84,16 @@ def ask(url: str, probe: str, *, settings: Settings, cert: str | None = None, ti
     except (OSError, http.client.HTTPException) as error:
         reason = getattr(error, "reason", None) or error
         raise NoWorker(
-            f"no worker answered at {full}: {getattr(reason, 'strerror', None) or reason}",
-            hint="is it running, with --metrics-port or ELSA_METRICS_PORT, and TLS as it is asked here?",
+            f"no worker answered at {full}: {getattr(reason, 'strerror', None) or reason}", hint=_hint(reason)
         ) from error
+
+
+def _hint(reason: object) -> str:
+    if isinstance(reason, ssl.SSLCertVerificationError):
+        return "ELSA_HTTP_CERT names the worker's certificate, which is trusted then"
+    if isinstance(reason, ssl.SSLError) and "CERTIFICATE_REQUIRED" in str(reason):
+        return "the worker asks for a client's certificate: --cert names its file"
+    return "is it running, with --metrics-port or ELSA_METRICS_PORT, and TLS as it is asked here?"
 
 
 def _answer(url: str, status: int, body: bytes) -> Answer:

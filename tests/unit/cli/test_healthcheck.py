@@ -173,7 +173,8 @@ def test_tls_client_certificates_and_a_token_go_along(serve: Serve, tmp_path: Pa
     env = {"ELSA_METRICS_PORT": str(serve(guard).port), "ELSA_HTTP_CERT": paths["server"]}
 
     assert run("--cert", paths["client"], **env).exit_code == exits.OK
-    assert run(**env).exit_code == exits.NO_WORKER
+    unknown = run(**env)
+    assert (unknown.exit_code, "--cert names its file" in unknown.stderr) == (exits.NO_WORKER, True)
     shown = run("--cert", paths["client"], "--json", ELSA_HTTP_TOKEN="tiger", **env).stdout
     assert json.loads(shown)["checks"] == [POLL]
     other = trustme.CA().issue_cert("worker.example")
@@ -181,4 +182,5 @@ def test_tls_client_certificates_and_a_token_go_along(serve: Serve, tmp_path: Pa
     other.private_key_and_cert_chain_pem.write_to_path(paths["other"])
     refused = run("--cert", paths["client"], **env | {"ELSA_HTTP_CERT": paths["other"]})
     assert (refused.exit_code, "certificate verify failed" in refused.stderr) == (exits.NO_WORKER, True)
+    assert "hint: ELSA_HTTP_CERT names the worker's certificate" in refused.stderr
     assert run("--cert", str(tmp_path / "gone.pem"), **env).exit_code == exits.USAGE
