@@ -91,9 +91,10 @@ def ask(url: str, probe: str, *, settings: Settings, cert: str | None = None, ti
 def _hint(reason: object) -> str:
     if isinstance(reason, ssl.SSLCertVerificationError):
         return "ELSA_HTTP_CERT names the worker's certificate, which is trusted then"
-    if isinstance(reason, ssl.SSLError) and "CERTIFICATE_REQUIRED" in str(reason):
-        return "the worker asks for a client's certificate: --cert names its file"
-    return "is it running, with --metrics-port or ELSA_METRICS_PORT, and TLS as it is asked here?"
+    return (
+        "is it running, with --metrics-port or ELSA_METRICS_PORT, with TLS as it is asked here,"
+        " and --cert where it wants a client's certificate?"
+    )
 
 
 def _answer(url: str, status: int, body: bytes) -> Answer:

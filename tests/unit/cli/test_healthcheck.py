@@ -174,7 +174,7 @@ def test_tls_client_certificates_and_a_token_go_along(serve: Serve, tmp_path: Pa
 
     assert run("--cert", paths["client"], **env).exit_code == exits.OK
     unknown = run(**env)
-    assert (unknown.exit_code, "--cert names its file" in unknown.stderr) == (exits.NO_WORKER, True)
+    assert (unknown.exit_code, "--cert where it wants" in unknown.stderr) == (exits.NO_WORKER, True)
     shown = run("--cert", paths["client"], "--json", ELSA_HTTP_TOKEN="tiger", **env).stdout
     assert json.loads(shown)["checks"] == [POLL]
     other = trustme.CA().issue_cert("worker.example")

@@ -1,4 +1,4 @@
-"""`dashboards/build.py` says what is wrong with what it was given, and what it is missing."""
+"""`dashboards/build.py` as a program of its own."""
 
 from __future__ import annotations
 
@@ -6,26 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 from dashboards import build
-from dashboards.thresholds import Thresholds
-
-
-@pytest.mark.parametrize(
-    ("setting", "why"),
-    [
-        ("lag=60", "there is no threshold 'lag'; there are lag_age_seconds"),
-        ("lag_age_seconds=soon", "needs a number, as in lag_age_seconds=60, not 'soon'"),
-        ("lag_age_seconds=-5", "has to be above 0, not -5"),
-        ("error_ratio=5", "is a share of 1 and has to be below it, not 5"),
-    ],
-)
-def test_a_wrong_threshold_is_named(setting: str, why: str) -> None:
-    with pytest.raises(ValueError, match="threshold") as refused:
-        Thresholds().changed([setting])
-
-    assert why in str(refused.value)
 
 
 def test_without_its_packages_it_says_which_and_how_to_get_them(tmp_path: Path) -> None:
