@@ -190,7 +190,8 @@ def _show(look: Look, grades: Mapping[Key, Grade] | None, *, as_json: bool) -> N
             styles.append(_STYLES.get(status, "") or ("yellow" if each.lag and each.owner is None else ""))
     if grades is not None:
         columns.append("grade")
-    output.table(columns, rows, numbers=("partition", "committed", "end", "lag", "age"), styles=styles)
+    if rows or not (look.unknown or look.failures):
+        output.table(columns, rows, numbers=("partition", "committed", "end", "lag", "age"), styles=styles)
     for group in _known(look):
         oldest = group.oldest_seconds
         age = f", the oldest for {age_text(oldest)}" if oldest else ""

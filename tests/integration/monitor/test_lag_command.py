@@ -88,7 +88,7 @@ def test_an_unknown_group_is_named_with_a_near_one(lag: Lag, billing: tuple[str,
     for argv in ([f"{used}x"], [f"{used}x", "--check", "--max-messages", "9"]):
         ran = lag(*argv)
 
-        assert ran.exit_code == exits.NOT_FOUND
+        assert (ran.exit_code, ran.stdout) == (exits.NOT_FOUND, "")
         assert f"did you mean '{used}'?" in ran.stderr
 
 
