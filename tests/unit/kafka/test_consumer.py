@@ -44,6 +44,15 @@ def consumer(answers: list[Any]) -> Iterator[GroupConsumer]:
     made.close()
 
 
+@pytest.mark.parametrize("group", [None, "g"])
+@pytest.mark.parametrize("protocol", ["classic", "consumer"])
+def test_a_poll_interval_below_the_clients_own_session_timeout_is_taken(group: str | None, protocol: str) -> None:
+    settings = Settings(
+        brokers="127.0.0.1:1", group_protocol=protocol, max_poll_interval=6, session_timeout=6, heartbeat_interval=1
+    )
+    GroupConsumer(settings, group).close()
+
+
 def test_what_was_refused_in_one_partition_was_committed_in_the_others(
     consumer: GroupConsumer, answers: list[Any]
 ) -> None:
