@@ -1,4 +1,4 @@
-"""What `elsa worker` says of its health while Kafka is away, while its poll loop hangs, and to `elsa healthcheck`."""
+"""What `elsa worker` says of its health while Kafka is away, while a thread of it hangs, and to `elsa healthcheck`."""
 
 from __future__ import annotations
 
@@ -6,10 +6,9 @@ import json
 import ssl
 import subprocess
 import sys
-import urllib.error
 import urllib.request
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 import trustme
@@ -20,10 +19,11 @@ from elsa.kafka import probe
 from elsa.testing.kafka import require_embedded, unique_name
 
 from .driver import APP, stage, until
+from .health import ask, base_of, failed
 
 if TYPE_CHECKING:
     from .conftest import SetStage
-    from .driver import Stage, Tree
+    from .driver import Stage
 
 pytestmark = pytest.mark.broker
 
@@ -51,22 +51,50 @@ app = elsa.App(PLAN["app"], observer=Watching(), """,
 )
 
 
-def base_of(tree: Tree) -> str:
-    started = until(lambda: tree.events("worker_started"), "the worker tells where its port is")
-    return str(started[0]["worker"]["metrics"]).removesuffix("/metrics")
+#: mover and scheduler hang in an observer while a file is there; they may be a second later than a poll
+SERVICES = (
+    APP.replace(
+        'app = elsa.App(PLAN["app"], ',
+        """
+from elsa.observer import MoverObserver, Observer, ScheduleObserver
+from elsa.worker import vitals
+
+vitals.GRACE_SECONDS = 1.0
 
 
-def ask(base: str, path: str) -> tuple[int, dict[str, Any]]:
-    try:
-        with urllib.request.urlopen(f"{base}{path}", timeout=10) as answer:
-            return answer.status, json.loads(answer.read())
-    except urllib.error.HTTPError as error:
-        return error.code, json.loads(error.read())
+def hang(name):
+    while os.path.exists(os.environ["TREE_JOURNAL"] + "." + name):
+        time.sleep(0.02)
 
 
-def failed(base: str, path: str) -> list[str]:
-    """The names of the checks that do not hold."""
-    return sorted({check["name"] for check in ask(base, path)[1]["checks"] if not check["ok"]})
+class Moving(MoverObserver):
+    def due(self, messages):
+        hang("mover")
+
+
+class Firing(ScheduleObserver):
+    def fired(self, delays):
+        hang("scheduler")
+
+
+class Watching(Observer):
+    def mover(self):
+        return Moving()
+
+    def schedule(self, name):
+        return Firing()
+
+
+app = elsa.App(PLAN["app"], observer=Watching(), """,
+    )
+    + """
+
+@app.every(1, name="tick")
+@app.task(topic=PLAN["topic"] + ".ticks")
+def tick() -> None:
+    app.send(PLAN["topic"], "", delay=3600)
+"""
+)
 
 
 def healthcheck(on: Stage, base: str, *argv: str, **more: str) -> subprocess.CompletedProcess[str]:
@@ -152,6 +180,35 @@ def test_a_poll_loop_that_hangs_is_not_alive_until_it_goes_on(set_stage: SetStag
     assert tree.stop() == exits.OK
 
 
+@pytest.mark.parametrize("name", ["mover", "scheduler"])
+def test_a_thread_of_the_mover_or_the_scheduler_that_hangs_is_named(set_stage: SetStage, name: str) -> None:
+    stage = set_stage(max_poll_interval=6, session_timeout=6)
+    stage.source = SERVICES
+    hang = Path(f"{stage.journal_path}.{name}")
+    try:
+        tree = stage.start("--metrics-port", "0")
+        base = base_of(tree)
+        until(lambda: ask(base, "/readyz")[0] == 200, "it is ready")
+        assert ask(base, "/livez")[0] == 200
+
+        hang.touch()
+        until(lambda: ask(base, "/livez")[0] == 503, "it is not alive")
+        (check,) = [check for check in ask(base, "/livez")[1]["checks"] if not check["ok"]]
+        found = (check["name"], check["about"], check["process"], check["limit"])
+        assert found == (name, f"{stage.app}.{name}", 0, 7.0)
+        assert f"the thread of the {name}" in check["hint"]
+
+        hang.unlink()
+        until(lambda: ask(base, "/livez")[0] == 200, "it is alive again")
+        assert tree.stop() == exits.OK
+    finally:
+        for each in stage.trees:
+            each.end()
+        for topic in stage.client.topics.list(internal=True):
+            if topic.startswith((f"{stage.app}.", f"{stage.topic}.")):
+                stage.client.topics.delete(topic, missing_ok=True)
+
+
 def test_the_status_page_names_versions_groups_partitions_with_lag_and_checks(set_stage: SetStage) -> None:
     stage = set_stage(2)
     stage.produce(40, seconds=60, partitions=2)
@@ -168,7 +225,9 @@ def test_the_status_page_names_versions_groups_partitions_with_lag_and_checks(se
     partitions = status["processes"][0]["status"]["partitions"]
     assert sum(each["lag"] for each in partitions) == 40
     assert all(each["head_attempts"] >= 0 for each in partitions)
-    assert {check["name"] for check in status["checks"]["live"]} == {"supervisor", "process", "poll", "join", "client"}
+    assert {check["name"] for check in status["checks"]["live"]} == {
+        *("supervisor", "process", "poll", "join", "client", "mover")
+    }
     assert "key" not in status["processes"][0]["status"]["running"][0]
     found = healthcheck(stage, base, "--ready", "--verbose", "--json")
     assert json.loads(found.stdout)["ok"]
