@@ -81,7 +81,8 @@ class GroupMetrics(GroupObserver):
                 self._seconds[state] += more
 
     def slots(self, pools: Mapping[str, Mapping[str, int]]) -> None:
-        self._pools = pools
+        # standalone handlers are told one by one
+        self._pools = {**self._pools, **pools}
 
     def stale(self, results: int) -> None:
         with self._lock:

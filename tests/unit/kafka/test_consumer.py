@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 from confluent_kafka import KafkaError, KafkaException
@@ -46,7 +46,9 @@ def consumer(answers: list[Any]) -> Iterator[GroupConsumer]:
 
 @pytest.mark.parametrize("group", [None, "g"])
 @pytest.mark.parametrize("protocol", ["classic", "consumer"])
-def test_a_poll_interval_below_the_clients_own_session_timeout_is_taken(group: str | None, protocol: str) -> None:
+def test_a_poll_interval_below_the_clients_own_session_timeout_is_taken(
+    group: str | None, protocol: Literal["classic", "consumer"]
+) -> None:
     settings = Settings(
         brokers="127.0.0.1:1", group_protocol=protocol, max_poll_interval=6, session_timeout=6, heartbeat_interval=1
     )
