@@ -61,6 +61,7 @@ class Mover(Renewing):
             topics=app.topics,
             owned=app.groups.owned,
             is_stopping=self._stopping.is_set,
+            polled=self._polled,
             group_observer=observer,
             observer=app.observer.mover(),
             on_throttled=app.observer.throttled,

@@ -71,6 +71,8 @@ class Surroundings:
     #: partitions of the group's topics that a member has, None while nobody knows
     owned: Callable[[str], set[TopicPartition] | None]
     is_stopping: Callable[[], bool]
+    #: told by what waits for long within a turn that the thread goes on
+    polled: Callable[[], None]
     group_observer: GroupObserver
     observer: MoverObserver
     on_throttled: Callable[[str, str, float], None]
@@ -123,6 +125,7 @@ class Session:
         self._dispatch.open(self._connect)
         self._cancelled.open(self._partitions[self._cancelled.topic])
         while not self._cancelled.is_complete and not around.is_stopping():
+            around.polled()
             self._cancelled.read(POLL_SECONDS)
         if around.is_stopping():
             return
@@ -155,6 +158,7 @@ class Session:
     def _wait_for(self, ask: Callable[[], None]) -> None:
         """Ask until a broker answers; the client comes back to it by itself."""
         while not self._around.is_stopping():
+            self._around.polled()
             try:
                 ask()
             except BrokerUnavailable as error:

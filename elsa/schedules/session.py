@@ -67,6 +67,8 @@ class Surroundings:
     group: str
     clock: Clock
     is_stopping: Callable[[], bool]
+    #: told by what waits for long within a turn that the thread goes on
+    polled: Callable[[], None]
     group_observer: GroupObserver
     observers: Mapping[str, ScheduleObserver]
     make_consumer: Callable[..., GroupConsumer]
@@ -117,6 +119,7 @@ class Session:
     def _take_over(self) -> None:
         """Take the transactional id over, as soon as a broker answers; a stop cuts it short."""
         while not self._around.is_stopping():
+            self._around.polled()
             try:
                 self._producer.init(PATIENCE_SECONDS)
             except BrokerUnavailable as error:

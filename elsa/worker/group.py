@@ -140,8 +140,7 @@ class GroupManager:
     # -- from any thread -----------------------------------------------------------------------------
 
     def start(self) -> None:
-        handlers = [handler for binding in self.bindings for handler in binding.handlers()]
-        self.observer.slots(self._around.executors.slots(handlers))
+        self.observer.slots(self._around.executors.slots(self.bindings))
         self._thread.start()
 
     def quiet(self) -> None:

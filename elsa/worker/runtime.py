@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from elsa.handlers import Handler
     from elsa.observer import PartitionSnapshot
     from elsa.registry import Binding
+    from elsa.renewing import Renewing
     from elsa.worker.slots import Slot
 
 log = logging.getLogger("elsa.worker")
@@ -216,6 +217,11 @@ class Runtime:
     def topics(self, timeout: float) -> Mapping[str, int]:
         """The cluster's topics as last seen; waits for the first look, empty when that took longer."""
         return self._services.watcher.seen(timeout) if self._services is not None else {}
+
+    @property
+    def services(self) -> list[Renewing]:
+        """The mover and the scheduler, as far as they were started."""
+        return [service for service in (self._mover, self._scheduler) if service is not None]
 
     def brokers_answered(self) -> tuple[float | None, str | None]:
         """Seconds since the brokers answered last (None: never), and why they do not now (None: they do)."""
