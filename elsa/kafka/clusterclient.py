@@ -119,7 +119,7 @@ class ClusterClient:
         try:
             return ask(timeout / 2)
         except BrokerUnavailable:
-            if not self._is_renewed(client):
+            if not self._renew(client):
                 raise
         return ask(timeout)
 
@@ -135,8 +135,8 @@ class ClusterClient:
             self._drop(client)
         return self._client()
 
-    def _is_renewed(self, client: AdminClient) -> bool:
-        """Whether brokers answer this client that got no answer of a coordinator: it is made anew then."""
+    def _renew(self, client: AdminClient) -> bool:
+        """Make the client anew if brokers answer it, though no coordinator does; whether that is so."""
         try:
             self._metadata(_LOOK_SECONDS)
         except KafkaError:

@@ -81,7 +81,7 @@ class Inquiry:
         client = self._admin._steady_client()
         found = ask(names, self._timeout / 2)
         lost = [name for name, answer in found.items() if isinstance(answer, BrokerUnavailable)]
-        if lost and self._admin._is_renewed(client):
+        if lost and self._admin._renew(client):
             found |= ask(lost, self._timeout)
         return _told(found)
 
