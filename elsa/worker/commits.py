@@ -22,6 +22,8 @@ log = logging.getLogger("elsa.worker")
 _REFUSED_SECONDS = 0.2
 #: how long a commit that a rebalance refuses pauses before it is tried again
 _AGAIN_SECONDS = 0.005
+#: a coordinator that has not answered a commit within this time is away
+_ANSWER_SECONDS = 2.0
 
 
 class Commits:
@@ -37,6 +39,10 @@ class Commits:
     def in_flight(self) -> bool:
         """Whether an answer is waited for."""
         return self._acknowledger.in_flight
+
+    def is_unanswered(self, now: float) -> bool:
+        """Whether the coordinator has not answered for long: it is away, and another commit would wait for it, too."""
+        return self.in_flight and now - self._acknowledger.started > _ANSWER_SECONDS
 
     def is_behind(self, now: float) -> bool:
         """Whether nothing more may run, because too much is finished and not committed."""

@@ -23,6 +23,7 @@ from elsa.kafka.errors import is_fatal
 from elsa.kafka.events import event_error
 from elsa.observer import GroupObserver
 from elsa.policies.backoff import Backoff
+from elsa.worker import reports
 from elsa.worker.assignment import Assignment
 from elsa.worker.caution import Caution
 from elsa.worker.commits import Commits
@@ -83,6 +84,8 @@ log = logging.getLogger("elsa.worker")
 
 #: longest wait for messages in one turn: what a command or a timer may be late
 POLL_SECONDS = 0.1
+#: how long a client may take to close before it is left behind
+CLOSE_SECONDS = 1.0
 #: the same while a commit is under way: how late it may be noticed that it takes long
 COMMIT_SECONDS = 0.02
 #: the same between two clients, for those who watch that the thread comes round
@@ -175,6 +178,8 @@ class GroupManager:
         self._has_client = False
         #: whether the group has ever taken it
         self._has_begun = False
+        #: everything is given up, and committed as far as it can be
+        self._done = threading.Event()
         self.consumer: GroupConsumer
         self._thread = threading.Thread(target=self._main, name=f"elsa-group-{self.name}", daemon=True)
 
@@ -214,6 +219,21 @@ class GroupManager:
         if self._thread.ident is not None:
             self._thread.join(timeout)
         return not self._thread.is_alive()
+
+    def ended(self, deadline: float) -> bool:
+        """Wait for the end of a stop, until `deadline` (monotonic); whether nothing of it is left to be done.
+
+        A client closes when its commits are answered, which can take it a minute without a coordinator: when it is all
+        that is left, it is left behind.
+        """
+        if self._thread.ident is not None:
+            self._done.wait(max(0.0, deadline - self.clock.monotonic()))
+            self._thread.join(max(0.0, min(CLOSE_SECONDS, deadline - self.clock.monotonic())))
+        return self._done.is_set() or not self._thread.is_alive()
+
+    def place(self) -> str:
+        """Where its thread is, as a traceback; empty when it has ended."""
+        return reports.place(self._thread) if self._thread.is_alive() else ""
 
     def ask(self) -> queue.SimpleQueue[list[PartitionSnapshot]]:
         """Where a snapshot of every owned partition will be; while the thread is in a hook, later."""
@@ -271,6 +291,7 @@ class GroupManager:
                     self.pulse.assigned()
                     backoff.reset()
             self.handover.drain(self.stopping)
+            self._done.set()
         finally:
             self.is_ready = False
             self._has_client = False

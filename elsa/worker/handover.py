@@ -187,6 +187,9 @@ class Handover:
         if commit:
             manager.harvest(ours)
             manager.transactions.finish(ours, deadline)
+            if manager.stopping is not None and manager.commits.is_unanswered(self._clock.monotonic()):
+                # one that is waited for ends with the session timeout, if not later: a stop has no time for that
+                is_heard = False
             if is_heard and (error := manager.commits.make(ours)) is not None:
                 manager.report("commit", f"the last commit before giving partitions up failed: {error}")
         assignment.remove(ours)

@@ -50,6 +50,10 @@ log = logging.getLogger("elsa.worker")
 _END_SECONDS = 0.05
 #: how often the group is asked whether others have work left
 _GROUP_SECONDS = 0.3
+#: how much of a stop a group manager has for its last commit and its leave, a fifth of it at most
+_LEAVE_SECONDS = 3.0
+#: how long the threads beside the group managers are waited for when a stop has taken all of its time
+_LAST_SECONDS = 0.2
 #: how long a scrape may wait for a group manager
 _ASK_SECONDS = 0.25
 
@@ -243,6 +247,10 @@ class Runtime:
         """How many messages of a handler may be in progress in this process."""
         return self._executors.concurrency(handler)
 
+    def places(self) -> dict[str, str]:
+        """Where the group managers are whose threads have not ended: name -> traceback."""
+        return {manager.name: place for manager in self.managers if (place := manager.place())}
+
     def running(self, *, with_stacks: bool = True) -> list[dict[str, Any]]:
         """What handlers work on now, for reports."""
         found = []
@@ -338,10 +346,10 @@ class Runtime:
         if self._scheduler is not None:
             self._scheduler.stop(leave=leave)
         for manager in self.managers:
-            manager.stop(deadline, leave=leave)
-        # a group manager needs a moment beyond the drain: commit, leave, close
-        joined = [m.join(max(0.0, deadline - SYSTEM.monotonic()) + 3.0) for m in self.managers]
-        clean = all(joined) and all(m.handover.stopped_cleanly for m in self.managers)
+            # it needs a moment beyond the drain: commit, leave, close
+            manager.stop(deadline - min(_LEAVE_SECONDS, timeout / 5), leave=leave)
+        ended = [m.ended(deadline) for m in self.managers]
+        clean = all(ended) and all(m.handover.stopped_cleanly for m in self.managers)
         if self._control is not None:
             # until now it could be asked what the drain waits for
             self._control.finish()
@@ -350,9 +358,9 @@ class Runtime:
             self._watcher.stop()
         if self._mover is not None:
             # what it has not moved stays where it is: nothing depends on its end
-            self._mover.join(max(0.0, deadline - SYSTEM.monotonic()) + 1.0)
+            self._mover.join(max(_LAST_SECONDS, deadline - SYSTEM.monotonic()))
         if self._scheduler is not None:
-            self._scheduler.join(max(0.0, deadline - SYSTEM.monotonic()) + 1.0)
+            self._scheduler.join(max(_LAST_SECONDS, deadline - SYSTEM.monotonic()))
         if self._control is not None:
             self._control.stop(min(2.0, max(0.2, deadline - SYSTEM.monotonic())))
         hooks.call(self.app, "shutdown")

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from elsa.message import TopicPartition
-from elsa.worker import handover
+from elsa.policies.backoff import Backoff
+from elsa.worker import group, handover
+from elsa.worker.mailbox import Stop
 from elsa.worker.progress import decode
 
 from .simulation import TOPIC, Broker, Member
@@ -219,6 +222,60 @@ def test_a_revoke_during_a_stop_does_not_begin_its_drain_anew(join: Join) -> Non
     assert asked
     assert member.clock.monotonic() - began < 2 * member.app.settings.drain_timeout
     assert member.owned == []
+
+
+def test_a_revoke_during_a_stop_does_not_wait_for_a_coordinator_that_is_away(join: Join, broker: Broker) -> None:
+    def policy(member: Member) -> str:
+        if member.clock.monotonic() > began + 5 and not member.consumer.callbacks:
+            member.rebalance(revoke=list(member.owned))
+        return "wait"
+
+    member = join(policy=policy)
+    member.consumer.is_silent = True
+    finish(member, 0)
+    began = member.clock.monotonic()
+    member.stop(4 * member.app.settings.drain_timeout)
+
+    assert member.owned == []
+    # it comes again
+    assert ZERO not in broker.commits
+
+
+class Closing:
+    """A client that is a long time closing."""
+
+    def __init__(self) -> None:
+        self.has_begun, self.may_end = threading.Event(), threading.Event()
+
+    def close(self) -> None:
+        self.has_begun.set()
+        assert self.may_end.wait(30)
+
+
+@pytest.mark.parametrize("is_drained", [True, False])
+def test_a_client_that_does_not_close_is_left_behind_when_nothing_else_is_to_be_done(
+    *, is_drained: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(group, "CLOSE_SECONDS", 0.05)
+    member = Member(Broker(1))
+    manager, client = member.manager, Closing()
+    monkeypatch.setattr(manager.membership, "make_consumer", lambda: client)
+    monkeypatch.setattr(manager.membership, "join", lambda: None if is_drained else client.close())
+    monkeypatch.setattr(manager.handover, "drain", lambda _: None)
+    manager.stopping = Stop(0.0, leave=True)
+    thread = threading.Thread(target=manager._session, args=(Backoff(first=1, most=1),))
+    manager._thread = thread
+    thread.start()
+    assert client.has_begun.wait(30)
+    ended = manager.ended(manager.clock.monotonic() + 0.1)
+    place = manager.place()
+    client.may_end.set()
+    thread.join()
+    member.end()
+
+    assert ended == is_drained
+    assert "in close" in place
+    assert manager.place() == ""
 
 
 @pytest.mark.parametrize("how", ["stop", "revoke"])
