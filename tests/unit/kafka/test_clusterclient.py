@@ -10,6 +10,22 @@ from elsa.errors import BrokerUnavailable
 from elsa.kafka.clusterclient import ClusterClient
 
 
+class Client:
+    """An AdminClient that has nothing to say."""
+
+    def __init__(self, config: dict[str, object]) -> None:
+        self.config = config
+
+    def poll(self, timeout: float) -> int:
+        assert timeout == 0
+        return 0
+
+
+@pytest.fixture(autouse=True)
+def _stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("elsa.kafka.clusterclient.AdminClient", Client)
+
+
 class Cluster(ClusterClient):
     """Its coordinator never answers the clients in `stuck`; brokers answer otherwise, unless it is `away`."""
 
