@@ -64,7 +64,7 @@ class Inquiry:
         return self._of_coordinators(names, self._committed)
 
     def _committed(self, names: Sequence[str], timeout: float) -> dict[str, dict[TopicPartition, int] | ElsaError]:
-        futures = {}
+        futures: dict[str, Any] = {}
         for name in names:  # the client takes one group at a time
             wanted = [ConsumerGroupTopicPartitions(name)]
             futures |= self._admin._client().list_consumer_group_offsets(wanted, request_timeout=timeout)

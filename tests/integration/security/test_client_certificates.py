@@ -36,6 +36,7 @@ from elsa.topics import Topics
 from .secure import command
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from .secure import Secure
@@ -120,14 +121,15 @@ def test_a_bad_one_is_said_to_be_the_clients(
     used = settings(secure, listener, "worker", stores[how])
     producer, transactional = Producer(used), TransactionalProducer(used, "it-transaction")
     said = {}
+    calls: dict[str, Callable[[], object]] = {
+        "admin": lambda: Topics(used).list(),
+        "groups": lambda: Groups(used).list(),
+        "fetch": lambda: Fetcher(used).fetch("orders"),
+        "producer": lambda: producer.send("orders", b"v"),
+        "mover": lambda: transactional.init(5),
+    }
     try:
-        for name, call in {
-            "admin": lambda: Topics(used).list(),
-            "groups": lambda: Groups(used).list(),
-            "fetch": lambda: Fetcher(used).fetch("orders"),
-            "producer": lambda: producer.send("orders", b"v"),
-            "mover": lambda: transactional.init(5),
-        }.items():
+        for name, call in calls.items():
             with pytest.raises(AuthenticationFailed) as raised:
                 call()
             said[name] = str(raised.value)
