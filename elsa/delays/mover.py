@@ -138,6 +138,6 @@ class Mover(Renewing):
                 "group": self.group,
                 "instance": old,
                 "new_instance": self._instance,
-                "hint": "give each host its own ELSA_INSTANCE",
+                "hint": "give each host its own ELSA_INSTANCE (once after a broker failed: its own join came late)",
             },
         )

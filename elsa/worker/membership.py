@@ -142,7 +142,7 @@ class GroupMembership:
                 "group": self._manager.name,
                 "instance": old,
                 "new_instance": self._instance,
-                "hint": "give each host its own ELSA_INSTANCE",
+                "hint": "give each host its own ELSA_INSTANCE (once after a broker failed: its own join came late)",
             },
         )
 
