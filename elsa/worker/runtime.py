@@ -221,7 +221,7 @@ class Runtime:
     @property
     def services(self) -> list[Renewing]:
         """The mover and the scheduler, as far as they were started."""
-        return [service for service in (self._mover, self._scheduler) if service is not None]
+        return self._services.renewing if self._services is not None else []
 
     def brokers_answered(self) -> tuple[float | None, str | None]:
         """Seconds since the brokers answered last (None: never), and why they do not now (None: they do)."""

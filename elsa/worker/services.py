@@ -15,6 +15,7 @@ from elsa.worker.commands import Commands
 from elsa.worker.watcher import Watcher
 
 if TYPE_CHECKING:
+    from elsa.renewing import Renewing
     from elsa.worker.runtime import Runtime
     from elsa.worker.surroundings import Surroundings
 
@@ -28,28 +29,26 @@ class Services:
     def __init__(self, runtime: Runtime, around: Surroundings) -> None:
         app, is_static = runtime.app, runtime.slot is not None
         self.watcher = Watcher(app, runtime.bindings, runtime.managers, SYSTEM, around.fail)
-        self._mover = Mover(app, instance=runtime.name, is_static=is_static)
-        self._scheduler: Scheduler | None = None
+        #: the mover and the scheduler
+        self.renewing: list[Renewing] = [Mover(app, instance=runtime.name, is_static=is_static)]
         if app.schedules and not around.is_burst:
             # a burst is there for what is there
-            self._scheduler = Scheduler(app, instance=runtime.name, is_static=is_static)
+            self.renewing.append(Scheduler(app, instance=runtime.name, is_static=is_static))
         number = runtime.slot.number if runtime.slot is not None else None
         self._control = Service(app, lambda: runtime.name, number, Commands(runtime))
 
     def start(self) -> None:
         """Start all of them."""
         self.watcher.start()
-        self._mover.start()
-        if self._scheduler is not None:
-            self._scheduler.start()
+        for one in self.renewing:
+            one.start()
         self._control.start()
 
     def quiet(self, *, leave: bool) -> None:
         """Before the group managers drain: let all that begins work of its own end."""
         self.watcher.stop(0)
-        self._mover.stop(leave=leave)
-        if self._scheduler is not None:
-            self._scheduler.stop(leave=leave)
+        for one in self.renewing:
+            one.stop(leave=leave)
 
     def finish(self) -> None:
         """After they have drained: until now it could be asked what the drain waits for."""
@@ -58,8 +57,7 @@ class Services:
     def stop(self, deadline: float) -> None:
         """Wait until all of them have ended, to `deadline` (monotonic) or little longer."""
         self.watcher.stop()
-        # what the mover has not moved stays where it is: nothing depends on its end
-        self._mover.join(max(_LAST_SECONDS, deadline - SYSTEM.monotonic()))
-        if self._scheduler is not None:
-            self._scheduler.join(max(_LAST_SECONDS, deadline - SYSTEM.monotonic()))
+        for one in self.renewing:
+            # what the mover has not moved stays where it is: nothing depends on its end
+            one.join(max(_LAST_SECONDS, deadline - SYSTEM.monotonic()))
         self._control.stop(min(2.0, max(_LAST_SECONDS, deadline - SYSTEM.monotonic())))
