@@ -84,7 +84,9 @@ class Around:
 
     # -- the worker
 
-    def make(self, app: elsa.App, *, attempts: Mapping[int, int] | None = None) -> Worker:
+    def make(
+        self, app: elsa.App, *, attempts: Mapping[int, int] | None = None, observer: HandlerObserver | None = None
+    ) -> Worker:
         return Worker(
             TopicPartition("t", 0),
             app.registry.bindings()[0],
@@ -93,7 +95,7 @@ class Around:
             generation=3,
             executors=self,
             settlement=self,
-            observer=HandlerObserver(),
+            observer=observer or HandlerObserver(),
             post=self.mail.append,
             clock=self.clock,
             paces=Paces(self.clock),
