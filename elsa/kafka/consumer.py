@@ -285,7 +285,7 @@ class GroupConsumer:
         self._login.tend(self._consumer)
         found: list[Any] = self._consumer.consume(most, 0)
         if not found and timeout > 0:
-            first = self._consumer.poll(timeout)
+            first: Any = self._consumer.poll(timeout)
             if first is not None:
                 self._unassigned.clear()
                 found = self._consumer.consume(most - 1, 0)

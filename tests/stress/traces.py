@@ -14,13 +14,15 @@ _TIMEOUT = 20.0
 
 
 def traces(brokers: str, prefix: str, numbers: Collection[int], groups: Collection[str]) -> list[str]:
-    """A line for each copy of these messages in the topics of that prefix and in the delay topics, oldest first.
+    """A line for each copy of these messages in a handler's topics and in those of its app, oldest first.
+
+    The former begin with `prefix`, the latter with its first word and a dot.
 
     `aborted`: its transaction was; readers of committed messages have not seen it.
     """
     consumers = {level: _consumer(brokers, level) for level in ("read_uncommitted", "read_committed")}
     topics = consumers["read_committed"].list_topics(timeout=_TIMEOUT).topics
-    wanted = [name for name in topics if name.startswith(prefix) or ".delay." in name]
+    wanted = [name for name in topics if name.startswith((prefix, f"{prefix.split('-', maxsplit=1)[0]}."))]
     found: list[tuple[float, str]] = []
     try:
         for topic in wanted:
