@@ -195,7 +195,7 @@ class PrometheusObserver(Observer):
         for name, kind, text, samples in self.families():
             family = Metric(name.removesuffix("_total") if kind == "counter" else name, text, kind)
             for series, labels, value, exemplar in samples:
-                known = exemplar and Exemplar(dict(exemplar[0]), *exemplar[1:])
+                known = None if exemplar is None else Exemplar(dict(exemplar[0]), *exemplar[1:])
                 family.add_sample(series, dict(labels), value, exemplar=known)
             yield family
 
