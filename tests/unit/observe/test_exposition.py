@@ -104,7 +104,7 @@ def test_an_exemplar_stands_behind_its_bucket_in_openmetrics_alone() -> None:
         "60.0": {"trace_id": "a" * 32},
     }
     assert found["0.075"].exemplar.value == 0.06
-    assert found["0.075"].exemplar.timestamp == pytest.approx(SYSTEM.now(), abs=600)
+    assert float(found["0.075"].exemplar.timestamp) == pytest.approx(SYSTEM.now(), abs=600)
     assert {each.name for each in found.values()} == {"elsa_process_duration_seconds_bucket"}
     assert b"trace_id" not in render(families)
 
