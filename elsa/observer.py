@@ -132,8 +132,11 @@ class GroupObserver:
     def spent(self, seconds: Mapping[str, float]) -> None:
         """The group manager has spent its time so: poll, handler, backpressure, commit, retry_wait, rebalance, idle."""
 
-    def slots(self, count: int) -> None:
-        """So many calls of the group's handlers may run at once."""
+    def slots(self, pools: Mapping[str, Mapping[str, int]]) -> None:
+        """By handler of the group: the pools that it runs in, and how many calls each may run at once.
+
+        A pool that several handlers name is the same one: they share its places.
+        """
 
     def restarted(self, what: str, reason: str) -> None:
         """`what` is partition, group or executor."""

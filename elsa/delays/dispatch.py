@@ -42,10 +42,14 @@ STEP_SECONDS = 10.0
 #: longest pause after transactions that were aborted
 MOST_PAUSE_SECONDS = 5.0
 
+#: how long a topic is left alone of which the producer's broker has not heard, or not of all its partitions
+UNHEARD_SECONDS = 1.0
+
 #: errors of a message that would be refused again
-_FINAL = frozenset(
-    f"{codes.MESSAGE} {codes.UNKNOWN_TOPIC} _UNKNOWN_PARTITION TOPIC_AUTHORIZATION_FAILED TOPIC_EXCEPTION".split()
-)
+_FINAL = frozenset(f"{codes.MESSAGE} TOPIC_AUTHORIZATION_FAILED TOPIC_EXCEPTION".split())
+#: What is asked for before each transaction knows better than the client: it remembers topics for minutes, and a broker
+#: that has just come back may not know all that is new.
+_UNHEARD = frozenset(f"{codes.UNKNOWN_TOPIC} _UNKNOWN_PARTITION".split())
 
 
 class Dispatch:
@@ -200,7 +204,10 @@ class Dispatch:
             move = by_mark.get(mark)
             if move is None or move.topic is None:
                 continue
-            if getattr(error, "code", "") in _FINAL:
+            code = getattr(error, "code", "")
+            if code in _UNHEARD:
+                self._targets.avoid(move.topic, str(error).splitlines()[0], UNHEARD_SECONDS)
+            elif code in _FINAL:
                 self._refusals.suspect(mark)
                 if len(moves) == 1:
                     self._refusals.convict(move, error)

@@ -25,6 +25,10 @@ log = logging.getLogger("elsa.delays")
 DELIVERED, PASSED_ON, POSTPONED = "delivered", "passed_on", "postponed"
 CANCELLED, UNDELIVERABLE = "cancelled", "undeliverable"
 
+#: A topic or partition that is not there may be so new that the broker that was asked has not heard of it: for so long
+#: after a message was due it is looked for again.
+ABSENCE_SECONDS = 30.0
+
 #: a message that has been fetched, and the partition that it lies in
 Due = tuple["TopicPartition", Any]
 #: the same message by its place
@@ -125,8 +129,11 @@ class Planner:
         due = delay.due_at(hop.headers)
         if not hop.is_last:
             return Move(where, raw, PASSED_ON, hop.topic, None, hop.headers, due=due)
-        if (why := self._targets.refusal(hop.topic, hop.partition)) is not None:
+        if (why := self._targets.refusal(hop.topic)) is not None:
             return self._bury(where, raw, why, now)
+        if (why := self._targets.absence(hop.topic, hop.partition)) is not None:
+            is_given_up = due is None or now - due >= ABSENCE_SECONDS
+            return self._bury(where, raw, why, now) if is_given_up else self._postpone(where, raw, why, now)
         if (why := self._targets.obstacle(hop.topic, hop.partition)) is not None:
             return self._postpone(where, raw, why, now)
         return Move(where, raw, DELIVERED, hop.topic, hop.partition, hop.headers, due=due)
@@ -146,7 +153,7 @@ class Planner:
         """What cannot be delivered is kept with the reason; without its body where the dead letters refuse it."""
         refused = self._refusals.suspects.get((where, raw.offset()))
         letters = refused.letters if refused is not None else 0
-        obstacle = self._targets.refusal(self._letters, None) or self._targets.obstacle(self._letters, None)
+        obstacle = self._targets.refusal(self._letters) or self._targets.obstacle(self._letters, None)
         if obstacle is not None or letters > 1:
             return self._postpone(where, raw, obstacle or why, now)
         log.warning(

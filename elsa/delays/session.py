@@ -70,6 +70,8 @@ class Surroundings:
     #: partitions of the group's topics that a member has, None while nobody knows
     owned: Callable[[str], set[TopicPartition] | None]
     is_stopping: Callable[[], bool]
+    #: told by what waits for long within a turn that the thread goes on
+    polled: Callable[[], None]
     group_observer: GroupObserver
     observer: MoverObserver
     on_throttled: Callable[[str, str, float], None]
@@ -122,6 +124,7 @@ class Session:
         self._dispatch.open(producer, lambda: self._take_over(producer))
         self._cancelled.open(self._owners.partitions[self._cancelled.topic])
         while not self._cancelled.is_complete and not around.is_stopping():
+            around.polled()
             self._cancelled.read(POLL_SECONDS)
         if around.is_stopping():
             return
@@ -148,7 +151,8 @@ class Session:
                 extra={"event": "mover_waits", "limit": "mover waits"},
             )
 
-        take_over(producer, PATIENCE_SECONDS, is_stopping=self._around.is_stopping, waits=waits)
+        around = self._around
+        take_over(producer, PATIENCE_SECONDS, is_stopping=around.is_stopping, polled=around.polled, waits=waits)
 
     def close(self, *, leave: bool) -> None:
         """Hand everything over, to others at once if `leave`; a dynamic member always leaves."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
+from elsa.errors import UnknownTopic
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
@@ -51,17 +53,24 @@ class Targets:
         """How many partitions it has, 0 where that is not known; the topic has been looked up."""
         return self._known[topic][0].partitions
 
-    def refusal(self, topic: str, partition: int | None) -> str | None:
-        """Why a message can never go there, None when it can; the topic has been looked up."""
+    def refusal(self, topic: str) -> str | None:
+        """Why a message may not go there, None when it may; the topic has been looked up."""
         answer, _ = self._known[topic]
-        if answer.refusal is not None:
-            return None if answer.refusal.retryable else str(answer.refusal)
-        if partition is not None and partition >= answer.partitions:
+        if answer.refusal is None or answer.refusal.retryable or isinstance(answer.refusal, UnknownTopic):
+            return None
+        return str(answer.refusal)
+
+    def absence(self, topic: str, partition: int | None) -> str | None:
+        """What of it is not there, None when it is: for now, since a broker may not have heard of what is new."""
+        answer, _ = self._known[topic]
+        if isinstance(answer.refusal, UnknownTopic):
+            return str(answer.refusal)
+        if answer.refusal is None and partition is not None and partition >= answer.partitions:
             return f"topic {topic!r} has no partition {partition}, only 0..{answer.partitions - 1}"
         return None
 
     def obstacle(self, topic: str, partition: int | None) -> str | None:
-        """Why a message cannot go there now, None when it can; asked after `refusal`."""
+        """Why a message cannot go there now, None when it can; asked after `refusal` and `absence`."""
         answer, _ = self._known[topic]
         if answer.refusal is not None:
             return str(answer.refusal)
@@ -72,10 +81,10 @@ class Targets:
             return why
         return None
 
-    def avoid(self, topic: str, why: str) -> None:
+    def avoid(self, topic: str, why: str, seconds: float = AVOIDED_SECONDS) -> None:
         """Leave a topic alone for a while: it did not take a message in time."""
         self._avoided = {one: kept for one, kept in self._avoided.items() if kept[1] > self._clock.monotonic()}
-        self._avoided[topic] = why, self._clock.monotonic() + AVOIDED_SECONDS
+        self._avoided[topic] = why, self._clock.monotonic() + seconds
 
     def forget(self) -> None:
         """Something was refused that these answers had promised: ask again."""

@@ -311,13 +311,16 @@ def take_over(
     patience: float,
     *,
     is_stopping: Callable[[], bool],
+    polled: Callable[[], object],
     waits: Callable[[errors.BrokerUnavailable], None],
 ) -> None:
     """Call `init` until a broker answers, in `patience` seconds each time; a stop cuts it short.
 
-    `waits` hears of each time that none did: the client comes back to it by itself.
+    `polled` hears before each time that the thread goes on, `waits` of each time that none did: the client comes back
+    to it by itself.
     """
     while not is_stopping():
+        polled()
         try:
             producer.init(patience)
         except errors.BrokerUnavailable as error:

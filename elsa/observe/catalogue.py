@@ -266,11 +266,13 @@ SECONDS = _counter(
 )
 SLOTS = _gauge(
     "elsa_worker_slots",
-    "group",
-    "Calls of handlers that may run at once.",
-    "Handlers of several groups that share a pool (weights) each count all of it.",
+    "group handler",
+    "Calls of a handler that may run at once.",
+    "Of a pool that handlers of a group share (weights): what the others leave of it now.",
 )
-SLOTS_BUSY = _gauge("elsa_worker_slots_busy", "group", "Calls of handlers, or slices of messages, that run now.")
+SLOTS_BUSY = _gauge(
+    "elsa_worker_slots_busy", "group handler", "Calls of a handler, or slices of its messages, that run now."
+)
 LOOP_LAG = _histogram(
     "elsa_event_loop_lag_seconds",
     "",

@@ -162,7 +162,7 @@ class PrometheusObserver(Observer):
         with self._scraping:
             busy = self._partitions.collect(page, running)
         for name, group in groups.items():
-            group.collect(page, name, busy[name])
+            group.collect(page, name, busy.get(name, {}))
         if self._mover is not None:
             self._mover.collect(page)
         self._brokers.collect(page)

@@ -67,6 +67,8 @@ class Surroundings:
     group: str
     clock: Clock
     is_stopping: Callable[[], bool]
+    #: told by what waits for long within a turn that the thread goes on
+    polled: Callable[[], None]
     group_observer: GroupObserver
     observers: Mapping[str, ScheduleObserver]
     make_consumer: Callable[..., GroupConsumer]
@@ -118,7 +120,8 @@ class Session:
                 extra={"event": "scheduler_waits", "limit": "scheduler waits"},
             )
 
-        take_over(self._producer, PATIENCE_SECONDS, is_stopping=self._around.is_stopping, waits=waits)
+        around = self._around
+        take_over(self._producer, PATIENCE_SECONDS, is_stopping=around.is_stopping, polled=around.polled, waits=waits)
 
     def turn(self) -> None:
         """Hear of partitions that come and go, and fire what is due in those that are here."""

@@ -139,7 +139,7 @@ class Batch:
     def _finish(self, raws: Sequence[Any], outcome: Outcome) -> None:
         if self._worker.is_transactional and outcome.is_fine:
             if raws:
-                self._worker.produced(self._turn, raws, self.context, outcome)
+                self._worker.conclusion.produced(self._turn, raws, self.context, outcome)
             return
         for raw in raws:
             self._worker.conclude(self._turn, raw, self.context, outcome)

@@ -22,6 +22,8 @@ log = logging.getLogger("elsa.worker")
 _REFUSED_SECONDS = 0.2
 #: how long a commit that a rebalance refuses pauses before it is tried again
 _AGAIN_SECONDS = 0.005
+#: a coordinator that has not answered a commit within this time is away
+_ANSWER_SECONDS = 2.0
 
 
 class Commits:
@@ -38,6 +40,10 @@ class Commits:
         """Whether an answer is waited for."""
         return self._acknowledger.in_flight
 
+    def is_unanswered(self, now: float) -> bool:
+        """Whether the coordinator has not answered for long: it is away, and another commit would wait for it, too."""
+        return self.in_flight and now - self._acknowledger.started > _ANSWER_SECONDS
+
     def is_behind(self, now: float) -> bool:
         """Whether nothing more may run, because too much is finished and not committed."""
         return self._acknowledger.is_behind(now) or self._manager.transactions.is_behind
@@ -51,6 +57,15 @@ class Commits:
         elif assigned.tracker.is_idle and assigned.tracker.base > assigned.committed:
             # the log's end
             self._manager.assignment.taken[assigned.partition] = assigned
+
+    def note_changes(self) -> None:
+        """What has changed without a result is to be committed, too: failed attempts, what was done before us."""
+        assignment = self._manager.assignment
+        for assigned in assignment.balance():
+            assigned.tracker.version += 1
+        for assigned in assignment.busy.values():
+            if assigned.tracker.version != assigned.version_committed:
+                self.note(assigned, 0)
 
     def make_ahead(self, now: float) -> None:
         """Commit what handlers that run at most once have taken, all of it at once, and then let it run.
@@ -71,7 +86,8 @@ class Commits:
             if error is not None:
                 self._ahead_from = self._clock.monotonic() + _REFUSED_SECONDS
                 if not fenced:
-                    manager.report("commit", f"the commit before messages run at most once was refused: {error}")
+                    text = f"the commit before messages run at most once was refused: {error}"
+                    manager.trouble.report("commit", text)
                 return
         for partition, assigned in ready.items():
             del taken[partition]
@@ -102,7 +118,7 @@ class Commits:
             manager.consumer.commit(commits)
         except Exception as error:  # a commit that cannot even be queued is one that failed
             self._acknowledger.answered(manager.assignment.owned, commits, ok=False)
-            manager.report("commit", f"the commit could not be sent: {error}")
+            manager.trouble.report("commit", f"the commit could not be sent: {error}")
 
     def answered(self, error: ElsaError | None, fenced: bool, partitions: Sequence[TopicPartition]) -> None:  # noqa: FBT001 - callback
         """The broker answered a commit."""
@@ -116,7 +132,7 @@ class Commits:
             # every rebalance may cross a commit that was under way
             log.info("a commit met a rebalance and will be repeated", extra={"group": manager.name})
         elif error is not None:
-            manager.report("commit", f"the commit was refused and will be repeated: {error}")
+            manager.trouble.report("commit", f"the commit was refused and will be repeated: {error}")
 
     def make(self, partitions: Sequence[TopicPartition]) -> ElsaError | None:
         """Commit what is finished and wait for the answer; why it was refused."""
@@ -124,7 +140,7 @@ class Commits:
         if manager.group is None:
             return None
         # also what has failed since the last chores: there may be none after this
-        manager.note_changes()
+        self.note_changes()
         owned = manager.assignment.owned
         commits = self._acknowledger.pending(owned, [p for p in partitions if not owned[p].is_transactional])
         if not commits:

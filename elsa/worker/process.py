@@ -50,6 +50,8 @@ _POSITIONS_SECONDS = 1.0
 #: what the last spans may take
 _FLUSH_SECONDS = 3.0
 _FORCED_FLUSH_SECONDS = 0.5
+#: what the producer has left of a stop that took all of its time
+_CLOSE_SECONDS = 1.0
 
 
 class WorkerProcess:
@@ -241,14 +243,15 @@ class WorkerProcess:
     def _stop(self, runtime: Runtime, deadline: float | None, *, leave: bool | None, reason: str | None) -> int:
         assert self._app is not None
         limit = self._app.settings.stop_timeout if deadline is None else deadline
-        self._channel.send({"type": "ending", "seconds": 2 * limit + _LAST_SECONDS})
+        end = SYSTEM.monotonic() + limit
+        self._channel.send({"type": "ending", "seconds": limit + _LAST_SECONDS})
         clean = runtime.stop(limit, leave=leave)
         self._report_positions(runtime, force=True)
         self._app._runtime = None
-        self._app.stop(limit)
+        self._app.stop(max(_CLOSE_SECONDS, end - SYSTEM.monotonic()))
         tracing.flush(_FLUSH_SECONDS)
         if not clean:
-            self._give_up("handlers did not return in time")
+            self._give_up("it did not return in time")
         # what was counted since the last scrape must not be lost with this process
         self._channel.send({"type": "samples", "id": 0, "snapshot": self._samples()})
         if reason is not None:
@@ -264,6 +267,12 @@ class WorkerProcess:
                 "giving up a running handler: %s; its message will be delivered again",
                 why,
                 extra={"event": "forced_stop", **call},
+            )
+        # what waits for a handler is no news
+        for name, place in self._runtime.places().items() if self._runtime is not None and not running else ():
+            log.error(
+                "giving up what a group manager does; what it has not committed will be delivered again",
+                extra={"event": "forced_stop", "group": name, "stack": place},
             )
         self._channel.send({"type": "blocked", "calls": running})
         tracing.flush(_FORCED_FLUSH_SECONDS)

@@ -8,6 +8,7 @@ import traceback
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import threading
     from types import FrameType
 
     from elsa.worker.partition import PartitionWorker
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 def calls(worker: PartitionWorker, *, with_stacks: bool = True) -> list[dict[str, Any]]:
     """The running calls of one partition worker, each with where it is, for how long, and its last heartbeat."""
     found = []
-    for turn in worker.running():
+    for turn in worker.underway.running():
         raws = turn.running()
         if not raws:
             continue
@@ -49,7 +50,16 @@ def stack(turn: Turn) -> str:
         return "".join(
             traceback.format_list([entry for frame in frames for entry in traceback.extract_stack(frame, 1)])
         )
-    frame = sys._current_frames().get(turn.thread)
+    return _stack(turn.thread)
+
+
+def place(thread: threading.Thread) -> str:
+    """Where a thread is."""
+    return _stack(thread.ident)
+
+
+def _stack(thread: int | None) -> str:
+    frame = sys._current_frames().get(thread) if thread is not None else None
     return "".join(traceback.format_stack(frame)) if frame is not None else ""
 
 

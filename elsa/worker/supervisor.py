@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from elsa.worker.spec import WorkerSpec
 
 #: after its deadline a process has this long to name what blocks it, then it is killed
-KILL_GRACE_SECONDS = 0.5
+KILL_GRACE_SECONDS = 3.0
 #: what is left to the processes after a second signal
 NOW_SECONDS = 1.0
 #: an INT from the terminal and a TERM from a process manager within this time are one wish

@@ -159,9 +159,10 @@ class Transactions:
             manager.observer.committed("ok", manager.clock.monotonic() - self._next + PERIOD_SECONDS, offsets)
         else:
             manager.observer.committed("error", 0.0, {})
-            manager.report("transaction", f"a transaction was aborted, its messages are handled again: {news.error}")
+            text = f"a transaction was aborted, its messages are handled again: {news.error}"
+            manager.trouble.report("transaction", text)
             for error, entry in news.refused:
-                entry.assigned.refuse(entry.offsets, error)
+                entry.assigned.mishaps.refuse(entry.offsets, error)
             self._roll_back(batch, news.error)
         self._call_back()
 
@@ -176,7 +177,7 @@ class Transactions:
         drop((entry.send for entry in self._sends), error)
         self._sends, self._dirty, self._finished = [], {}, 0
         for assigned in affected:
-            self._manager.handover.roll_back(assigned)
+            self._manager.revival.roll_back(assigned)
 
     # -- partitions go ---------------------------------------------------------------------------------
 

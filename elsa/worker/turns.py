@@ -219,7 +219,7 @@ class LaneTurn(Turn):
             left -= 1
             # while nobody else waits for this place it need not be given back: results are harvested meanwhile
             is_long = self.since - begin > TURN_SECONDS and self.executor.is_wanted
-            is_over = left == 0 or self.is_over or is_long or bool(self.suspects) or worker.is_cautious
+            is_over = left == 0 or self.is_over or is_long or bool(self.suspects) or worker.vigil.is_on
             with worker.lock:
                 self.current = None
                 if worker.closed:
@@ -228,7 +228,7 @@ class LaneTurn(Turn):
                     lanes.release(raw)
                 self._stays = False
                 goes_on = not is_over and worker.flows and lanes.is_ready(self.executor)
-                goes_on = goes_on and worker.allow(self.executor, 1) == 1
+                goes_on = goes_on and worker.backlog.allow(self.executor, 1) == 1
                 raw = lanes.next(self.executor) if goes_on else None
 
     def _note(self, raw: Any) -> None:

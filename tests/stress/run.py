@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import elsa
+from elsa import headers
+from elsa.delays.topics import undeliverable_topic
 from elsa.errors import UnknownTopic
 from elsa.names import dead_letter_topic
 from tests.stress import account, journal, offsets
@@ -61,6 +63,8 @@ class Report:
     notes: dict[str, int] = field(default_factory=dict)
     refused: int = 0
     errors: list[str] = field(default_factory=list)
+    #: why the mover took delayed messages for undeliverable
+    buried: list[str] = field(default_factory=list)
     #: where lost messages were seen last
     traces: list[str] = field(default_factory=list)
 
@@ -72,6 +76,8 @@ class Report:
             found.append(f"{self.unfenced} of {self.zombies} zombies were never told that they are")
         if self.backward:
             found.append(f"{len(self.backward)} commits went back: {'; '.join(self.backward[:5])}")
+        if self.buried:
+            found.append(f"{len(self.buried)} delayed messages were taken for undeliverable: {self.buried[0]}")
         if died := self.notes.get("died"):
             found.append(f"{died} worker processes died by themselves")
         if badly := self.notes.get("stopped badly"):
@@ -255,6 +261,10 @@ class Run:
             notes=self._fleet.notes(),
             refused=sum(len(numbers.refused) for numbers in self._stream.numbers),
             errors=self._errors,
+            buried=[
+                headers.text(letter.headers, headers.ERROR_MESSAGE) or "without a reason"
+                for letter in self._read(undeliverable_topic(GROUP))
+            ],
             traces=self._traces(),
         )
 

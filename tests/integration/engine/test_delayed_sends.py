@@ -14,6 +14,7 @@ import pytest
 
 import elsa
 from elsa import headers as names
+from elsa.delays.plan import ABSENCE_SECONDS
 from elsa.partitioners import murmur2
 
 from .waiting import Log, Seen, until
@@ -160,7 +161,7 @@ def test_what_cannot_be_delivered_is_kept_with_the_reason(app: elsa.App, topic: 
             handle.options(delay=3.0).send(number)
         seen.wait(5, PATIENCE)
         letters = f"{app.name}.delay.dlq"
-        until(lambda: log.read(letters), "it is kept", PATIENCE)
+        until(lambda: log.read(letters), "it is kept", ABSENCE_SECONDS + PATIENCE)
 
     (letter,) = log.read(letters)
     assert (letter.key, letter.value) == (b"k", b'{"lost":1}')

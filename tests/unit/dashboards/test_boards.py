@@ -184,9 +184,10 @@ def test_faster_shortens_windows_and_patience_alone() -> None:
     ("setting", "complaint"),
     [
         ("lag=3", "there is no threshold 'lag'; there are lag_age_seconds, "),
-        ("error_ratio=much", "threshold error_ratio needs a number, as in error_ratio=60, not '=much'"),
+        ("error_ratio=much", "threshold error_ratio needs a number, as in error_ratio=60, not 'much'"),
         ("error_ratio", "threshold error_ratio needs a number"),
         ("faster=0", "threshold faster has to be above 0, not 0"),
+        ("error_ratio=5", "threshold error_ratio is a share of 1 and has to be below it, not 5"),
     ],
 )
 def test_a_bad_threshold_is_refused(setting: str, complaint: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from elsa.delays.cancelled import CLOCK_KEY
+from elsa.delays.plan import ABSENCE_SECONDS
 from elsa.delays.topics import undeliverable_topic
 from elsa.message import TopicPartition
 
@@ -207,6 +208,46 @@ def test_fewer_partitions_than_before(world: World) -> None:
     letter = world.broker.arrivals(undeliverable_topic(NAME))
     assert [one.number for one in letter] == [0]
     assert [one.number for one in world.broker.arrivals()] == [1]
+
+
+@pytest.mark.parametrize("code", ["_UNKNOWN_PARTITION", "UNKNOWN_TOPIC_OR_PART", "_UNKNOWN_TOPIC"])
+def test_what_the_client_has_not_heard_of_yet_is_tried_again(world: World, code: str) -> None:
+    """A client that remembers a topic with fewer partitions once had a message taken for undeliverable."""
+    world.broker.topics["grown"] = 8
+    world.broker.refuses["grown"] = lambda _: code
+    world.add_mover()
+    world.run(3)
+    late = world.send(1.0, topic="grown", partition=7)
+    for _ in range(10):
+        world.send(1.0)
+    world.run(10)
+    assert len(world.broker.arrivals()) == 10
+
+    del world.broker.refuses["grown"]
+    world.run_dry()
+    assert world.broker.arrivals(undeliverable_topic(NAME)) == []
+    assert [arrival.number for arrival in world.broker.arrivals("grown")] == [late]
+
+
+@pytest.mark.parametrize("partitions", [None, 1])
+@pytest.mark.parametrize("seconds", [10.0, 200.0])
+def test_what_is_not_there_is_waited_for(world: World, partitions: int | None, seconds: float) -> None:
+    """The broker that is asked may not have heard of it yet; half a minute is enough for that."""
+    world.broker.topics["new"] = 8
+    world.add_mover()
+    world.run(3)
+    number = world.send(1.0, topic="new", partition=7)
+    if partitions is None:
+        del world.broker.topics["new"]
+    else:
+        world.broker.topics["new"] = partitions
+    world.run(seconds)
+    world.broker.topics["new"] = 8
+    world.run_dry()
+
+    kept = [arrival.number for arrival in world.broker.arrivals(undeliverable_topic(NAME))]
+    delivered = [arrival.number for arrival in world.broker.arrivals("new")]
+    assert (delivered, kept) == (([number], []) if seconds < ABSENCE_SECONDS else ([], [number]))
 
 
 def test_a_message_that_its_target_refuses_is_found_and_kept(world: World) -> None:

@@ -62,25 +62,24 @@ def test_answers_hold_for_a_moment(targets: Targets, topics: Topics, clock: Fake
 
 
 @pytest.mark.parametrize(
-    ("topic", "partition", "refused", "hindered"),
+    ("topic", "partition", "refused_absent_hindered"),
     [
-        ("fine", None, None, None),
-        ("fine", 2, None, None),
-        ("fine", 3, "topic 'fine' has no partition 3, only 0..2", None),
-        ("headless", 0, None, None),
-        ("headless", 1, None, "topic 'headless' has no leader for partition 1"),
-        ("headless", None, None, "topic 'headless' has no leader for partition 1"),
-        ("gone", None, "no topic 'gone'", None),
-        ("forbidden", None, "not yours", None),
-        ("later", None, None, "no answer"),
+        ("fine", None, (None, None, None)),
+        ("fine", 2, (None, None, None)),
+        ("fine", 3, (None, "topic 'fine' has no partition 3, only 0..2", None)),
+        ("headless", 0, (None, None, None)),
+        ("headless", 1, (None, None, "topic 'headless' has no leader for partition 1")),
+        ("headless", None, (None, None, "topic 'headless' has no leader for partition 1")),
+        ("gone", None, (None, "no topic 'gone'", "no topic 'gone'")),
+        ("forbidden", None, ("not yours", None, "not yours")),
+        ("later", None, (None, None, "no answer")),
     ],
 )
 def test_what_can_never_be_is_told_from_what_cannot_be_now(
-    targets: Targets, topic: str, partition: int | None, refused: str | None, hindered: str | None
+    targets: Targets, topic: str, partition: int | None, refused_absent_hindered: tuple[str | None, ...]
 ) -> None:
-    assert targets.refusal(topic, partition) == refused
-    if refused is None:
-        assert targets.obstacle(topic, partition) == hindered
+    told = targets.refusal(topic), targets.absence(topic, partition), targets.obstacle(topic, partition)
+    assert told == refused_absent_hindered
 
 
 def test_a_topic_that_took_nothing_in_time_is_left_alone_for_a_while(targets: Targets, clock: FakeClock) -> None:
@@ -88,4 +87,8 @@ def test_a_topic_that_took_nothing_in_time_is_left_alone_for_a_while(targets: Ta
     assert targets.obstacle("fine", 0) == "it was slow"
 
     clock.advance(AVOIDED_SECONDS)
+    assert targets.obstacle("fine", 0) is None
+
+    targets.avoid("fine", "nobody knows it", 1.0)
+    clock.advance(1.0)
     assert targets.obstacle("fine", 0) is None

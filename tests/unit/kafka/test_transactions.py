@@ -125,11 +125,12 @@ def test_an_id_is_taken_over_as_soon_as_a_broker_answers_unless_one_has_to_stop(
                 raise BrokerUnavailable("nobody is there")
 
     waits: list[BrokerUnavailable] = []
+    polls: list[bool] = []
     found: Any = Away(2)
-    take_over(found, 1.0, is_stopping=lambda: False, waits=waits.append)
-    assert (found.times, len(waits)) == (0, 2)
+    take_over(found, 1.0, is_stopping=lambda: False, polled=lambda: polls.append(True), waits=waits.append)
+    assert (found.times, len(waits), len(polls)) == (0, 2, 3)
     stopped: Any = Away(5)
-    take_over(stopped, 1.0, is_stopping=lambda: stopped.times < 4, waits=waits.append)
+    take_over(stopped, 1.0, is_stopping=lambda: stopped.times < 4, polled=lambda: None, waits=waits.append)
 
     assert (stopped.times, len(waits)) == (3, 4)
 

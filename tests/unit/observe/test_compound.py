@@ -55,7 +55,7 @@ FACTS: dict[type, dict[str, tuple[Any, ...]]] = {
         "metadata_ignored": (3,),
         "polled": (1.0,),
         "spent": ({"poll": 0.1},),
-        "slots": (8,),
+        "slots": ({"shop.bill": {"threads": 8}},),
         "restarted": ("group", "boom"),
         "stale": (1,),
         "halted": (("orders", 0), "poison"),

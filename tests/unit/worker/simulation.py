@@ -9,7 +9,7 @@ from __future__ import annotations
 import queue
 import types
 from collections import defaultdict
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import elsa
@@ -19,12 +19,12 @@ from elsa.message import TopicPartition
 from elsa.testing.clock import FakeClock
 from elsa.worker import progress, starts
 from elsa.worker.budget import Budget
-from elsa.worker.group import GroupManager, Surroundings
+from elsa.worker.group import GroupManager
 from elsa.worker.mailbox import Mailbox, Pause, Resume
 from elsa.worker.pace import Paces
+from elsa.worker.surroundings import Surroundings
 
-from .conftest import Raw
-from .parts import Place
+from .parts import Place, Raw
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
@@ -32,6 +32,9 @@ if TYPE_CHECKING:
     from elsa.kafka.consumer import Commit
     from elsa.worker.partition import PartitionWorker
     from elsa.worker.turns import Turn
+
+    #: the fixture `join`
+    Join = Callable[..., "Member"]
 
 TOPIC, GROUP = "t", "g"
 #: the clock of the member that was made last: what calls last is measured by it, too (fixture `simulated_time`)
@@ -98,6 +101,15 @@ class Broker:
         return all(self.says_done(where, raw.offset()) for where, log in self.logs.items() for raw in log)
 
 
+def filled(*counts: int) -> Broker:
+    """A broker with so many messages in each partition, each of a key of its own."""
+    broker = Broker(len(counts))
+    for partition, count in enumerate(counts):
+        for number in range(count):
+            broker.produce(partition, b"%d" % number)
+    return broker
+
+
 class ScriptedConsumer:
     """One member's client: polls give what the test has prepared, callbacks run inside of them."""
 
@@ -111,6 +123,8 @@ class ScriptedConsumer:
         #: commits that are under way, and how the next ones end
         self.under_way: list[dict[TopicPartition, Commit]] = []
         self.answers: list[bool] = []
+        #: the group's coordinator is away: no commit is answered
+        self.is_silent = False
         #: answers that the next poll brings
         self._news: list[tuple[dict[TopicPartition, Commit], bool]] = []
         self.on_commit: Callable[[Any, bool, list[TopicPartition]], None]
@@ -134,6 +148,8 @@ class ScriptedConsumer:
 
     def _arrive(self) -> None:
         """What is under way reaches the broker, in the order in which it was sent."""
+        if self.is_silent:
+            return
         under_way, self.under_way = self.under_way, []
         for commits in under_way:
             is_taken = self.answers.pop(0) if self.answers else True
@@ -151,6 +167,7 @@ class ScriptedConsumer:
         self.under_way.append(dict(commits))
 
     def commit_now(self, commits: Mapping[TopicPartition, Commit]) -> tuple[Exception | None, bool]:
+        assert not self.is_silent, "this would wait for a coordinator that is away"
         self._arrive()
         if self.answers.pop(0) if self.answers else True:
             self._broker.commit(commits)
@@ -269,7 +286,8 @@ class Member:
         self.manager = GroupManager(GROUP, self.app.registry.bindings(), around)
         mailbox = Waiting(self)
         self.manager.mailbox = mailbox
-        self.manager.assignment._post = mailbox.put
+        assignment = self.manager.assignment
+        assignment._equipment = replace(assignment._equipment, post=mailbox.put)
         self.consumer = ScriptedConsumer(self.broker)
         self.consumer.on_commit = self.manager.commits.answered
         self.manager.consumer = self.consumer  # type: ignore[assignment]  # a stand-in
@@ -309,7 +327,7 @@ class Member:
 
         def call(callback: Callable[[list[TopicPartition]], None], numbers: Sequence[int]) -> None:
             partitions = [TopicPartition(TOPIC, number) for number in numbers]
-            self.consumer.callbacks.append(lambda: manager.guarded(callback)(partitions))
+            self.consumer.callbacks.append(lambda: manager.trouble.guarded(callback)(partitions))
 
         if revoke:
             call(manager.handover.revoked, revoke)

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from elsa.message import TopicPartition
-from elsa.worker import handover
+from elsa.policies.backoff import Backoff
+from elsa.worker import group, revival
+from elsa.worker.mailbox import Stop
 from elsa.worker.progress import decode
 
-from .simulation import TOPIC, Broker, Member
+from .simulation import TOPIC, Broker, Member, filled
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from .simulation import Call
-
-    Join = Callable[..., Member]
+    from .simulation import Call, Join
 
 pytestmark = pytest.mark.usefixtures("simulated_time")
 
@@ -27,28 +26,19 @@ ZERO, ONE = TopicPartition(TOPIC, 0), TopicPartition(TOPIC, 1)
 @pytest.fixture
 def broker() -> Broker:
     """Two partitions, and twelve messages in the first one, each of a key of its own."""
-    broker = Broker(2)
-    for number in range(12):
-        broker.produce(0, b"%d" % number)
-    return broker
+    return filled(12, 0)
 
 
 @pytest.fixture
-def join(broker: Broker) -> Iterator[Join]:
-    """`join(**fields)` makes a member that owns both partitions and has begun four calls of the first one."""
-    made: list[Member] = []
+def join(join: Join) -> Join:
+    """Its members own both partitions and have begun four calls of the first one."""
 
     def make(**fields: Any) -> Member:
-        member = Member(broker, **fields)
-        made.append(member)
-        member.consumer.most = 4
-        member.rebalance(assign=[0, 1])
+        member = join(most=4, **fields)
         work(member)
         return member
 
-    yield make
-    for member in made:
-        member.end()
+    return make
 
 
 def work(member: Member) -> None:
@@ -98,7 +88,7 @@ def test_calls_beside_one_that_crashes_count_and_nothing_begins_before_they_have
 def test_two_messages_that_crash_in_turns_are_halted_in_the_end(
     join: Join, broker: Broker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(handover, "MOST_CRASHES", 3)
+    monkeypatch.setattr(revival, "MOST_CRASHES", 3)
     member = join()
     assigned = member.manager.assignment.owned[ZERO]
     for number in range(20):
@@ -219,6 +209,60 @@ def test_a_revoke_during_a_stop_does_not_begin_its_drain_anew(join: Join) -> Non
     assert asked
     assert member.clock.monotonic() - began < 2 * member.app.settings.drain_timeout
     assert member.owned == []
+
+
+def test_a_revoke_during_a_stop_does_not_wait_for_a_coordinator_that_is_away(join: Join, broker: Broker) -> None:
+    def policy(member: Member) -> str:
+        if member.clock.monotonic() > began + 5 and not member.consumer.callbacks:
+            member.rebalance(revoke=list(member.owned))
+        return "wait"
+
+    member = join(policy=policy)
+    member.consumer.is_silent = True
+    finish(member, 0)
+    began = member.clock.monotonic()
+    member.stop(4 * member.app.settings.drain_timeout)
+
+    assert member.owned == []
+    # it comes again
+    assert ZERO not in broker.commits
+
+
+class Closing:
+    """A client that is a long time closing."""
+
+    def __init__(self) -> None:
+        self.has_begun, self.may_end = threading.Event(), threading.Event()
+
+    def close(self) -> None:
+        self.has_begun.set()
+        assert self.may_end.wait(30)
+
+
+@pytest.mark.parametrize("is_drained", [True, False])
+def test_a_client_that_does_not_close_is_left_behind_when_nothing_else_is_to_be_done(
+    *, is_drained: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(group, "CLOSE_SECONDS", 0.05)
+    member = Member(Broker(1))
+    manager, client = member.manager, Closing()
+    monkeypatch.setattr(manager.membership, "make_consumer", lambda: client)
+    monkeypatch.setattr(manager.membership, "join", lambda: None if is_drained else client.close())
+    monkeypatch.setattr(manager.handover, "drain", lambda _: None)
+    manager.stopping = Stop(0.0, leave=True)
+    thread = threading.Thread(target=manager._session, args=(Backoff(first=1, most=1),))
+    manager._thread = thread
+    thread.start()
+    assert client.has_begun.wait(30)
+    ended = manager.ended(manager.clock.monotonic() + 0.1)
+    place = manager.place()
+    client.may_end.set()
+    thread.join()
+    member.end()
+
+    assert ended == is_drained
+    assert "in close" in place
+    assert manager.place() == ""
 
 
 @pytest.mark.parametrize("how", ["stop", "revoke"])
