@@ -76,6 +76,12 @@ class HandlerObserver:
         Outcomes: ok, retried, dead, skipped, failed, timeout, abandoned, deferred, continued.
         """
 
+    def sampled(self, seconds: float, trace: str) -> None:
+        """One of those calls took so long in a span that is recorded and sampled: of this trace (32 hex digits).
+
+        Told as soon as the call has ended, before the `finished` of its slice.
+        """
+
     def waited(self, waits: Sequence[tuple[float, int]]) -> None:
         """A slice began to run: so many seconds after they came from Kafka, so many messages; first attempts alone."""
 

@@ -161,7 +161,11 @@ PROCESSED = _counter(
     outcome=OUTCOMES,
 )
 PROCESS_DURATION = _histogram(
-    "elsa_process_duration_seconds", "group topic handler", RUN, "Run time of a handler call (a batch is one call)."
+    "elsa_process_duration_seconds",
+    "group topic handler",
+    RUN,
+    "Run time of a handler call (a batch is one call).",
+    "In OpenMetrics each bucket has the trace of its latest sampled call as exemplar (`trace_id`).",
 )
 END_TO_END = _histogram(
     "elsa_end_to_end_latency_seconds",

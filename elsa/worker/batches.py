@@ -107,7 +107,7 @@ class Batch:
     def conclude(self, outcome: Outcome) -> None:
         """Give each member its outcome."""
         _ACTIVE.set(None)
-        self._turn.durations.append(_counter() - self.begin)
+        self._turn.took(_counter() - self.begin, outcome)
         self.invoker.observer.batched(len(self.raws))
         raws, done = self.raws, outcome.done
         if outcome.kind is Kind.DEFERRED or (outcome.kind in CONFIRMED and outcome.kind is not Kind.SKIPPED):

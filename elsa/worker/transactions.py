@@ -296,20 +296,14 @@ class Transactor:
         producer = self._producer
         refused: list[tuple[BaseException, Entry]] = []
         if producer is not None:
-            # librdkafka (2.16) begins the next transaction with a wrong sequence number after a refused message
-            is_spoiled = bool(producer.failures())
             refused = [(why, mark) for why, mark in producer.failures() if mark is not None and is_verdict(why)]
             if len(refused) > 1:
                 # a broker refuses all that comes in one request: the next time it will be known which
                 refused, self._careful = [], _CAREFUL
-            if isinstance(error, ElsaError) and not isinstance(error, TransactionFenced | FatalClientError):
-                try:
-                    producer.abort(_CALL_SECONDS)
-                except Exception as broken:  # border: a new producer will find out how it ended
-                    log.info("a transaction could not be aborted: %s", broken)
-                else:
-                    if not is_spoiled:
-                        return refused
+            can_abort = isinstance(error, ElsaError) and not isinstance(error, TransactionFenced | FatalClientError)
+            # border: whatever keeps it from being aborted, a new producer will find out how it ended
+            if can_abort and producer.recover(_CALL_SECONDS, (Exception,)):
+                return refused
             producer.close()
             self._producer = None
         if isinstance(error, TransactionFenced):

@@ -18,6 +18,7 @@ from elsa.worker.repeats import is_repeated
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from elsa.outcome import Outcome
     from elsa.worker.executors import Executor
     from elsa.worker.lanes import KeyedLanes, Lanes, SingleLane
     from elsa.worker.partition import PartitionWorker
@@ -96,6 +97,12 @@ class Turn:
     def size(self) -> int:
         """How many messages it works on at once."""
         return 1
+
+    def took(self, seconds: float, outcome: Outcome) -> None:
+        """A call has ended, and that is what it came to."""
+        self.durations.append(seconds)
+        if outcome.trace is not None:
+            self.worker.observer.sampled(seconds, outcome.trace)
 
     def messages(self) -> Iterator[Any]:
         """What to run, one after the other; ends when the worker closes or holds, or the turn has lasted enough."""

@@ -40,7 +40,7 @@ def count(metrics: PrometheusObserver, name: str, **labels: str) -> float:
     found = {family: samples for family, _, _, samples in metrics.families()}
     if base not in families:
         return 0
-    return sum(v for sample, pairs, v in found[base] if sample == name and labels.items() <= dict(pairs).items())
+    return sum(v for sample, pairs, v, _ in found[base] if sample == name and labels.items() <= dict(pairs).items())
 
 
 @pytest.mark.parametrize("ordering", ["partition", "key", "none"])

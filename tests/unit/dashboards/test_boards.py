@@ -148,6 +148,14 @@ def test_panels_of_the_overview_lead_to_boards_that_are_there() -> None:
     assert boards <= set(NAMES)
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_every_query_of_buckets_with_exemplars_asks_for_them(name: str) -> None:
+    for panel in panels(name):
+        for target in panel["targets"]:
+            if "elsa_process_duration_seconds_bucket" in target["expr"]:
+                assert target["exemplar"] is True, panel["title"]
+
+
 def test_a_threshold_reaches_boards_and_alerts(tmp_path: Path) -> None:
     main(["--out", str(tmp_path), "--set", "lag_age_seconds=77"])
 

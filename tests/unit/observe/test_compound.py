@@ -33,6 +33,7 @@ FACTS: dict[type, dict[str, tuple[Any, ...]]] = {
         "started": (2,),
         "ended": (2,),
         "finished": ([0.1], {"ok": 1}),
+        "sampled": (0.1, "a" * 32),
         "waited": ([(0.1, 2)],),
         "aged": ([(1.5, 2)],),
         "batched": (2,),

@@ -118,7 +118,7 @@ def test_every_sample_has_the_labels_of_its_metric(observer: PrometheusObserver,
     tell_everything(observer, partition)
 
     for name, _, _, samples in observer.families():
-        for series, labels, _ in samples:
+        for series, labels, _, _ in samples:
             extra = ("le",) if series.endswith("_bucket") else ()
             assert CATALOGUE[name].labels + extra == tuple(key for key, _ in labels)
 

@@ -150,7 +150,7 @@ class Around:
 
     # -- the worker
 
-    def make(self, app: elsa.App, **inherited: Any) -> Worker:
+    def make(self, app: elsa.App, observer: HandlerObserver | None = None, **inherited: Any) -> Worker:
         return Worker(
             TopicPartition("t", 0),
             app.registry.bindings()[0],
@@ -164,7 +164,7 @@ class Around:
             ),
             epoch=1,
             generation=3,
-            observer=HandlerObserver(),
+            observer=observer or HandlerObserver(),
             inherited=Inheritance(**inherited),
             outcomes=self.outcomes,
         )
