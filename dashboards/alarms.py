@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from dashboards.query import bare
-from dashboards.rules import FAILED_RATIO, LAG_AGE, LAG_SUM, RATIO_WINDOW
+from dashboards.rules import BUSY_RATIO, FAILED_RATIO, LAG_AGE, LAG_SUM, RATIO_WINDOW
 
 if TYPE_CHECKING:
     from dashboards.thresholds import Thresholds
@@ -155,7 +155,11 @@ def _workers(limits: Thresholds) -> list[Alert]:
         f"  + on (job, instance) group_left () sum by (job, instance)"
         f" ({bare('elsa_worker_processes', state='running')}))"
     )
-    busy = f"sum by (group) ({bare('elsa_worker_slots_busy')}) / sum by (group) ({bare('elsa_worker_slots')})"
+    # which topics a handler has is told by what counts its messages
+    age = (
+        f"max by (group, handler) (0 * max by (group, topic, handler) ({bare('elsa_messages_in_progress')})\n"
+        f"  + on (group, topic) group_left () {LAG_AGE})"
+    )
     return [
         Alert(
             "ElsaPollStalled",
@@ -179,12 +183,13 @@ def _workers(limits: Thresholds) -> list[Alert]:
         ),
         Alert(
             "ElsaWorkersSaturated",
-            f"{busy} > {limits.busy_ratio:g}\nand on (group) max by (group) ({LAG_AGE}) > {limits.busy_age_seconds:g}",
+            f"{BUSY_RATIO} > {limits.busy_ratio:g}\nand {age} > {limits.busy_age_seconds:g}",
             15 * MINUTES,
             "warning",
-            "{{ $labels.group }} has no free slot",
-            "{{ $value | humanizePercentage }} of its slots are busy while messages wait.",
-            "overview",
+            "{{ $labels.handler }} has no free slot",
+            "{{ $value | humanizePercentage }} of its slots are busy in {{ $labels.group }} while its messages wait.",
+            "handlers",
+            ("group", "handler"),
         ),
     ]
 

@@ -8,11 +8,17 @@ from __future__ import annotations
 
 import argparse
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 if __name__ == "__main__":  # a script sees its own folder only
     sys.path[0] = str(HERE.parent)
+    if missing := [name for name in ("elsa", "msgspec", "yaml", "grafana_foundation_sdk") if find_spec(name) is None]:
+        sys.exit(
+            f"build.py: not installed: {', '.join(missing)}\n"
+            "  hint: `make .venv/.installed-dev` installs what it needs; then .venv/bin/python dashboards/build.py"
+        )
 
 from dashboards.alarms import Places, alerts  # noqa: E402 - after the path is set
 from dashboards.board import Board, render  # noqa: E402

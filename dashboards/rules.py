@@ -16,12 +16,14 @@ FAILED = "dead|failed|timeout|halted"
 
 LAG_SUM = "group_topic:elsa_consumer_lag_messages:sum"
 LAG_AGE = "group_topic:elsa_consumer_lag_seconds:max"
+BUSY_RATIO = "group_handler:elsa_worker_slots_busy:ratio"
 FAILED_RATIO = "group_topic_handler:elsa_messages_processed_total:failed_ratio"
 
 #: what each recording rule makes, with its labels
 RECORDED = {
     LAG_SUM: ("group", "topic"),
     LAG_AGE: ("group", "topic"),
+    BUSY_RATIO: ("group", "handler"),
     FAILED_RATIO: ("group", "topic", "handler"),
 }
 #: seconds over which attempts are counted for a ratio
@@ -34,6 +36,7 @@ def recording_rules(limits: Thresholds) -> list[dict[str, Any]]:
     attempts = "elsa_messages_processed_total"
     failed = f"sum by (group, topic, handler) (increase({bare(attempts, outcome=FAILED)}[{window}]))"
     every = f"sum by (group, topic, handler) (increase({bare(attempts)}[{window}]))"
+    busy, slots = (f"sum by (group, handler) ({bare(f'elsa_worker_slots{end}')})" for end in ("_busy", ""))
     return [
         {
             "record": LAG_SUM,
@@ -43,6 +46,7 @@ def recording_rules(limits: Thresholds) -> list[dict[str, Any]]:
             f"or sum by (group, topic) ({bare('elsa_topic_lag_messages')})",
         },
         {"record": LAG_AGE, "expr": f"max by (group, topic) ({bare('elsa_topic_lag_seconds')})"},
+        {"record": BUSY_RATIO, "expr": f"{busy}\n/ {slots}"},
         {"record": FAILED_RATIO, "expr": f"{failed}\n/ ({every} > 0)"},
     ]
 

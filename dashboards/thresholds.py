@@ -51,13 +51,15 @@ class Thresholds:
         known = [each.name for each in fields(self)]
         values = {}
         for setting in settings:
-            name, found, text = setting.partition("=")
+            name, _, text = setting.partition("=")
             if name not in known:
                 raise ValueError(f"there is no threshold {name!r}; there are {', '.join(known)}")
             try:
                 values[name] = float(text)
             except ValueError:
-                raise ValueError(f"threshold {name} needs a number, as in {name}=60, not {found + text!r}") from None
+                raise ValueError(f"threshold {name} needs a number, as in {name}=60, not {text!r}") from None
             if not 0 < values[name] < float("inf"):
                 raise ValueError(f"threshold {name} has to be above 0, not {text}")
+            if name.endswith("_ratio") and values[name] >= 1:
+                raise ValueError(f"threshold {name} is a share of 1 and has to be below it, not {text}")
         return replace(self, **values)

@@ -123,7 +123,7 @@ _MONITOR = (
 )
 _OPERATOR = (
     *_in("topic", EVERY, "Read", purpose="elsa fetch, elsa dlq"),
-    *_in("topic", EVERY, "Write", purpose="elsa produce, elsa dlq replay, elsa control"),
+    *_in("topic", EVERY, "Write", purpose="elsa produce, elsa dlq replay, elsa inspect, elsa control"),
     *_in("topic", EVERY, "Create", purpose="elsa topics create"),
     *_in("topic", EVERY, "Delete", purpose="elsa topics delete, elsa dlq purge"),
     *_in("topic", EVERY, "Alter", purpose="elsa topics add-partitions"),

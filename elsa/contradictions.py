@@ -51,7 +51,20 @@ def warnings(settings: Settings) -> Iterator[str]:
         yield f"max_bytes={settings.max_bytes} is never reached: max_bytes_process={settings.max_bytes_process} is less"
     if settings.environment == "production" and settings.create_topics is True:
         yield "create_topics=true creates missing topics in production too: a misspelt topic name becomes a topic"
+    yield from _unserved(settings)
     yield from _unverified(settings)
+
+
+def _unserved(settings: Settings) -> Iterator[str]:
+    """Who may read metrics, of a worker that serves none."""
+    if settings.metrics_port is not None:
+        return
+    names = [name for name in ("http_cert", "http_token", "http_open") if getattr(settings, name)]
+    if settings.http_host != type(settings)().http_host:
+        names.insert(0, "http_host")
+    if names:
+        verb = "is" if len(names) == 1 else "are"
+        yield f"{', '.join(names)} {verb} set without metrics_port: a worker serves neither metrics nor probes"
 
 
 def _unverified(settings: Settings) -> Iterator[str]:

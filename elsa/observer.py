@@ -76,6 +76,12 @@ class HandlerObserver:
         Outcomes: ok, retried, dead, skipped, failed, timeout, abandoned, deferred, continued.
         """
 
+    def sampled(self, seconds: float, trace: str) -> None:
+        """One of those calls took so long in a span that is recorded and sampled: of this trace (32 hex digits).
+
+        Told as soon as the call has ended, before the `finished` of its slice.
+        """
+
     def waited(self, waits: Sequence[tuple[float, int]]) -> None:
         """A slice began to run: so many seconds after they came from Kafka, so many messages; first attempts alone."""
 
@@ -126,8 +132,11 @@ class GroupObserver:
     def spent(self, seconds: Mapping[str, float]) -> None:
         """The group manager has spent its time so: poll, handler, backpressure, commit, retry_wait, rebalance, idle."""
 
-    def slots(self, count: int) -> None:
-        """So many calls of the group's handlers may run at once."""
+    def slots(self, pools: Mapping[str, Mapping[str, int]]) -> None:
+        """By handler of the group: the pools that it runs in, and how many calls each may run at once.
+
+        A pool that several handlers name is the same one: they share its places.
+        """
 
     def restarted(self, what: str, reason: str) -> None:
         """`what` is partition, group or executor."""

@@ -90,6 +90,8 @@ class Outcome:
     result: Any = None
     #: where the call ran, if it was traced: copies of its message are sent from there
     scope: Surroundings | None = None
+    #: the trace of the span that the call ran in (32 hex digits), if that is recorded and sampled
+    trace: str | None = None
 
     @property
     def is_fine(self) -> bool:

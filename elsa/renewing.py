@@ -7,6 +7,7 @@ import secrets
 import threading
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
+from elsa.clock import SYSTEM
 from elsa.errors import BrokerUnavailable, KafkaError
 from elsa.kafka.errors import ClientException, translate
 from elsa.policies.backoff import Backoff
@@ -31,14 +32,17 @@ class Session(Protocol):
 
 
 class Renewing:
-    """`start`, `stop` and `join` may be called from any thread; everything else belongs to the service's own.
+    """`start`, `stop`, `join` and what says how it is may be called from any thread; all else is the service's own.
 
-    A subclass says when there is a session to be had (`_begin`), and what an error says of its name (`_broke`).
+    A subclass says when there is a session to be had (`_begin`), and what an error says of its name (`_failed`).
     """
 
     #: the thread's name, what the log calls it, and the event of a renewal
     what: ClassVar[tuple[str, str, str]]
     log: ClassVar[logging.Logger]
+
+    #: the consumer group whose sessions it has
+    group: str
 
     def __init__(self, app: str, instance: str, observer: GroupObserver) -> None:
         self._instance = self._own_instance = instance
@@ -47,6 +51,8 @@ class Renewing:
         self._leaves = True
         self._backoff = Backoff(first=0.5, most=MOST_PAUSE_SECONDS)
         self._session: Any = None
+        #: when the thread came round last, monotonic by the machine's own clock
+        self.polled_at = SYSTEM.monotonic()
         self._thread = threading.Thread(target=self._main, name=f"elsa-{self.what[0]}-{app}", daemon=True)
 
     # -- from any thread -----------------------------------------------------------------------------
@@ -71,13 +77,28 @@ class Renewing:
         session: Session | None = self._session
         return session is not None and session.is_ready
 
+    @property
+    def has_died(self) -> bool:
+        """Whether its thread is gone though nobody has told it to end."""
+        return self._thread.ident is not None and not self._thread.is_alive() and not self._stopping.is_set()
+
     # -- the thread ----------------------------------------------------------------------------------
 
+    def _polled(self) -> None:
+        """The thread goes on; what may wait for long within one step says so in between."""
+        self.polled_at = SYSTEM.monotonic()
+
     def _main(self) -> None:
-        while not self._stopping.is_set():
-            pause = self.step()
-            if pause:
-                self._stopping.wait(pause)
+        try:
+            while not self._stopping.is_set():
+                self._polled()
+                pause = self.step()
+                if pause:
+                    self._stopping.wait(pause)
+        except BaseException:
+            # nobody else would say why what it did is not done any more
+            self.log.exception("%s ended", self.what[1], extra={"event": f"{self.what[0]}_ended"})
+            raise
         self._end(leave=self._leaves)
 
     def step(self) -> float:

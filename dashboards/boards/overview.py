@@ -143,13 +143,13 @@ def _behind(limits: Thresholds) -> tuple[Panel, ...]:
 
 
 def _room(limits: Thresholds) -> tuple[Panel, ...]:
-    busy = f"sum by (group) ({pick('elsa_worker_slots_busy')}) / sum by (group) ({pick('elsa_worker_slots')})"
+    busy, slots = (f"sum by (group, handler) ({pick(f'elsa_worker_slots{end}')})" for end in ("_busy", ""))
     return (
         lines(
             "Busy slots",
-            "Which share of the handler calls that may run at once do run? Near 1 while messages age: add workers.",
+            "Which share of a handler's calls that may run at once do run? Near 1 while messages age: add workers.",
             "percentunit",
-            Line(busy, "{{group}}"),
+            Line(f"{busy} / {slots}", "{{handler}}"),
             limit=limits.busy_ratio,
             ceiling=1,
             width=6,

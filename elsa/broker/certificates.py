@@ -17,7 +17,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 # The tool's own program is a script that not every runtime has; its main class is in java.base, which all have.
-_KEYTOOL = ("-XX:TieredStopAtLevel=1", "-Xmx64m", "-m", "java.base/sun.security.tools.keytool.Main")
+_KEYTOOL = (
+    *("-XX:TieredStopAtLevel=1", "-Xmx64m"),
+    # a certificate is public: left in clear, errors can say that it has expired
+    "-Dkeystore.pkcs12.certProtectionAlgorithm=NONE",
+    *("-m", "java.base/sun.security.tools.keytool.Main"),
+)
 _KEY = ("-keyalg", "EC", "-groupname", "secp256r1")
 _DAYS = 3650
 _SECONDS = 60.0
@@ -43,25 +48,32 @@ class Authority:
     def _store(self) -> Path:
         return self.folder / "ca.p12"
 
+    def store(self, name: str) -> Path:
+        """Where `issue` puts it."""
+        return self.folder / f"{name}.p12"
+
     def make(self, name: str = "Elsa embedded Kafka") -> None:
         """Make key and certificate of the authority; raises BrokerStartError."""
         extensions = ("-ext", "bc:c=ca:true", "-ext", "ku:c=keyCertSign,cRLSign")
         self._run(self._store, "-genkeypair", "ca", f"CN={name}", *_KEY, *extensions, *_lasting(_DAYS))
         self._run(self._store, "-exportcert", "ca", None, "-rfc", "-file", str(self.certificate))
 
-    def issue(self, name: str, hosts: Sequence[str], *, days: int = _DAYS, start: str | None = None) -> Path:
-        """A key store (PKCS12) with key and certificate for a server of these host names and addresses.
+    def issue(self, name: str, hosts: Sequence[str] = (), *, days: int = _DAYS, start: str | None = None) -> Path:
+        """A key store (PKCS12) with key and certificate for a server of these `hosts`; without any, for a client.
 
         `start` is when it begins to hold, as keytool writes it (`-10d`), by default now.
         """
-        store = self.folder / f"{name}.p12"
-        shutil.copyfile(self._store, store)
+        store = self.store(name)
+        fresh = store.with_name(f"{store.name}.new")
+        fresh.unlink(missing_ok=True)
+        fresh.touch(mode=0o600)  # it holds the authority's key for a moment
+        shutil.copyfile(self._store, fresh)
         names = ",".join(f"{'ip' if host.replace('.', '').isdecimal() else 'dns'}:{host}" for host in hosts)
-        extensions = ("-ext", f"san={names}", "-ext", "eku=serverAuth,clientAuth")
-        self._run(store, "-genkeypair", name, f"CN={name}", *_KEY, "-signer", "ca", *extensions, *_lasting(days, start))
-        # the authority's key stays where it is
-        self._run(store, "-delete", "ca", None)
-        return store
+        # brokers are clients of one another
+        usage = ("-ext", f"san={names}", "-ext", "eku=serverAuth,clientAuth") if hosts else ("-ext", "eku=clientAuth")
+        self._run(fresh, "-genkeypair", name, f"CN={name}", *_KEY, "-signer", "ca", *usage, *_lasting(days, start))
+        self._run(fresh, "-delete", "ca", None)
+        return fresh.replace(store)
 
     def _run(self, store: Path, verb: str, alias: str, subject: str | None, *options: str) -> None:
         command = [str(self.java), *_KEYTOOL, verb, "-alias", alias, *options]

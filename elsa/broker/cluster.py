@@ -131,9 +131,12 @@ class EmbeddedKafka:
             raise ConfigError("this embedded broker has no users: it is not secure", hint="EmbeddedKafka(secure=True)")
         return self._guard
 
-    def client(self, user: str = ADMIN) -> dict[str, Any]:
-        """The `kafka` setting for clients of this user; raises ConfigError when there is none of that name."""
-        return self.guard.kafka(user)
+    def client(self, user: str = ADMIN, *, certificate: bool = False) -> dict[str, Any]:
+        """The `kafka` setting for clients of this user; with a `certificate` they show one of their own as well.
+
+        Raises ConfigError when there is none of that name.
+        """
+        return self.guard.kafka(user, certificate=certificate)
 
     def set_password(self, user: str, password: str) -> None:
         """Give a user another password, in the cluster and in the files; connections that are open stay."""
@@ -326,7 +329,7 @@ class EmbeddedKafka:
         deadline = SYSTEM.monotonic() + self._start_timeout
         expected = len(self._children)
         for node in nodes:
-            probe = Probe(node.address, self._guard.kafka(BROKER) if self._guard is not None else {})
+            probe = Probe(node.address, self._guard.kafka(BROKER, certificate=True) if self._guard is not None else {})
             while not probe.answers(expected, _PROBE_SECONDS):
                 for started in nodes:
                     self._check_node(started, "stopped while starting")

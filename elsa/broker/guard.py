@@ -11,6 +11,7 @@ import os
 import secrets
 import shlex
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +23,7 @@ from elsa.errors import ConfigError, DataDirectoryError
 from elsa.kafka.users import Users
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
 FOLDER = "security"
@@ -57,7 +58,7 @@ class Guard:
     def prepare(self) -> None:
         """Make what is missing; nothing is left half made. Raises BrokerStartError, DataDirectoryError."""
         if (self.folder / _STATE).exists():
-            self._known()
+            self._issue(self._authority, self._known().passwords)
             return
         fresh = self.folder.with_name(f"{FOLDER}.new")
         shutil.rmtree(fresh, ignore_errors=True)
@@ -67,18 +68,31 @@ class Guard:
         authority.make()
         authority.issue(_SERVER, _HOSTS)
         users = (BROKER, ADMIN, *acls.DEVELOPERS)
+        self._issue(authority, users)
         _write_known(fresh, _Known({user: secrets.token_urlsafe(24) for user in users}, is_registered=False))
         for path in fresh.iterdir():
             path.chmod(_PRIVATE)
         shutil.rmtree(self.folder, ignore_errors=True)
         fresh.replace(self.folder)
 
+    @staticmethod
+    def _issue(authority: Authority, users: Iterable[str]) -> None:
+        """The certificates that users have not yet; each takes a second of a Java that has to start twice."""
+        missing = [user for user in users if not (authority.folder / f"{user}.p12").exists()]
+        with ThreadPoolExecutor() as pool:
+            list(pool.map(authority.issue, missing))
+
     def write_clients(self, bootstrap: str) -> None:
         """Write each user's password, and the environment that makes every command of Elsa that user's."""
         for user in self.users:
             _write(self._password_file(user), self._known().passwords[user])
-            lines = [f"{name}={shlex.quote(value)}" for name, value in self.environment(user, bootstrap).items()]
-            _write(self.env_file(user), "\n".join([f"# the user {user} of the embedded Kafka", *lines]) + "\n")
+            lines = [
+                f"# the user {user} of the embedded Kafka",
+                *_assignments(self.environment(user, bootstrap)),
+                "# with a client certificate as well: take the signs away",
+                *(f"# {line}" for line in _assignments(self.certificate_environment(user))),
+            ]
+            _write(self.env_file(user), "\n".join(lines) + "\n")
 
     @property
     def users(self) -> tuple[str, ...]:
@@ -102,10 +116,25 @@ class Guard:
         variables |= {f"ELSA_KAFKA__{key.replace('.', '__').upper()}": str(value) for key, value in plain.items()}
         return variables | {"ELSA_KAFKA__SASL__PASSWORD_FILE": str(self._password_file(user))}
 
-    def kafka(self, user: str, mechanism: str = MECHANISM) -> dict[str, Any]:
-        """The `kafka` setting of a client of this user; the brokers' own logs in by PLAIN."""
+    def certificate_environment(self, user: str) -> dict[str, str]:
+        """The variables that have the user's clients show a certificate of their own."""
         self._require(user)
         return {
+            "ELSA_KAFKA__SSL__KEYSTORE__LOCATION": str(self._authority.store(user)),
+            "ELSA_KAFKA__SSL__KEYSTORE__PASSWORD_FILE": str(self._authority.password_file),
+        }
+
+    def kafka(self, user: str, mechanism: str = MECHANISM, *, certificate: bool = False) -> dict[str, Any]:
+        """The `kafka` setting of a client of this user, who may show a `certificate` as well.
+
+        The brokers' own logs in by PLAIN.
+        """
+        self._require(user)
+        shown: dict[str, Any] = {}
+        if certificate:
+            shown["ssl.keystore.location"] = str(self._authority.store(user))
+            shown["ssl.keystore.password"] = self._authority.password_file.read_text()
+        return shown | {
             "security.protocol": "SASL_SSL",
             "sasl.mechanism": "PLAIN" if user == BROKER else mechanism,
             "sasl.username": user,
@@ -140,6 +169,8 @@ class Guard:
             "ssl.keystore.location": str(self.folder / f"{_SERVER}.p12"),
             "ssl.keystore.password": stores,
             "ssl.key.password": stores,
+            # who shows a certificate has to show a good one; a listener of SASL takes no setting for all listeners
+            f"listener.name.{clients}.ssl.client.auth": "requested",
             "ssl.truststore.type": "PEM",
             "ssl.truststore.location": str(self.certificate),
             "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
@@ -170,7 +201,7 @@ class Guard:
         _write(self._password_file(user), password)
 
     def _cluster(self, bootstrap: str) -> Users:
-        return Users(Settings(name="elsa-broker", brokers=bootstrap, kafka=self.kafka(BROKER)))
+        return Users(Settings(name="elsa-broker", brokers=bootstrap, kafka=self.kafka(BROKER, certificate=True)))
 
     def _password_file(self, user: str) -> Path:
         return self.folder / f"{user}.password"
@@ -189,6 +220,10 @@ class Guard:
                 f"{path} is damaged ({type(error).__name__})",
                 hint=f"remove the folder {self.folder} and start again: users and certificates are made anew",
             ) from error
+
+
+def _assignments(environment: Mapping[str, str]) -> list[str]:
+    return [f"{name}={shlex.quote(value)}" for name, value in environment.items()]
 
 
 def _write_known(folder: Path, known: _Known) -> None:

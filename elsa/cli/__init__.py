@@ -50,13 +50,13 @@ SECTIONS = {
 
 _EXAMPLES = """\b
 Examples:
-  elsa worker app:module             run the handlers of an app
-  elsa dev app:module                the same while writing it, with a broker
+  elsa worker shop:app               run the handlers of an app
+  elsa dev shop:app                  the same while writing it, with a broker
   elsa produce orders '{"id": 1}'    send one message
   elsa fetch orders --follow         watch a topic
   elsa lag billing                   how far behind a group is
   elsa dlq list                      what was given up, and why
-  elsa inspect active -A app:module  what runs now
+  elsa inspect active -A shop:app    what runs now
 """
 _CODES = "\n".join(["\b", "Exit codes:", *(f"  {code:>3}  {text}" for code, text in exits.MEANINGS.items())])
 

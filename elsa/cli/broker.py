@@ -29,7 +29,8 @@ def command(*, port: int, nodes: str, ephemeral: bool, secure: bool, data_dir: P
     """Run a real Apache Kafka on this machine until ctrl-C.
 
     With --secure it speaks TLS and SASL/SCRAM only, and has users: admin, and worker, producer and monitor with the
-    rights of their roles. Certificates and passwords are made once and kept beside the topics.
+    rights of their roles. Certificates and passwords are made once and kept beside the topics; clients may show
+    a certificate of their own.
     The first run fetches 44 MB, once for all projects. Needs `pip install 'elsa[broker]'`, or Java 17 and KAFKA_HOME.
     """
     from elsa.broker import EmbeddedKafka

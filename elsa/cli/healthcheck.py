@@ -27,9 +27,9 @@ if TYPE_CHECKING:
         "elsa healthcheck --url https://worker-3:9464 --startup",
     ),
 )
-@click.option("--live", "probe", flag_value="live", default=True, help="Does it have to be restarted? (the default)")
-@click.option("--ready", "probe", flag_value="ready", help="Does it have its partitions, and what it needs?")
-@click.option("--startup", "probe", flag_value="startup", help="Has it loaded the app and made its clients?")
+@click.option("--live", is_flag=True, help="Does it have to be restarted? (the default)")
+@click.option("--ready", is_flag=True, help="Does it have its partitions, and what it needs?")
+@click.option("--startup", is_flag=True, help="Has it loaded the app and made its clients?")
 @click.option("--url", metavar="URL", help="Where the worker is, http[s]://host:port.")
 @click.option("--port", type=click.IntRange(1, 65535), help="Its port, when metrics_port does not say it.")
 @click.option("--cert", metavar="FILE", help="The client certificate to show, with its key (PEM).")
@@ -38,7 +38,9 @@ if TYPE_CHECKING:
 @common(brokers=False, json=True)
 def command(
     *,
-    probe: str,
+    live: bool,
+    ready: bool,
+    startup: bool,
     url: str | None,
     port: int | None,
     cert: str | None,
@@ -55,6 +57,9 @@ def command(
 
     if url is not None and port is not None:
         raise click.UsageError("--url says the port: give --url or --port, not both")
+    if timeout <= 0:
+        raise click.UsageError("--timeout has to be above 0")
+    probe = _probe(live=live, ready=ready, startup=startup)
     settings = _settings(app, is_enough=url is not None or port is not None)
     answer = ask(url or _address(settings, port), probe, settings=settings, cert=cert, timeout=timeout)
     if as_json:
@@ -62,6 +67,13 @@ def command(
     else:
         _show(answer, probe, is_verbose=verbose)
     return exits.OK if answer.ok else exits.FAILED
+
+
+def _probe(**asked: bool) -> str:
+    names = [name for name, is_asked in asked.items() if is_asked]
+    if len(names) > 1:
+        raise click.UsageError(f"{' and '.join(f'--{name}' for name in names)} are different questions: ask one")
+    return names[0] if names else "live"
 
 
 def _settings(app: str | None, *, is_enough: bool) -> Settings:

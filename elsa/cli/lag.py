@@ -84,6 +84,8 @@ def command(
         raise click.UsageError("--max-messages and --max-age are limits of --check: add it")
     if watch and (check or grade):
         raise click.UsageError("--watch shows, --check and --grade look for a while and end: give one of them")
+    _belongs("interval", watch, to="--watch")
+    _belongs("window", grade, to="--grade")
     if interval <= 0 or window <= 0:
         raise click.UsageError("--interval and --window have to be above 0")
     settings = settings_of(app, brokers)
@@ -96,6 +98,14 @@ def command(
         return _check(limits, look, grades or {}, settings, as_json=as_json)
     _show(look, grades, as_json=as_json)
     return _ending(look, settings, quiet=as_json)
+
+
+def _belongs(option: str, is_used: bool, *, to: str) -> None:
+    from click.core import ParameterSource
+
+    is_given = click.get_current_context().get_parameter_source(option) is ParameterSource.COMMANDLINE
+    if is_given and not is_used:
+        raise click.UsageError(f"--{option} belongs to {to}: add it")
 
 
 def _graded(scout: Scout, request: Request, window: float) -> tuple[Look, Mapping[Key, Grade]]:
@@ -180,7 +190,8 @@ def _show(look: Look, grades: Mapping[Key, Grade] | None, *, as_json: bool) -> N
             styles.append(_STYLES.get(status, "") or ("yellow" if each.lag and each.owner is None else ""))
     if grades is not None:
         columns.append("grade")
-    output.table(columns, rows, numbers=("partition", "committed", "end", "lag", "age"), styles=styles)
+    if rows or not (look.unknown or look.failures):
+        output.table(columns, rows, numbers=("partition", "committed", "end", "lag", "age"), styles=styles)
     for group in _known(look):
         oldest = group.oldest_seconds
         age = f", the oldest for {age_text(oldest)}" if oldest else ""

@@ -50,7 +50,8 @@ def command(
 ) -> None:
     """Look at consumer groups again and again, and serve lag, members and grades on /metrics until it is told to stop.
 
-    It joins no group and needs no worker. While Kafka is away it goes on, and says so.
+    It joins no group and needs no worker. While Kafka is away it goes on, and says so. Its port takes the settings
+    http_cert, http_key, http_client_ca and http_token (ELSA_HTTP_CERT ...), as a worker's does.
     """
     from elsa.cli.interrupts import stopped_by_signals
     from elsa.config import override

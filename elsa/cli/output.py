@@ -82,7 +82,9 @@ def _text(cell: Any) -> str:
         return "-"
     if isinstance(cell, bool):
         return "yes" if cell else "no"
-    return str(cell)
+    if isinstance(cell, (tuple, list)):
+        return ",".join(_text(each) for each in cell) or "-"
+    return "-" if cell == {} else str(cell)
 
 
 def document(value: Any) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from elsa import exits
 from elsa.cli import is_debugging, output
 from elsa.cli.parameters import Seconds, common, examples, loaded_of
 from elsa.clock import SYSTEM
@@ -59,11 +60,12 @@ def command(
     app: str | None,
     brokers: str | None,
     as_json: bool,
-) -> None:
+) -> int | None:
     """Watch the groups GROUP... (names, or patterns like 'shop-*'; none: all), their partitions, workers and handlers.
 
     Lag, age and rate come from Kafka, also while no worker lives. Handlers, pauses and attempts come from the reports
-    of the app's workers, every 5 s, whatever hosts they run on. In a pipe, and with --json, it prints one frame.
+    of the app's workers, every 5 s, whatever hosts they run on. In a pipe, and with --json, it prints one frame, and
+    ends with 4 when Kafka did not tell all of it.
     """
     from elsa.config import override
     from elsa.monitor.look import Request
@@ -76,9 +78,9 @@ def command(
     view = View(settings.brokers, sort, only)
     with Scout(settings, quiet=not is_debugging()) as scout:
         if once or as_json or not (output.is_terminal() and sys.stdin.isatty()):
-            _print_once(Looker(scout, request, interval), view, as_json=as_json)
-        else:
-            _run(Looker(scout, request, interval), view)
+            return _print_once(Looker(scout, request, interval), view, as_json=as_json)
+        _run(Looker(scout, request, interval), view)
+    return None
 
 
 @dataclass
@@ -136,6 +138,8 @@ class Looker:
         self._frame: Frame | None = None
         self._trouble = ""
         self.error: Exception | None = None
+        #: whether the last look has not seen all that it was to see; ages apart, as for `elsa lag`
+        self.is_partial = False
         self._stopping = Event()
         self._thread = Thread(target=self._main, name="elsa-top", daemon=True)
 
@@ -144,6 +148,7 @@ class Looker:
         from elsa.monitor.frame import frame
 
         look = self._scout.look(self._request)
+        self.is_partial = any(each.what != "age" for each in look.failures)
         unseen = {each.name for each in look.failures if each.what == "group"}
         now = SYSTEM.monotonic()
         grades = self._grades.take(now, look.groups, unseen)
@@ -190,7 +195,7 @@ class Looker:
         self._thread.join()
 
 
-def _print_once(looker: Looker, view: View, *, as_json: bool) -> None:
+def _print_once(looker: Looker, view: View, *, as_json: bool) -> int:
     from elsa.cli import top_view
     from elsa.monitor.frame import chosen
 
@@ -202,6 +207,7 @@ def _print_once(looker: Looker, view: View, *, as_json: bool) -> None:
         output.document(found.document())
     else:
         top_view.print_plain(found, _title(found, view))
+    return exits.BROKER if looker.is_partial else exits.OK
 
 
 def _title(frame: Frame, view: View) -> str:

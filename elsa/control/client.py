@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from elsa.clock import SYSTEM
 from elsa.control.protocol import SILENT_SECONDS, Answer, Command, Status, Target, decode, encode
-from elsa.errors import CommandError, KafkaError, NoWorker, UnknownTarget
+from elsa.errors import CommandError, KafkaError, NoWorker, UnknownTarget, UnknownTopic
 from elsa.ids import uuid7
 from elsa.kafka.admin import Admin
 from elsa.kafka.producer import ProducerClient
@@ -124,11 +124,14 @@ class Caller:
 
     def _end_of_commands(self) -> int:
         place = TopicPartition(self._control, 0)
-        if self._control not in self._admin.partition_counts():
+        try:
+            # by name: a list leaves out what may not be seen
+            self._admin.partitions(self._control)
+        except UnknownTopic as error:
             raise NoWorker(
                 f"no worker of {self._settings.name!r} can be reached: there is no topic {self._control!r}",
                 hint="a worker makes it when it starts, except in production; is that the app's name?",
-            )
+            ) from error
         return self._admin.offsets([place], "latest")[place]
 
     def _send(self, command: Command) -> float:

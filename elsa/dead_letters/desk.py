@@ -12,7 +12,7 @@ from elsa.dead_letters.copies import Edit
 from elsa.dead_letters.destinations import Destinations
 from elsa.dead_letters.ledger import Ledger
 from elsa.dead_letters.letter import DeadLetter, parse_place
-from elsa.dead_letters.run import STEP_SECONDS, Result, Run
+from elsa.dead_letters.run import INIT_SECONDS, STEP_SECONDS, Result, Run
 from elsa.dead_letters.scan import Scan
 from elsa.dead_letters.summary import Summary, summarise
 from elsa.errors import KafkaError, UnknownDeadLetter, UnknownTopic
@@ -268,23 +268,18 @@ class DeadLetters:
         if not any(low < end for low, end in self._bounds().values()):
             return Result(is_dry=dry_run)
         with contextlib.ExitStack() as ends:
-
-            def connect() -> TransactionalProducer:
-                # before anything is read: what a predecessor has begun is settled after that
-                producer = TransactionalProducer(self._settings, self._ledger.name, timeout=TRANSACTION_SECONDS)
-                ends.callback(producer.close)
-                producer.init(STEP_SECONDS * 3)
-                return producer
-
             producer = None
             if not dry_run:
                 self._ledger.require(creates=creates)
-                producer = connect()
+                producer = TransactionalProducer(self._settings, self._ledger.name, timeout=TRANSACTION_SECONDS)
+                ends.callback(producer.close)
+                # before anything is read: what a predecessor has begun is settled after that
+                producer.init(INIT_SECONDS)
             scan, topic_id, marks = self._scan(wanted, again=again, stop=stop)
             run = Run(
                 scan,
                 producer=producer,
-                renew=lambda: (connect(), self._marks()),
+                read_marks=self._marks,
                 ledger=self._ledger.name,
                 topic_id=topic_id,
                 marks=marks,

@@ -46,6 +46,8 @@ MOST_BYTES = 4 * 1024 * 1024
 RATE_SECONDS = 0.5
 #: how long the broker may take for one step of a transaction
 STEP_SECONDS = 10.0
+#: how long it may take to get the transactional id
+INIT_SECONDS = 3 * STEP_SECONDS
 #: a transaction that is aborted is made again so often
 MOST_ATTEMPTS = 5
 
@@ -95,8 +97,8 @@ class Run:
     """One replay or drop; belongs to one thread, `stop` may be set by any.
 
     `destination` says where a dead letter goes, None for a drop; raises NoWayBack for one that stays. `producer` is
-    None for a dry run, else it has its transactional id already, and `marks` were read after that. `renew` gives
-    another one and what the marks are then.
+    None for a dry run, else it has its transactional id already, and `marks` were read after that. `read_marks` says
+    what they are now.
     """
 
     def __init__(
@@ -106,7 +108,7 @@ class Run:
         destination: Callable[[DeadLetter], Destination] | None,
         edit: Edit,
         producer: TransactionalProducer | None,
-        renew: Callable[[], tuple[TransactionalProducer, dict[int, Marks]]],
+        read_marks: Callable[[], dict[int, Marks]],
         ledger: str,
         topic_id: str,
         marks: dict[int, Marks],
@@ -121,7 +123,7 @@ class Run:
         self._destination = destination
         self._edit = edit
         self._producer = producer
-        self._renew = renew
+        self._read_marks = read_marks
         self._ledger = ledger
         self._topic_id = topic_id
         self.marks = marks
@@ -210,7 +212,7 @@ class Run:
                     attempts += 1
                     # asked before the abort, which fails everything that is still in the buffer
                     failures = self._producer.failures()
-                    self._abort(self._producer, is_spoiled=bool(failures))
+                    self._abort(self._producer)
                     refused = {mark: failure for failure, mark in failures if isinstance(failure, MessageTooLarge)}
                     self._raise_final(error, failures, batch)
                     self._take_out(batch, refused)
@@ -221,19 +223,14 @@ class Run:
             except TransactionFenced as error:
                 raise self._overtaken(error.code) from error
 
-    def _abort(self, producer: TransactionalProducer, *, is_spoiled: bool) -> None:
-        """End the transaction; librdkafka (2.16) goes on with a wrong sequence number after a refused message."""
-        try:
-            producer.abort(STEP_SECONDS)
-        except (FatalClientError, BrokerUnavailable):
-            # its successor does
-            is_spoiled = True
-        if is_spoiled:
-            producer.close()
-            self._producer, marks = self._renew()
-            if marks != self.marks:
-                # who has taken the transactional id over for a moment has lost it again now, but not its copies
-                raise self._overtaken("PRODUCER_FENCED")
+    def _abort(self, producer: TransactionalProducer) -> None:
+        """End the transaction."""
+        if producer.recover(STEP_SECONDS, (FatalClientError, BrokerUnavailable)):
+            return
+        producer.init(INIT_SECONDS)
+        if self._read_marks() != self.marks:
+            # who has taken the transactional id over for a moment has lost it again now, but not its copies
+            raise self._overtaken("PRODUCER_FENCED")
 
     def _overtaken(self, code: str) -> TransactionFenced:
         return TransactionFenced(

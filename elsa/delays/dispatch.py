@@ -68,15 +68,16 @@ class Dispatch:
         self._planner = Planner(around.settings.name, cancelled, self._targets, self._refusals)
         self._backoff = Backoff(first=PACE_SECONDS * 2, most=MOST_PAUSE_SECONDS)
         self._was_alone = False
-        self._connect: Callable[[], TransactionalProducer] | None = None
+        self._take_over: Callable[[], None] | None = None
         self._producer: TransactionalProducer | None = None
         #: the next transaction begins not before
         self.at = 0.0
 
-    def open(self, connect: Callable[[], TransactionalProducer]) -> None:
-        """Whose transactions they are; `connect` makes a new producer in place of the last."""
-        self._connect = connect
-        self._producer = connect()
+    def open(self, producer: TransactionalProducer, take_over: Callable[[], None]) -> None:
+        """Whose transactions they are; `take_over` has its `init` called."""
+        self._producer = producer
+        self._take_over = take_over
+        take_over()
 
     @property
     def producer(self) -> TransactionalProducer:
@@ -144,13 +145,13 @@ class Dispatch:
             # asked before the abort, which fails everything that is still in the buffer
             failures = self.producer.failures()
             try:
-                self.producer.abort(STEP_SECONDS)
+                may_begin = self.producer.recover(STEP_SECONDS)
             except FatalClientError as fatal:
                 # of what was refused before anything else the broker knows no transaction: the first error says why
                 raise FatalClientError(str(error), code=error.code) from fatal
             self._give_back(due)
             self._blame(moves, failures)
-            self._renew(failures)
+            self._go_on(may_begin=may_begin)
             self._pause("a transaction of the mover was aborted and is made again", error)
         else:
             self._settle(moves)
@@ -213,10 +214,9 @@ class Dispatch:
             elif isinstance(error, KafkaError) and error.retryable:
                 self._targets.avoid(move.topic, str(error).splitlines()[0])
 
-    def _renew(self, failures: Sequence[object]) -> None:
-        """Take a new producer: after a refused message librdkafka (2.16) goes on with a wrong sequence number."""
-        if failures and self._connect is not None:
-            self._producer = self._connect()
+    def _go_on(self, *, may_begin: bool) -> None:
+        if not may_begin and self._take_over is not None:
+            self._take_over()
 
     def _pause(self, what: str, error: ElsaError) -> None:
         pause = self._backoff.next()
@@ -241,9 +241,7 @@ class Dispatch:
             producer.produce(self._cancelled.topic, None, key=CLOCK_KEY)
             producer.commit(STEP_SECONDS)
         except TransactionAborted as error:
-            failures = producer.failures()
-            producer.abort(STEP_SECONDS)
-            self._renew(failures)
+            self._go_on(may_begin=producer.recover(STEP_SECONDS))
             self._pause("the broker's time could not be asked for, this machine's has to do", error)
             self._time.assume()
         else:

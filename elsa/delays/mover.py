@@ -61,6 +61,7 @@ class Mover(Renewing):
             topics=app.topics,
             owned=app.groups.owned,
             is_stopping=self._stopping.is_set,
+            polled=self._polled,
             group_observer=observer,
             observer=app.observer.mover(),
             on_throttled=app.observer.throttled,
@@ -138,6 +139,6 @@ class Mover(Renewing):
                 "group": self.group,
                 "instance": old,
                 "new_instance": self._instance,
-                "hint": "give each host its own ELSA_INSTANCE (once, after a broker failed: its own join came late, never mind)",
+                "hint": "give each host its own ELSA_INSTANCE (once after a broker failed: its own join came late)",
             },
         )

@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Any
 from elsa.delays.brokerclock import BrokerClock
 from elsa.delays.cancelled import Cancelled
 from elsa.delays.dispatch import STEP_SECONDS, Dispatch
+from elsa.delays.owners import Owners
 from elsa.delays.shelf import MOST_BYTES, Shelf
 from elsa.delays.trimming import Trimming
 from elsa.errors import BrokerUnavailable, ElsaError, FatalClientError, KafkaError
 from elsa.kafka.consumer import BEGINNING, GroupConsumer
 from elsa.kafka.events import Event, classify, event_error
-from elsa.kafka.transactions import TransactionalProducer
+from elsa.kafka.transactions import TransactionalProducer, take_over
 from elsa.message import TopicPartition
 
 if TYPE_CHECKING:
@@ -51,8 +52,6 @@ CLOCK_SECONDS = 60.0
 TRIM_SECONDS = 60.0
 #: how long the end may wait for moved messages to be deleted
 LAST_TRIM_SECONDS = 3.0
-#: how long partitions may have no owner before a static member leaves and joins anew
-UNOWNED_SECONDS = 5.0
 #: how long a leave may take, and how long it is polled for after the partitions are gone
 LEAVE_SECONDS = 1.0
 LEAVE_GRACE_SECONDS = 0.1
@@ -71,6 +70,8 @@ class Surroundings:
     #: partitions of the group's topics that a member has, None while nobody knows
     owned: Callable[[str], set[TopicPartition] | None]
     is_stopping: Callable[[], bool]
+    #: told by what waits for long within a turn that the thread goes on
+    polled: Callable[[], None]
     group_observer: GroupObserver
     observer: MoverObserver
     on_throttled: Callable[[str, str, float], None]
@@ -85,8 +86,7 @@ class Session:
         self._around = around
         self._identity = identity
         self._is_static = is_static
-        #: of the delay topics and of the cancelled topic
-        self._partitions = dict(partitions)
+        self._owners = Owners(around, partitions, is_static=is_static)
         self._clock = around.clock
         self.shelves: dict[TopicPartition, Shelf] = {}
         #: assigned partitions on whose offsets a predecessor's transaction still hangs
@@ -95,8 +95,6 @@ class Session:
         self._answers_in = ANSWER_SECONDS
         self._trims_at = 0.0
         self._polled_at = 0.0
-        self._owners_at = float("inf")
-        self._is_unowned = False
         self._trouble: BaseException | None = None
         self.time = BrokerClock(around.clock)
         self._cancelled = Cancelled(around.settings, around.clock, around.make_consumer)
@@ -120,9 +118,13 @@ class Session:
         """Take the transactional id over, read the cancellations, join the group; a stop cuts it short."""
         around = self._around
         # before anything is fetched: a predecessor's transaction must not come after ours
-        self._dispatch.open(self._connect)
-        self._cancelled.open(self._partitions[self._cancelled.topic])
+        self._producer = producer = around.make_producer(
+            around.settings, self._identity, timeout=TRANSACTION_SECONDS, on_throttled=around.on_throttled
+        )
+        self._dispatch.open(producer, lambda: self._take_over(producer))
+        self._cancelled.open(self._owners.partitions[self._cancelled.topic])
         while not self._cancelled.is_complete and not around.is_stopping():
+            around.polled()
             self._cancelled.read(POLL_SECONDS)
         if around.is_stopping():
             return
@@ -141,30 +143,16 @@ class Session:
         self._consumer.subscribe(list(around.seconds))
         self._trims_at = self._clock.monotonic() + TRIM_SECONDS
 
-    def _connect(self) -> TransactionalProducer:
-        """A producer with our transactional id, in place of the last one."""
-        around = self._around
-        if self._producer is not None:
-            self._producer.close()
-        self._producer = producer = around.make_producer(
-            around.settings, self._identity, timeout=TRANSACTION_SECONDS, on_throttled=around.on_throttled
-        )
-        self._wait_for(lambda: producer.init(PATIENCE_SECONDS))
-        return producer
+    def _take_over(self, producer: TransactionalProducer) -> None:
+        def waits(error: BrokerUnavailable) -> None:
+            log.info(
+                "the mover of delayed messages waits for a broker: %s",
+                str(error).splitlines()[0],
+                extra={"event": "mover_waits", "limit": "mover waits"},
+            )
 
-    def _wait_for(self, ask: Callable[[], None]) -> None:
-        """Ask until a broker answers; the client comes back to it by itself."""
-        while not self._around.is_stopping():
-            try:
-                ask()
-            except BrokerUnavailable as error:
-                log.info(
-                    "the mover of delayed messages waits for a broker: %s",
-                    str(error).splitlines()[0],
-                    extra={"event": "mover_waits", "limit": "mover waits"},
-                )
-            else:
-                return
+        around = self._around
+        take_over(producer, PATIENCE_SECONDS, is_stopping=around.is_stopping, polled=around.polled, waits=waits)
 
     def close(self, *, leave: bool) -> None:
         """Hand everything over, to others at once if `leave`; a dynamic member always leaves."""
@@ -301,11 +289,12 @@ class Session:
             self._around.observer.due(sum(shelf.count_due(broker_now) for shelf in self.shelves.values()))
         if self.time.age > CLOCK_SECONDS and now >= self._dispatch.at:
             self._dispatch.ask_time()
-        if now >= self._owners_at:
-            self._check_owners(now)
+        if self._owners.are_missing(now):
+            self._leave()
+            self.consumer.subscribe(list(self._around.seconds))
         if now >= self._trims_at:
             self._trims_at = now + TRIM_SECONDS
-            self._compare()
+            self._owners.compare(now)
             self._trimming.run(self._moved())
 
     def _moved(self) -> dict[TopicPartition, int]:
@@ -347,7 +336,7 @@ class Session:
         self._arrives_at = self._clock.monotonic() + ARRIVAL_SECONDS
         self._begin(known)
         self.is_ready = True
-        self._owners_at = self._clock.monotonic() + UNOWNED_SECONDS
+        self._owners.look_soon(self._clock.monotonic())
         self._around.group_observer.assigned(partitions)
 
     def _begin(self, known: Mapping[TopicPartition, Committed | None]) -> None:
@@ -397,42 +386,3 @@ class Session:
             self._dispatch.forget(where)
         self._arriving = deque(where for where in self._arriving if where not in partitions)
         self.consumer.unassign(partitions)
-
-    # -- what a static member's rejoin does not see ----------------------------------------------------
-
-    def _compare(self) -> None:
-        """Look whether the delay topics have more partitions now."""
-        try:
-            found = self._around.topics.writable(list(self._around.seconds))
-        except BrokerUnavailable:
-            return
-        counts = {topic: answer.partitions for topic, answer in found.items() if answer.refusal is None}
-        if any(self._partitions.get(topic) != count for topic, count in counts.items()):
-            self._partitions |= counts
-            self._owners_at = self._clock.monotonic()
-
-    def _check_owners(self, now: float) -> None:
-        """A static member that comes back gets its old assignment: where partitions have no owner, join anew."""
-        self._owners_at = float("inf")
-        if not self._is_static:
-            return
-        try:
-            owned = self._around.owned(self._around.group)
-        except ElsaError:
-            owned = None
-        wanted = {TopicPartition(t, n) for t in self._around.seconds for n in range(self._partitions.get(t, 0))}
-        if owned is not None and wanted <= owned:
-            self._is_unowned = False
-            return
-        # looked at again: a rebalance may have been under way
-        self._owners_at = now + UNOWNED_SECONDS
-        if owned is None or not self._is_unowned:
-            self._is_unowned = owned is not None
-            return
-        self._is_unowned = False
-        log.warning(
-            "partitions of delay topics have no owner: the mover leaves its group and joins anew",
-            extra={"event": "partitions_unowned", "group": self._around.group, "partitions": len(wanted - owned)},
-        )
-        self._leave()
-        self.consumer.subscribe(list(self._around.seconds))

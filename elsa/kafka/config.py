@@ -129,7 +129,8 @@ def validate_kafka(settings: Settings) -> None:
             raise ConfigError(f"kafka[{name!r}] has no value", hint="leave the key out to get librdkafka's default")
     _check_owned(settings.kafka)
     _check_files(settings.kafka)
-    offline = {"bootstrap.servers": "", "client.id": settings.name, "logger": logger}
+    # silent: it would only say that it has no brokers
+    offline = {"bootstrap.servers": "", "client.id": settings.name, "log_level": 0, "logger": logger}
     consumer_keys = KafkaKeys({name: value for name, value in settings.kafka.items() if name not in PRODUCER_ONLY})
     producer_keys = KafkaKeys({name: value for name, value in settings.kafka.items() if name not in CONSUMER_ONLY})
     try:

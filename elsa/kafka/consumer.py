@@ -161,14 +161,14 @@ class GroupConsumer:
         owned |= {key: value for key, value in _TUNING.items() if key not in settings.kafka}
         if group is not None and settings.group_protocol == "consumer":
             owned["group.protocol"] = "consumer"
-        elif group is not None:
-            owned |= {
-                "partition.assignment.strategy": "cooperative-sticky",
-                "session.timeout.ms": int(settings.session_timeout * 1000),
-                "heartbeat.interval.ms": int(settings.heartbeat_interval * 1000),
-            }
-            if instance is not None:
-                owned["group.instance.id"] = instance
+        else:
+            # also without a group: the client refuses a poll interval that is shorter than its own 45 s
+            owned["session.timeout.ms"] = int(settings.session_timeout * 1000)
+            owned["heartbeat.interval.ms"] = int(settings.heartbeat_interval * 1000)
+            if group is not None:
+                owned["partition.assignment.strategy"] = "cooperative-sticky"
+                if instance is not None:
+                    owned["group.instance.id"] = instance
         return client_config(settings, "consumer", **owned)
 
     # -- callbacks: they run inside poll/consume/close, on the owner's thread; an exception there would

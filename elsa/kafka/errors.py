@@ -8,7 +8,7 @@ from confluent_kafka import KafkaError as ClientError
 from confluent_kafka import KafkaException as ClientException
 
 from elsa import errors
-from elsa.kafka import authorization, codes
+from elsa.kafka import authorization, clientcertificate, codes
 from elsa.kafka.codes import Class, meaning
 from elsa.kafka.handshake import Examination
 
@@ -192,6 +192,7 @@ class Reports:
     """
 
     def __init__(self, settings: Settings) -> None:
+        self._settings = settings
         self._facts = facts_of(settings)
         self._examination = Examination(settings)
         self._refusal: ClientError | None = None
@@ -199,7 +200,7 @@ class Reports:
 
     def hear(self, error: ClientError) -> None:
         """Take a report (the client's `error_cb`)."""
-        if _words(error, {})[0] is errors.AuthenticationFailed:
+        if _words(error, {})[0] is errors.AuthenticationFailed or self._own_certificate(error) is not None:
             self._refusal = error
         elif error.code() in _UNREACHABLE and error.code() != ClientError._ALL_BROKERS_DOWN:
             self._reason = error
@@ -215,6 +216,8 @@ class Reports:
         """
         translated = translate(error, **self._facts, **facts)
         better = self._refusal or self._reason
+        if isinstance(translated, errors.BrokerUnavailable) and (own := self._own_certificate(better)) is not None:
+            return own
         if better is not None and isinstance(translated, errors.BrokerUnavailable):
             translated = translate(better, **self._facts, **facts)
         if not isinstance(translated, errors.BrokerUnavailable) and getattr(translated, "code", "") not in _LOOKED_AT:
@@ -224,6 +227,13 @@ class Reports:
             return translated
         code = getattr(translated, "code", "")
         return errors.AuthenticationFailed(found.text, code=code, hint=found.hint, **_standard(facts))
+
+    def _own_certificate(self, error: ClientError | None) -> errors.AuthenticationFailed | None:
+        """What the broker has against this client's certificate, if that is what the report says."""
+        found = None if error is None else clientcertificate.refusal(error.str(), self._settings.kafka)
+        if error is None or found is None:
+            return None
+        return errors.AuthenticationFailed(f"{found.text}: {error.str()}", code="_SSL", hint=found.hint)
 
 
 def is_fatal(error: BaseException | ClientError) -> bool:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import secrets
+from threading import Event
 from typing import TYPE_CHECKING, Any
 
 from confluent_kafka import KafkaException, TopicCollection
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
-from elsa.errors import AuthorizationFailed
+from elsa.clock import SYSTEM
+from elsa.errors import AuthorizationFailed, BrokerUnavailable, KafkaError
 from elsa.kafka.cluster import broker_config
 from elsa.kafka.config import client_config
 from elsa.kafka.errors import ClientError, Reports
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from elsa.errors import ElsaError
 
 _TIMEOUT_SECONDS = 10.0
+_RETRY_SECONDS = 0.1
 _FORBIDDEN = {
     ClientError.TOPIC_AUTHORIZATION_FAILED,
     ClientError.GROUP_AUTHORIZATION_FAILED,
@@ -34,6 +37,7 @@ class Rights:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._reports = Reports(settings)
+        self._pause = Event()
         self._admin = AdminClient(client_config(settings, "admin", error_cb=self._reports.hear))
 
     def topics(self) -> list[str]:
@@ -74,15 +78,23 @@ class Rights:
 
     def group(self, name: str) -> frozenset[str]:
         """What is allowed on a group, also on one that is not there yet."""
-        futures = self._admin.describe_consumer_groups(
-            [name], include_authorized_operations=True, request_timeout=_TIMEOUT_SECONDS
-        )
-        try:
-            return _operations(futures[name].result(_TIMEOUT_SECONDS + 1))
-        except KafkaException as error:
-            if error.args[0].code() in _FORBIDDEN:
-                return frozenset()
-            raise self._told(error) from error
+        end = SYSTEM.monotonic() + _TIMEOUT_SECONDS
+        while True:
+            left = max(0.1, end - SYSTEM.monotonic())
+            futures = self._admin.describe_consumer_groups(
+                [name], include_authorized_operations=True, request_timeout=left
+            )
+            try:
+                return _operations(futures[name].result(left + 1))
+            except KafkaException as error:
+                if error.args[0].code() in _FORBIDDEN:
+                    return frozenset()
+                told = self._told(error)
+                # on a cluster that has just started, groups have no coordinator for a moment; the client does not wait
+                is_moving = isinstance(told, KafkaError) and told.retryable and not isinstance(told, BrokerUnavailable)
+                if not is_moving or SYSTEM.monotonic() >= end:
+                    raise told from error
+            self._pause.wait(_RETRY_SECONDS)
 
     def may_read_settings(self) -> bool:
         """Whether the brokers' own settings may be read, which is DescribeConfigs on the cluster.

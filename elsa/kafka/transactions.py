@@ -69,30 +69,37 @@ class TransactionalProducer:
         on_throttled: Callable[[str, str, float], None] | None = None,
     ) -> None:
         self.id = transactional_id
+        self._settings = settings
+        self._timeout = timeout
+        self._on_throttled = on_throttled
         self._facts = {**facts_of(settings), "transactional_id": transactional_id, "operation": "Write"}
-        self._login = Login(settings)
-        self._reports = Reports(settings)
         #: (why, the topic, the mark) of messages that were refused
         self._failed: list[tuple[ClientError, str, Any]] = []
         #: the newest stamp that a broker has put on a message of this transaction, and when it was heard of
         self.stamped: tuple[float, float] | None = None
+        self._raw = self._client()
+
+    def _client(self) -> Any:
+        self._is_closed = False
+        self._login = Login(self._settings)
+        self._reports = Reports(self._settings)
         config = client_config(
-            settings,
+            self._settings,
             "producer",
-            transactional_id=transactional_id,
-            transaction_timeout_ms=milliseconds(timeout),
+            transactional_id=self.id,
+            transaction_timeout_ms=milliseconds(self._timeout),
             partitioner="murmur2_random",
             # the commit flushes
             linger_ms=5,
             queue_buffering_max_messages=100_000,
             message_max_bytes=_MOST_BYTES,
             batch_size=_BATCH_BYTES,
-            compression_type=settings.compression,
+            compression_type=self._settings.compression,
             error_cb=self._reported,
-            throttle_cb=Throttle("producer", on_throttled),
+            throttle_cb=Throttle("producer", self._on_throttled),
         )
         try:
-            self._raw = RawProducer(config)
+            return RawProducer(config)
         except KafkaException as error:
             raise errors.ConfigError(f"the producer's configuration is refused: {error.args[0].str()}") from error
 
@@ -102,7 +109,13 @@ class TransactionalProducer:
         log.debug("the transactional producer reports: %s", error.str())
 
     def init(self, timeout: float) -> None:
-        """Take the transactional id over: what a predecessor has left open is aborted."""
+        """Take the transactional id over: what a predecessor has left open is aborted.
+
+        After `recover` has said so, or `close`, that is done by a new client.
+        """
+        if self._is_closed:
+            self._failed.clear()
+            self._raw = self._client()
         self._login.tend(self._raw)
         self._patiently(self._raw.init_transactions, timeout)
 
@@ -193,6 +206,22 @@ class TransactionalProducer:
         """End the transaction: none of it ever happened."""
         self._patiently(self._raw.abort_transaction, timeout)
 
+    def recover(self, timeout: float, forgiven: tuple[type[Exception], ...] = ()) -> bool:
+        """Abort what failed, so that another transaction may begin; False when that needs another `init` first.
+
+        That is after a refused message (librdkafka 2.16 goes on with a wrong sequence number), and after an abort that
+        fails with one of the `forgiven`: the `init` ends what is open. What has failed has to be asked for before.
+        """
+        is_spoiled = bool(self._failed)
+        try:
+            self.abort(timeout)
+        except forgiven as error:
+            log.info("transaction %s could not be aborted, its successor does it: %s", self.id, error)
+            is_spoiled = True
+        if is_spoiled:
+            self.close()
+        return not is_spoiled
+
     def _check_taken(self) -> None:
         """Raise TransactionAborted when a message was refused: the rest must not be committed without it."""
         # what was only thrown away says nothing: the client's next call knows why
@@ -206,6 +235,9 @@ class TransactionalProducer:
 
     def close(self) -> None:
         """Forget it; what is open is aborted by the broker when its time is over, or by a successor's `init`."""
+        if self._is_closed:
+            return
+        self._is_closed = True
         # what the client failed with for good is raised by whichever call comes next
         with contextlib.suppress(KafkaException, SystemError):
             self._raw.purge()
@@ -272,3 +304,26 @@ class TransactionalProducer:
             self._raw.poll(0)  # hands over what the client itself has to say
             translated = self._reports.translate(error, **facts)
         raise translated from error
+
+
+def take_over(
+    producer: TransactionalProducer,
+    patience: float,
+    *,
+    is_stopping: Callable[[], bool],
+    polled: Callable[[], object],
+    waits: Callable[[errors.BrokerUnavailable], None],
+) -> None:
+    """Call `init` until a broker answers, in `patience` seconds each time; a stop cuts it short.
+
+    `polled` hears before each time that the thread goes on, `waits` of each time that none did: the client comes back
+    to it by itself.
+    """
+    while not is_stopping():
+        polled()
+        try:
+            producer.init(patience)
+        except errors.BrokerUnavailable as error:
+            waits(error)
+        else:
+            return

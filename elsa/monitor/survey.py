@@ -38,16 +38,6 @@ class Survey:
 
     def look(self, request: Request) -> Look:
         """One look; raises what the cluster as a whole refuses."""
-        look = None
-        try:
-            look = self._look(request)
-        finally:
-            # librdkafka 2.16 never finds a coordinator again that it has lost once: it times out for ever
-            if look is None or any(each.what == "group" for each in look.failures):
-                self._inquiry = Inquiry(self._settings)
-        return look
-
-    def _look(self, request: Request) -> Look:
         began = self._clock.monotonic()
         counts = self._inquiry.partition_counts()
         names, failures = self._names(request)

@@ -8,7 +8,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any, Protocol
 
 from elsa.clock import SYSTEM
-from elsa.errors import ElsaError
+from elsa.errors import ElsaError, NotStarted
 from elsa.monitor.documents import group_document
 from elsa.monitor.grades import Grades
 from elsa.monitor.page import add_groups, add_health
@@ -83,6 +83,8 @@ class Watch:
         """One look."""
         try:
             look = self._scout.look(self._request)
+        except NotStarted:
+            return  # closed under the look by who stops it: nothing failed
         except ElsaError as error:
             self._fail(error)
         else:

@@ -161,7 +161,11 @@ PROCESSED = _counter(
     outcome=OUTCOMES,
 )
 PROCESS_DURATION = _histogram(
-    "elsa_process_duration_seconds", "group topic handler", RUN, "Run time of a handler call (a batch is one call)."
+    "elsa_process_duration_seconds",
+    "group topic handler",
+    RUN,
+    "Run time of a handler call (a batch is one call).",
+    "In OpenMetrics each bucket has the trace of its latest sampled call as exemplar (`trace_id`).",
 )
 END_TO_END = _histogram(
     "elsa_end_to_end_latency_seconds",
@@ -262,11 +266,13 @@ SECONDS = _counter(
 )
 SLOTS = _gauge(
     "elsa_worker_slots",
-    "group",
-    "Calls of handlers that may run at once.",
-    "Handlers of several groups that share a pool (weights) each count all of it.",
+    "group handler",
+    "Calls of a handler that may run at once.",
+    "Of a pool that handlers of a group share (weights): what the others leave of it now.",
 )
-SLOTS_BUSY = _gauge("elsa_worker_slots_busy", "group", "Calls of handlers, or slices of messages, that run now.")
+SLOTS_BUSY = _gauge(
+    "elsa_worker_slots_busy", "group handler", "Calls of a handler, or slices of its messages, that run now."
+)
 LOOP_LAG = _histogram(
     "elsa_event_loop_lag_seconds",
     "",

@@ -19,8 +19,10 @@ if TYPE_CHECKING:
     from elsa.observe.instruments import Histogram
 
 Labels = tuple[tuple[str, str], ...]
-#: (series name, labels, value)
-Sample = tuple[str, Labels, float]
+#: (labels, the value that was observed, wall-clock seconds or None): one observation that a bucket stands for
+Exemplar = tuple[Labels, float, float | None]
+#: (series name, labels, value, its exemplar)
+Sample = tuple[str, Labels, float, Exemplar | None]
 #: (name as exported, Prometheus type, help, samples)
 Family = tuple[str, str, str, list[Sample]]
 
@@ -42,18 +44,20 @@ class Page:
 
     def put(self, metric: Metric, labels: Labels, value: float) -> None:
         """The same with labels that are made already, for many metrics with the same ones."""
-        self._samples.setdefault(metric.name, []).append((metric.name, labels, value))
+        self._samples.setdefault(metric.name, []).append((metric.name, labels, value, None))
 
     def histogram(self, metric: Metric, values: Sequence[str], histogram: Histogram) -> None:
         """All samples of one histogram."""
         labels = tuple(zip(metric.labels, values, strict=True))
         samples = self._samples.setdefault(metric.name, [])
         bucket, running = f"{metric.name}_bucket", 0
-        for le, count in zip(_les(histogram.bounds), histogram.counts, strict=True):
+        buckets = zip(_les(histogram.bounds), histogram.counts, histogram.exemplars, strict=True)
+        for le, count, exemplar in buckets:
             running += count
-            samples.append((bucket, (*labels, le), running))
-        samples.append((f"{metric.name}_count", labels, running))
-        samples.append((f"{metric.name}_sum", labels, histogram.total))
+            # it is told while its slice runs, and counted when that ends: an empty bucket has none
+            samples.append((bucket, (*labels, le), running, exemplar if count else None))
+        samples.append((f"{metric.name}_count", labels, running, None))
+        samples.append((f"{metric.name}_sum", labels, histogram.total, None))
 
     def families(self) -> list[Family]:
         """What was collected, in the catalogue's order; a metric that is not in it is a KeyError."""
@@ -73,11 +77,18 @@ def from_prometheus(collected: Iterable[Any]) -> Iterator[Family]:
         kind = {"info": "gauge", "stateset": "gauge", "unknown": "untyped"}.get(metric.type, metric.type)
         created = f"{metric.name}_created"
         samples: list[Sample] = [
-            (sample.name, tuple(sample.labels.items()), sample.value)
+            (sample.name, tuple(sample.labels.items()), sample.value, _exemplar(sample.exemplar))
             for sample in metric.samples
             if sample.name != created
         ]
         yield metric.name + suffix, kind, metric.documentation, samples
+
+
+def _exemplar(found: Any) -> Exemplar | None:
+    if found is None:
+        return None
+    at = None if found.timestamp is None else float(found.timestamp)
+    return tuple(found.labels.items()), float(found.value), at
 
 
 def number(value: float) -> str:
@@ -105,19 +116,32 @@ def _pair(pair: tuple[str, str]) -> str:
 
 
 def _line(sample: Sample) -> str:
-    name, labels, value = sample
+    name, labels, value, _ = sample
     if not labels:
         return f"{name} {number(value)}\n"
     return f"{name}{{{','.join(map(_pair, labels))}}} {number(value)}\n"
 
 
-def render(families: Iterable[Family], *, openmetrics: bool = False) -> bytes:
-    r"""The text of one scrape, in Prometheus' format or in OpenMetrics'.
+def _line_with_exemplar(sample: Sample) -> str:
+    line, exemplar = _line(sample), sample[3]
+    if exemplar is None:
+        return line
+    labels, value, at = exemplar
+    # not by `_pair`: hardly one comes twice
+    pairs = ",".join(f'{key}="{_escaped(text)}"' for key, text in labels)
+    when = "" if at is None else f" {at:.3f}"
+    return f"{line[:-1]} # {{{pairs}}} {number(value)}{when}\n"
 
-    >>> render([("jobs_total", "counter", "Jobs.", [("jobs_total", (("queue", "a"),), 2.0)])])
+
+def render(families: Iterable[Family], *, openmetrics: bool = False) -> bytes:
+    r"""The text of one scrape, in Prometheus' format or in OpenMetrics', which alone has exemplars.
+
+    Names of series are the same in both; OpenMetrics' title of a counter has no `_total`.
+
+    >>> render([("jobs_total", "counter", "Jobs.", [("jobs_total", (("queue", "a"),), 2.0, None)])])
     b'# HELP jobs_total Jobs.\n# TYPE jobs_total counter\njobs_total{queue="a"} 2.0\n'
     """
-    lines = []
+    lines, line = [], _line_with_exemplar if openmetrics else _line
     for name, kind, text, samples in families:
         if openmetrics:
             title = name.removesuffix("_total") if kind == "counter" else name
@@ -125,7 +149,7 @@ def render(families: Iterable[Family], *, openmetrics: bool = False) -> bytes:
         else:
             title, kind_shown, help_shown = name, kind, text.replace("\\", r"\\").replace("\n", r"\n")
         lines.append(f"# HELP {title} {help_shown}\n# TYPE {title} {kind_shown}\n")
-        lines.extend(_line(sample) for sample in samples)
+        lines.extend(map(line, samples))
     if openmetrics:
         lines.append("# EOF\n")
     return "".join(lines).encode()

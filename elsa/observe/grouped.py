@@ -44,7 +44,8 @@ class GroupMetrics(GroupObserver):
         self._last_poll: float | None = None
         self._last_commit: float | None = None
         self._seconds = dict.fromkeys(catalogue.STATES, 0.0)
-        self._slots: int | None = None
+        #: by handler: the places of its pools, by the pool's name
+        self._pools: Mapping[str, Mapping[str, int]] = {}
         self._is_stable: bool | None = None
 
     def assigned(self, partitions: Sequence[tuple[str, int]]) -> None:  # noqa: ARG002 - the event counts
@@ -79,8 +80,9 @@ class GroupMetrics(GroupObserver):
             for state, more in seconds.items():
                 self._seconds[state] += more
 
-    def slots(self, count: int) -> None:
-        self._slots = count
+    def slots(self, pools: Mapping[str, Mapping[str, int]]) -> None:
+        # standalone handlers are told one by one
+        self._pools = {**self._pools, **pools}
 
     def stale(self, results: int) -> None:
         with self._lock:
@@ -113,8 +115,8 @@ class GroupMetrics(GroupObserver):
             self._is_stable = member.get("join_state") == "steady"
         self._brokers.heard("consumer", stats)
 
-    def collect(self, page: Page, group: str, busy: int) -> None:
-        """Add everything of this group, which has so many calls running."""
+    def collect(self, page: Page, group: str, busy: Mapping[str, int]) -> None:
+        """Add everything of this group, whose handlers have so many calls running."""
         with self._lock:
             for metric, counts in (
                 (catalogue.REBALANCES, self._rebalances),
@@ -137,8 +139,20 @@ class GroupMetrics(GroupObserver):
                 page.add(catalogue.LAST_COMMIT, (group,), self._last_commit)
             if self._is_stable is not None:
                 page.add(catalogue.STABLE, (group,), int(self._is_stable))
-            if self._slots is not None:
-                page.add(catalogue.SLOTS, (group,), self._slots)
-                page.add(catalogue.SLOTS_BUSY, (group,), busy)
+            for handler in self._pools:
+                page.add(catalogue.SLOTS, (group, handler), self._places(handler, busy))
+                page.add(catalogue.SLOTS_BUSY, (group, handler), busy.get(handler, 0))
+            if self._pools:
                 for state, seconds in self._seconds.items():
                     page.add(catalogue.SECONDS, (group, state), seconds)
+
+    def _places(self, handler: str, busy: Mapping[str, int]) -> int:
+        """How many calls of a handler may run at once: what others run in a pool that they share is not open to it."""
+        mine = self._pools[handler]
+        others = sum(
+            busy.get(other, 0)
+            for other, pools in self._pools.items()
+            if other != handler and pools.keys() & mine.keys()
+        )
+        # one is open to it even when others have all of them: its turn comes
+        return max(1, busy.get(handler, 0), sum(mine.values()) - others)

@@ -83,8 +83,9 @@ class Guard:
             context.load_cert_chain(self.cert, self.key)
         except (OSError, ssl.SSLError) as error:
             files = self.cert if self.key is None else f"{self.cert} and {self.key}"
+            what = self._missing() or f"{files}: {_reason(error)}"
             raise ConfigError(
-                f"the certificate of the metrics port can not be used: {files}: {_reason(error)}",
+                f"the certificate of the metrics port can not be used: {what}",
                 hint="http_cert is a PEM file of the certificate and its chain, http_key that of its private key",
             ) from error
         if self.client_ca is not None:
@@ -97,6 +98,17 @@ class Guard:
                     hint="it is a PEM file of the authorities that clients' certificates come from",
                 ) from error
         return context
+
+    def _missing(self) -> str | None:
+        """Which file does not hold what it is named for."""
+        for file, what in ((self.cert, "CERTIFICATE"), (self.key or self.cert, "PRIVATE KEY")):
+            assert file is not None
+            try:
+                if f"{what}-----" not in Path(file).read_text("latin-1"):
+                    return f"{file} holds no {what.lower()}"
+            except OSError as error:
+                return f"{file}: {error.strerror}"
+        return None
 
     def stamp(self) -> tuple[int, ...]:
         """Another one when a certificate has been renewed; the files have to be there."""

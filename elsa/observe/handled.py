@@ -6,6 +6,7 @@ from collections import Counter
 from threading import Lock
 from typing import TYPE_CHECKING
 
+from elsa.clock import SYSTEM
 from elsa.control.protocol import Tally
 from elsa.observe import catalogue
 from elsa.observe.instruments import Counts, Histogram, spread
@@ -14,6 +15,7 @@ from elsa.observer import HandlerObserver
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from elsa.clock import Clock
     from elsa.observe.buckets import Buckets
     from elsa.observe.exposition import Page
     from elsa.observe.partitions import HandlerKey
@@ -22,8 +24,9 @@ if TYPE_CHECKING:
 class HandlerMetrics(HandlerObserver):
     """One handler on one topic; executor threads and the group manager call it."""
 
-    def __init__(self, buckets: Buckets, handler: str) -> None:
+    def __init__(self, buckets: Buckets, handler: str, clock: Clock = SYSTEM) -> None:
         self._lock = Lock()
+        self._clock = clock
         self._outcomes = dict.fromkeys(catalogue.OUTCOMES, 0)
         self._durations = Histogram(buckets.of(catalogue.PROCESS_DURATION, handler))
         self._waits = Histogram(buckets.of(catalogue.QUEUE_WAIT))
@@ -59,6 +62,11 @@ class HandlerMetrics(HandlerObserver):
             counts = self._outcomes
             for outcome, count in outcomes.items():
                 counts[outcome] = counts.get(outcome, 0) + count
+
+    def sampled(self, seconds: float, trace: str) -> None:
+        now = self._clock.now()
+        with self._lock:
+            self._durations.exemplify(seconds, (("trace_id", trace),), now)
 
     def waited(self, waits: Sequence[tuple[float, int]]) -> None:
         with self._lock:

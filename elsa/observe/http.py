@@ -58,6 +58,10 @@ class Plain:
         return {self.name: self.ok}
 
 
+def _json(body: Mapping[str, Any]) -> bytes:
+    return f"{json.dumps(body, default=str, indent=1)}\n".encode()
+
+
 def _plain(name: str, ask: Callable[[], bool]) -> Plain:
     return Plain(name, ask())
 
@@ -108,7 +112,7 @@ class MetricsServer:
             ),
         }
         if status is not None:
-            self._routes["/statusz"] = lambda _: (200, JSON, json.dumps(status(), default=str, indent=1).encode())
+            self._routes["/statusz"] = lambda _: (200, JSON, _json(status()))
         self._server: _Server | None = None
         self._thread: Thread | None = None
 
@@ -124,7 +128,7 @@ class MetricsServer:
         if (probe := self._probes.get(path)) is not None:
             verdict = probe()
             body = verdict.document() if is_allowed else {verdict.name: verdict.ok}
-            return 200 if verdict.ok else 503, JSON, json.dumps(body, indent=1).encode()
+            return 200 if verdict.ok else 503, JSON, _json(body)
         if not is_allowed:
             return 401, PLAIN, b"this page needs the token: Authorization: Bearer TOKEN\n"
         route = self._routes.get(path)
@@ -238,8 +242,11 @@ class _Server(ThreadingHTTPServer):
 class _Requests(BaseHTTPRequestHandler):
     server: _Server
     timeout = CLIENT_TIMEOUT
-    server_version = "elsa"
-    sys_version = ""
+    error_content_type = PLAIN
+    error_message_format = "%(code)d %(message)s\n"
+
+    def version_string(self) -> str:
+        return "elsa"
 
     def do_GET(self) -> None:
         status, kind, body = self._answer()

@@ -10,21 +10,28 @@ from elsa.observe.catalogue import OTHER
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from elsa.observe.exposition import Exemplar, Labels
+
 
 class Histogram:
-    """Counts per bucket (not cumulative) and the sum; its owner holds the lock around every call."""
+    """Counts per bucket (not cumulative), its newest exemplar, and the sum; its owner holds the lock around calls."""
 
-    __slots__ = ("bounds", "counts", "total")
+    __slots__ = ("bounds", "counts", "exemplars", "total")
 
     def __init__(self, bounds: Sequence[float]) -> None:
         self.bounds = tuple(bounds)
         self.counts = [0] * (len(self.bounds) + 1)
+        self.exemplars: list[Exemplar | None] = [None] * len(self.counts)
         self.total = 0.0
 
     def observe(self, value: float, count: int = 1) -> None:
         """One value, or `count` equal ones."""
         self.counts[bisect_left(self.bounds, value)] += count
         self.total += value * count
+
+    def exemplify(self, value: float, labels: Labels, now: float) -> None:
+        """One of the values that are counted, which its bucket is to stand for; `now` in wall-clock seconds."""
+        self.exemplars[bisect_left(self.bounds, value)] = (labels, value, now)
 
     def merge(self, other: Histogram) -> None:
         """Add what another one with the same bounds has."""

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable, Sequence
 
     from elsa.clock import Clock
-    from elsa.observe.exposition import Family, Labels
+    from elsa.observe.exposition import Exemplar, Family, Labels, Sample
 
 #: name of the first entry of a snapshot, whose help text tells one life of a process from another
 LIFE = "_life"
@@ -29,8 +29,10 @@ REMEMBERED_ENDS = 1_000
 #: identifies this process until it ends; a pid alone may come again
 _BORN = SYSTEM.now()
 
-#: (kind, help, {(series, labels): value})
-Table = dict[str, tuple[str, str, dict[tuple[str, "Labels"], float]]]
+#: (series, labels)
+Key = tuple[str, "Labels"]
+#: (kind, help, values, exemplars)
+Table = dict[str, tuple[str, str, dict[Key, float], dict[Key, "Exemplar"]]]
 
 
 def snapshot(*sources: Any) -> list[Family]:
@@ -51,8 +53,8 @@ def snapshot(*sources: Any) -> list[Family]:
 def pack(families: Sequence[Family]) -> str:
     """A snapshot as text for a message between two processes of one supervisor.
 
-    >>> unpack(pack([("jobs_total", "counter", "Jobs.", [("jobs_total", (), 2)])]))
-    [('jobs_total', 'counter', 'Jobs.', [('jobs_total', (), 2)])]
+    >>> unpack(pack([("jobs_total", "counter", "Jobs.", [("jobs_total", (), 2, None)])]))
+    [('jobs_total', 'counter', 'Jobs.', [('jobs_total', (), 2, None)])]
     """
     # as JSON, a page of a thousand partitions takes five times as long
     return base64.b64encode(marshal.dumps(list(families))).decode("ascii")
@@ -67,14 +69,14 @@ def unpack(text: str) -> list[Family]:
 class Merger:
     """Adds up the snapshots of several worker processes, so that no counter ever falls.
 
-    Counters and histograms are summed; a process that ended leaves its counts in an account of the
-    ended. Gauges are merged by the catalogue's rule and vanish with their process; gauges that are not
-    in the catalogue (users' own, `process_*`) keep a label `process`.
+    Counters and histograms are summed, of exemplars the newest is kept; a process that ended leaves both in
+    an account of the ended. Gauges are merged by the catalogue's rule and vanish with their process; gauges
+    that are not in the catalogue (users' own, `process_*`) keep a label `process`.
     Every method may be called from any thread. `process_id` may be a slot that a successor takes over:
     a snapshot tells its own process, so a late one of an ended process is ignored.
 
     >>> merger = Merger()
-    >>> merger.update(1, [("jobs_total", "counter", "Jobs.", [("jobs_total", (), 2)])])
+    >>> merger.update(1, [("jobs_total", "counter", "Jobs.", [("jobs_total", (), 2, None)])])
     >>> merger.end(1)
     >>> b"jobs_total 2.0" in merger.render()
     True
@@ -87,7 +89,7 @@ class Merger:
         self._live: dict[Hashable, tuple[str, float, Sequence[Family]]] = {}
         self._ended: Table = {}
         self._ended_lives: dict[Hashable, str] = {}
-        self._own: dict[tuple[str, Labels], float] = {}
+        self._own: dict[Key, float] = {}
         for metric in (catalogue.PROCESSES, catalogue.PROCESS_RESTARTS):
             (label,) = metric.labels
             for value in metric.values[label]:
@@ -126,7 +128,10 @@ class Merger:
         `stale` is how many processes have not answered, by default how many have sent nothing for a while.
         """
         with self._lock:
-            table = {name: (kind, text, dict(series)) for name, (kind, text, series) in self._ended.items()}
+            table: Table = {
+                name: (kind, text, dict(series), dict(exemplars))
+                for name, (kind, text, series, exemplars) in self._ended.items()
+            }
             live = sorted(self._live.items(), key=lambda item: item[1][1])
             own = dict(self._own)
         for process_id, (_, _, families) in live:
@@ -137,13 +142,10 @@ class Merger:
         own[catalogue.STALE_PROCESSES.name, ()] = stale
         for (name, labels), value in own.items():
             metric = catalogue.CATALOGUE[name]
-            table.setdefault(name, (metric.kind, metric.help, {}))[2][name, labels] = value
+            table.setdefault(name, (metric.kind, metric.help, {}, {}))[2][name, labels] = value
         order = [name for name in catalogue.CATALOGUE if name in table]
         order += sorted(table.keys() - catalogue.CATALOGUE.keys())
-        return [
-            (name, table[name][0], table[name][1], [(*key, value) for key, value in table[name][2].items()])
-            for name in order
-        ]
+        return [_family(name, *table[name]) for name in order]
 
     def render(self, *, openmetrics: bool = False, stale: int | None = None) -> bytes:
         """The merged page as text; `stale` as for `families`."""
@@ -157,7 +159,7 @@ class Merger:
                 del self._ended_lives[next(iter(self._ended_lives))]
             _merge(self._ended, [family for family in families if _is_summed(family[1])], str(process_id))
 
-    def _key(self, name: str, kind: str, labels: dict[str, str]) -> tuple[str, Labels]:
+    def _key(self, name: str, kind: str, labels: dict[str, str]) -> Key:
         metric = catalogue.CATALOGUE.get(name)
         if metric is None or metric.kind != kind or set(metric.labels) != set(labels):
             raise ValueError(f"{name} with labels {sorted(labels)} is not a {kind} of elsa.observe.catalogue")
@@ -168,21 +170,27 @@ def _is_summed(kind: str) -> bool:
     return kind in {"counter", "histogram", "summary"}
 
 
+def _family(name: str, kind: str, text: str, series: dict[Key, float], exemplars: dict[Key, Exemplar]) -> Family:
+    return name, kind, text, [(*key, value, exemplars.get(key)) for key, value in series.items()]
+
+
 def _merge(table: Table, families: Iterable[Family], process: str) -> None:
     """Add one process to the table; processes come from the longest silent to the newest."""
     for name, kind, text, samples in families:
         if name == LIFE:
             continue
-        series = table.setdefault(name, (kind, text, {}))[2]
+        _, _, series, exemplars = table.setdefault(name, (kind, text, {}, {}))
+        if _is_summed(kind):
+            _keep_newest(exemplars, samples)
         metric = catalogue.CATALOGUE.get(name)
         rule = "sum" if _is_summed(kind) else metric.merge if metric else "process"
         if not series and rule != "process" and kind != "summary":
             # nothing to merge with: most of it, with one process
-            series.update([((sample, labels), value) for sample, labels, value in samples])
+            series.update([((sample, labels), value) for sample, labels, value, _ in samples])
             if len(series) == len(samples):
                 continue
             series.clear()
-        for sample, pairs, value in samples:
+        for sample, pairs, value, _ in samples:
             labels = pairs
             if rule == "process" or (kind == "summary" and sample == name):
                 labels = (*labels, ("process", process))
@@ -194,3 +202,12 @@ def _merge(table: Table, families: Iterable[Family], process: str) -> None:
                 series[key] = old + value
             else:
                 series[key] = max(old, value) if rule == "max" else min(old, value)
+
+
+def _keep_newest(exemplars: dict[Key, Exemplar], samples: Iterable[Sample]) -> None:
+    for sample, labels, _, exemplar in samples:
+        if exemplar is not None:
+            key = (sample, labels)
+            old = exemplars.get(key)
+            if old is None or (old[2] or 0) <= (exemplar[2] or 0):
+                exemplars[key] = exemplar

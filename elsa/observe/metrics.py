@@ -51,8 +51,8 @@ class PrometheusObserver(Observer):
     >>> observer = PrometheusObserver()
     >>> observer.sent("orders", "ok", 0.002, None)
     >>> [samples for name, _, _, samples in observer.families() if name == "elsa_messages_sent_total"]
-    [[('elsa_messages_sent_total', (('topic', 'orders'), ('outcome', 'ok')), 1), \
-('elsa_messages_sent_total', (('topic', 'orders'), ('outcome', 'error')), 0)]]
+    [[('elsa_messages_sent_total', (('topic', 'orders'), ('outcome', 'ok')), 1, None), \
+('elsa_messages_sent_total', (('topic', 'orders'), ('outcome', 'error')), 0, None)]]
     """
 
     def __init__(
@@ -87,7 +87,7 @@ class PrometheusObserver(Observer):
         key = (group or "", topic, handler)
         with self._lock:
             if key not in self._handlers:
-                self._handlers[key] = HandlerMetrics(self._buckets, handler)
+                self._handlers[key] = HandlerMetrics(self._buckets, handler, self._clock)
             return self._handlers[key]
 
     def group(self, group: str | None) -> GroupObserver:
@@ -162,7 +162,7 @@ class PrometheusObserver(Observer):
         with self._scraping:
             busy = self._partitions.collect(page, running)
         for name, group in groups.items():
-            group.collect(page, name, busy[name])
+            group.collect(page, name, busy.get(name, {}))
         if self._mover is not None:
             self._mover.collect(page)
         self._brokers.collect(page)
@@ -190,11 +190,13 @@ class PrometheusObserver(Observer):
     def collect(self) -> Iterator[Any]:
         """The same for a prometheus_client registry, which calls this when it is scraped."""
         from prometheus_client import Metric  # noqa: PLC0415 - only who has a registry needs it
+        from prometheus_client.samples import Exemplar  # noqa: PLC0415 - as above
 
         for name, kind, text, samples in self.families():
             family = Metric(name.removesuffix("_total") if kind == "counter" else name, text, kind)
-            for series, labels, value in samples:
-                family.add_sample(series, dict(labels), value)
+            for series, labels, value, exemplar in samples:
+                known = None if exemplar is None else Exemplar(dict(exemplar[0]), *exemplar[1:])
+                family.add_sample(series, dict(labels), value, exemplar=known)
             yield family
 
     def describe(self) -> Iterator[Any]:

@@ -70,8 +70,8 @@ class PartitionGauges:
         """Ask `snapshot` too from now on."""
         self._watched.append(snapshot)
 
-    def collect(self, page: Page, handlers: Mapping[HandlerKey, int]) -> Counter[str]:
-        """Add every gauge; how many calls run, by group.
+    def collect(self, page: Page, handlers: Mapping[HandlerKey, int]) -> dict[str, Counter[str]]:
+        """Add every gauge; how many calls run, by group and handler.
 
         `handlers` says how many messages each works on, also those without a partition.
         """
@@ -87,9 +87,9 @@ class PartitionGauges:
         if self._labels == "on" or (self._labels == "auto" and len(once) <= MOST_PARTITIONS):
             for key, each in once.items():
                 _per_partition(page, each, *behind[key])
-        busy: Counter[str] = Counter()
+        busy: dict[str, Counter[str]] = {}
         for each in snapshots:
-            busy[each.group or ""] += each.running
+            busy.setdefault(each.group or "", Counter())[each.handler] += each.running
         return busy
 
     def _behind(self, once: Mapping[Key, PartitionSnapshot]) -> dict[Key, Behind]:

@@ -59,6 +59,16 @@ def ask(url: str, probe: str, *, settings: Settings, cert: str | None = None, ti
     parts = urllib.parse.urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.netloc:
         raise ConfigError(f"{url!r} is no address of a worker", hint="like http://127.0.0.1:9464")
+    if parts.path.strip("/") or parts.query:
+        raise ConfigError(
+            f"{url!r} has a path: the probe says it",
+            hint=f"give {parts.scheme}://{parts.netloc} and --live, --ready or --startup",
+        )
+    if cert is not None and parts.scheme == "http":
+        raise ConfigError(
+            f"a client certificate can not be shown to {url}: it is no TLS",
+            hint="set http_cert as the worker has it, or give --url https://...",
+        )
     full = f"{parts.scheme}://{parts.netloc}{PATHS[probe]}"
     headers = {} if settings.http_token is None else {"Authorization": f"Bearer {settings.http_token}"}
     request = urllib.request.Request(full, headers=headers)  # noqa: S310 - the scheme is checked above
@@ -74,9 +84,17 @@ def ask(url: str, probe: str, *, settings: Settings, cert: str | None = None, ti
     except (OSError, http.client.HTTPException) as error:
         reason = getattr(error, "reason", None) or error
         raise NoWorker(
-            f"no worker answered at {full}: {getattr(reason, 'strerror', None) or reason}",
-            hint="is it running, with --metrics-port or ELSA_METRICS_PORT, and TLS as it is asked here?",
+            f"no worker answered at {full}: {getattr(reason, 'strerror', None) or reason}", hint=_hint(reason)
         ) from error
+
+
+def _hint(reason: object) -> str:
+    if isinstance(reason, ssl.SSLCertVerificationError):
+        return "ELSA_HTTP_CERT names the worker's certificate, which is trusted then"
+    return (
+        "is it running, with --metrics-port or ELSA_METRICS_PORT, with TLS as it is asked here,"
+        " and --cert where it wants a client's certificate?"
+    )
 
 
 def _answer(url: str, status: int, body: bytes) -> Answer:

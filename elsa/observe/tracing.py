@@ -111,6 +111,19 @@ def note(reason: str, delay: float | None) -> None:
         span.add_event("elsa.retry", {"elsa.delay": round(delay, 3)})
 
 
+def sampled() -> str | None:
+    """The trace of the current span, as 32 hex digits; None unless that is recorded and sampled."""
+    trace = sys.modules.get("opentelemetry.trace")
+    if trace is None:
+        return None
+    span = trace.get_current_span()
+    context = span.get_span_context()
+    if not span.is_recording() or not context.trace_flags.sampled:
+        return None
+    found: str = trace.format_trace_id(context.trace_id)
+    return found
+
+
 def carried() -> Headers:
     """The current trace as headers, for a call that runs in another process."""
     from elsa.observe import context  # noqa: PLC0415 - imports opentelemetry

@@ -47,17 +47,18 @@ class Scheduler(Renewing):
         make_consumer: Callable[..., GroupConsumer] = GroupConsumer,
         make_producer: Callable[..., TransactionalProducer] = TransactionalProducer,
     ) -> None:
-        group = f"{app.name}.scheduler"
-        observer = app.observer.group(group)
+        self.group = f"{app.name}.scheduler"
+        observer = app.observer.group(self.group)
         super().__init__(app.name, instance, observer)
         self._app = app
         self._is_static = is_static
         self._around = Surroundings(
             app=app,
             schedules=tuple(app.schedules),
-            group=group,
+            group=self.group,
             clock=clock,
             is_stopping=self._stopping.is_set,
+            polled=self._polled,
             group_observer=observer,
             observers={one.name: app.observer.schedule(one.name) for one in app.schedules},
             make_consumer=make_consumer,

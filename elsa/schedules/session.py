@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from elsa.errors import BrokerUnavailable, ElsaError, FatalClientError, KafkaError, TransactionAborted
 from elsa.kafka.consumer import Committed
 from elsa.kafka.events import Event, classify, event_error
-from elsa.kafka.transactions import is_verdict
+from elsa.kafka.transactions import is_verdict, take_over
 from elsa.message import TopicPartition
 from elsa.names import schedules_topic
 from elsa.policies.schedule import moment
@@ -67,6 +67,8 @@ class Surroundings:
     group: str
     clock: Clock
     is_stopping: Callable[[], bool]
+    #: told by what waits for long within a turn that the thread goes on
+    polled: Callable[[], None]
     group_observer: GroupObserver
     observers: Mapping[str, ScheduleObserver]
     make_consumer: Callable[..., GroupConsumer]
@@ -91,10 +93,9 @@ class Session:
         self._trouble: BaseException | None = None
         self.is_ready = False
         self._trails = Trails(around.app.observer.trace_send)
-        self._identity = identity
         #: so many transactions send their messages one by one
         self._careful = 0
-        self._producer = self._make_producer()
+        self._producer = around.make_producer(around.app.settings, identity, timeout=TRANSACTION_SECONDS)
         self._consumer = around.make_consumer(
             around.app.settings,
             around.group,
@@ -111,22 +112,16 @@ class Session:
         if not self._around.is_stopping():
             self._consumer.subscribe([self._topic])
 
-    def _make_producer(self) -> TransactionalProducer:
-        return self._around.make_producer(self._around.app.settings, self._identity, timeout=TRANSACTION_SECONDS)
-
     def _take_over(self) -> None:
-        """Take the transactional id over, as soon as a broker answers; a stop cuts it short."""
-        while not self._around.is_stopping():
-            try:
-                self._producer.init(PATIENCE_SECONDS)
-            except BrokerUnavailable as error:
-                log.info(
-                    "the scheduler waits for a broker: %s",
-                    str(error).splitlines()[0],
-                    extra={"event": "scheduler_waits", "limit": "scheduler waits"},
-                )
-            else:
-                return
+        def waits(error: BrokerUnavailable) -> None:
+            log.info(
+                "the scheduler waits for a broker: %s",
+                str(error).splitlines()[0],
+                extra={"event": "scheduler_waits", "limit": "scheduler waits"},
+            )
+
+        around = self._around
+        take_over(self._producer, PATIENCE_SECONDS, is_stopping=around.is_stopping, polled=around.polled, waits=waits)
 
     def turn(self) -> None:
         """Hear of partitions that come and go, and fire what is due in those that are here."""
@@ -247,7 +242,7 @@ class Session:
         except TransactionAborted as error:
             # asked before the abort, which fails everything that is still in the buffer
             failures = self._producer.failures()
-            self._abort(plans, error, is_spoiled=bool(failures))
+            self._abort(plans, error)
             verdicts = [(schedule, why) for why, schedule in failures if is_verdict(why)]
             if is_careful:
                 # what was sent before was confirmed
@@ -278,22 +273,15 @@ class Session:
         producer.commit(STEP_SECONDS)
         self._trails.end()
 
-    def _abort(self, plans: Mapping[int, Plan], error: TransactionAborted, *, is_spoiled: bool) -> None:
-        """Make sure that nothing of it is left open; librdkafka (2.16) is of no more use after a refused message."""
+    def _abort(self, plans: Mapping[int, Plan], error: TransactionAborted) -> None:
+        """Make sure that nothing of it is left open."""
         self._trails.end(error)
         log.info("a transaction of the scheduler was aborted and is made again: %s", error, extra={"limit": "aborted"})
         # what was decided is what the broker has: it is asked again
         for number in plans:
             self.shards.pop(number, None)
             self._arriving.add(number)
-        try:
-            self._producer.abort(STEP_SECONDS)
-        except (TransactionAborted, FatalClientError, BrokerUnavailable):
-            # its successor does
-            is_spoiled = True
-        if is_spoiled:
-            self._producer.close()
-            self._producer = self._make_producer()
+        if not self._producer.recover(STEP_SECONDS, (TransactionAborted, FatalClientError, BrokerUnavailable)):
             self._take_over()
 
     def _blame(self, plans: Mapping[int, Plan], refused: Mapping[Schedule, ElsaError]) -> None:

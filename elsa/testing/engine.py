@@ -39,10 +39,10 @@ if TYPE_CHECKING:
     from elsa.testing.log import MemoryLog
     from elsa.testing.recording import Journal
     from elsa.worker.assigned import Assigned
-    from elsa.worker.group import Surroundings
     from elsa.worker.membership import GroupMembership
     from elsa.worker.partition import PartitionWorker
     from elsa.worker.seen import Seen
+    from elsa.worker.surroundings import Surroundings
 
 #: how often the private loop turns for tasks that handlers left behind, before they are left alone
 _TURNS = 20
@@ -205,8 +205,8 @@ class RecordingAssignment(Assignment):
 
     journal: Journal
 
-    def _make_worker(self, partition: TopicPartition, binding: Binding, **fields: Any) -> PartitionWorker:
-        return RecordingWorker(partition, binding, journal=self.journal, **fields)
+    def _make_worker(self, *args: Any, **fields: Any) -> PartitionWorker:
+        return RecordingWorker(*args, journal=self.journal, **fields)
 
 
 class MemoryTransactions(Transactions):
@@ -251,18 +251,7 @@ class SteppedManager(GroupManager):
         self, group: str | None, bindings: Sequence[Binding], around: Surroundings, log: MemoryLog, journal: Journal
     ) -> None:
         super().__init__(group, bindings, around)
-        self.assignment = RecordingAssignment(
-            around.app,
-            group,
-            executors=around.executors,
-            settlement=around.settlement,
-            budget=around.budget,
-            post=self.mailbox.put,
-            clock=around.clock,
-            observer=self.observer,
-            paces=around.paces,
-            caution=around.caution,
-        )
+        self.assignment = RecordingAssignment(around, group, post=self.mailbox.put, observer=self.observer)
         self.assignment.journal = journal
         # every finished message is committed at once: a test need not wait for that
         self.commits = Commits(self, interval=0.0, every=self._settings.commit_every)
@@ -292,7 +281,7 @@ class SteppedManager(GroupManager):
         now = self.clock.monotonic()
         due = self.next_due is not None and self.next_due <= now
         self.timers.fire(now)
-        self.note_changes()
+        self.commits.note_changes()
         self.commits.start_due(now)
         self.transactions.tick(now, at_once=True)
         is_news = bool(self.assignment.admit_waiting()) or due or bool(mail) or bool(self.assignment.taken)

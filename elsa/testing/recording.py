@@ -198,6 +198,12 @@ class RecordingConclusion(Conclusion):
         assert isinstance(invoker, RecordingInvoker)
         self._worker.note(raw, invoker.decided)
 
+    def produced(self, turn: Turn, raws: Sequence[Any], context: Context, outcome: Outcome) -> None:
+        worker = self._worker
+        for raw in raws if outcome.kind is Kind.DONE else ():
+            worker.note(raw, Outcome(Kind.DONE, result=worker._values.pop(raw.offset(), None)))
+        super().produced(turn, raws, context, outcome)
+
 
 class RecordingDeferrals(Deferrals):
     """Notes what is acknowledged at last."""
@@ -253,11 +259,6 @@ class RecordingWorker(PartitionWorker):
         elif outcome.kind is not Kind.DONE:
             self.note(raw, outcome)
         super().conclude(turn, raw, context, outcome)
-
-    def produced(self, turn: Turn, raws: Sequence[Any], context: Context, outcome: Outcome) -> None:
-        for raw in raws if outcome.kind is Kind.DONE else ():
-            self.note(raw, Outcome(Kind.DONE, result=self._values.pop(raw.offset(), None)))
-        super().produced(turn, raws, context, outcome)
 
     def handled(self, raw: Any, outcome: Outcome) -> Handled:
         """What the journal keeps of one delivery."""

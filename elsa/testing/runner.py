@@ -10,9 +10,9 @@ from elsa.testing.engine import InlineExecutors, SteppedManager, SteppedSettleme
 from elsa.testing.mover import MemoryMover
 from elsa.testing.schedules import MemoryScheduler
 from elsa.worker.budget import Budget
-from elsa.worker.group import Surroundings
 from elsa.worker.mailbox import Topology
 from elsa.worker.pace import Paces
+from elsa.worker.surroundings import Surroundings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

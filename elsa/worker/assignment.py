@@ -7,28 +7,23 @@ from __future__ import annotations
 
 import itertools
 import logging
-import sys
 from typing import TYPE_CHECKING, Any
 
+from elsa.worker import backpressure
 from elsa.worker.assigned import Assigned
-from elsa.worker.caution import MOST_DEATHS, Caution
+from elsa.worker.equipment import Equipment
 from elsa.worker.partition import PartitionWorker
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from elsa.app import App
-    from elsa.clock import Clock
     from elsa.handlers import Handler
     from elsa.message import TopicPartition
     from elsa.observer import GroupObserver, HandlerObserver
     from elsa.registry import Binding
-    from elsa.worker.budget import Budget
-    from elsa.worker.executors import Executors
-    from elsa.worker.pace import Paces
     from elsa.worker.routes import Routes
-    from elsa.worker.settlement import Settlement
     from elsa.worker.starts import Begin
+    from elsa.worker.surroundings import Surroundings
 
 log = logging.getLogger("elsa.worker")
 
@@ -43,31 +38,24 @@ class Assignment:
 
     def __init__(
         self,
-        app: App,
+        around: Surroundings,
         group: str | None,
         *,
-        executors: Executors,
-        settlement: Settlement,
-        budget: Budget,
         post: Callable[[Any], None],
-        clock: Clock,
         observer: GroupObserver,
-        paces: Paces,
-        caution: Caution | None = None,
     ) -> None:
         self.owned: dict[TopicPartition, Assigned] = {}
         #: those of them that have to be looked after: something is in hand, paused or not committed
         self.busy: dict[TopicPartition, Assigned] = {}
-        self._app = app
+        self._equipment = Equipment(
+            around.app, around.executors, around.settlement, post, around.clock, around.paces, around.caution
+        )
+        self._paces = around.paces
+        self._app = around.app
+        self._budget = around.budget
+        self.caution = around.caution
         self._group = group
-        self._executors = executors
-        self._settlement = settlement
-        self._budget = budget
-        self._post = post
-        self._clock = clock
         self._observer = observer
-        self._paces = paces
-        self.caution = caution or Caution()
         #: False while nothing more is to be taken
         self.admits = True
         #: False while nothing new is to run, because too much is finished and not committed
@@ -90,7 +78,7 @@ class Assignment:
             partition,
             binding,
             self._observer_of(binding),
-            source=source,
+            source=source or partition.topic,
             base=max(begin.offset, -1),
             limit=limit,
             restored=begin.restored,
@@ -108,37 +96,22 @@ class Assignment:
             self._observers[key] = self._app.observer.handler(self._group, *key)
         return self._observers[key]
 
-    def _make_worker(self, partition: TopicPartition, binding: Binding, **fields: Any) -> PartitionWorker:
+    def _make_worker(self, *args: Any, **fields: Any) -> PartitionWorker:
         """The harness puts a worker here that writes down what becomes of each message."""
-        return PartitionWorker(partition, binding, **fields)
+        return PartitionWorker(*args, **fields)
 
     def start(self, assigned: Assigned, generation: int | None) -> None:
         """Give a partition a worker (the first, or a new one after a crash)."""
-        restored = assigned.restored
-        assigned.failures = 0
         assigned.worker = self._make_worker(
             assigned.partition,
             assigned.binding,
+            self._equipment,
             source=assigned.source,
-            app=self._app,
             epoch=next(_EPOCHS),
             generation=generation,
-            executors=self._executors,
-            settlement=self._settlement,
             observer=assigned.observer,
-            post=self._post,
-            clock=self._clock,
-            paces=self._paces,
-            attempts=restored.attempts if restored is not None else None,
-            poison=assigned.suspects(MOST_DEATHS, sys.maxsize) if assigned.deaths else (),
-            caution=self.caution,
-            seen=assigned.seen,
-            refused=assigned.refused,
-            arrivals=assigned.arrivals,
+            inherited=assigned.bequeath(),
         )
-        assigned.refused = {}
-        assigned.worker.kept.alone.update(assigned.alone)
-        assigned.worker.kept.progress.update(assigned.progress)
         if not self.flows or assigned.is_paused:
             assigned.worker.hold()
 
@@ -256,11 +229,11 @@ class Assignment:
 
     def wants_pause(self, assigned: Assigned) -> bool:
         """Whether a partition is to receive no more for a while."""
-        return assigned.wants_pause(is_flooded=self._budget.is_flooded)
+        return backpressure.wants_pause(assigned, is_flooded=self._budget.is_flooded)
 
     def wants_resume(self, assigned: Assigned, now: float) -> bool:
         """Whether a paused partition is to receive again."""
-        return assigned.wants_resume(now, is_flooded=self._budget.is_flooded)
+        return backpressure.wants_resume(assigned, now, is_flooded=self._budget.is_flooded)
 
     def balance(self) -> list[Assigned]:
         """Let retries that wait make room for others; the partitions of which attempts have failed since."""
@@ -294,16 +267,13 @@ class Assignment:
 
     def finished(self, assigned: Assigned, offsets: Sequence[int], *, acknowledges: bool = True) -> int:
         """Offsets are done; how many messages that finishes, held ones included."""
-        before, finished = assigned.tracker.unfinished, assigned.tracker.finished
-        size = assigned.finish(offsets, acknowledges=acknowledges)
-        self._budget.give(before - assigned.tracker.unfinished, size)
+        finished = assigned.tracker.finished
+        self._budget.give(*assigned.finish(offsets, acknowledges=acknowledges))
         return assigned.tracker.finished - finished
 
     def held(self, assigned: Assigned, offsets: Sequence[int]) -> None:
         """Offsets are neither done nor in hand."""
-        before = assigned.tracker.unfinished
-        size = assigned.hold(offsets)
-        self._budget.give(before - assigned.tracker.unfinished, size)
+        self._budget.give(*assigned.hold(offsets))
 
     # -- ends ----------------------------------------------------------------------------------------
 

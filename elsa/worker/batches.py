@@ -107,7 +107,7 @@ class Batch:
     def conclude(self, outcome: Outcome) -> None:
         """Give each member its outcome."""
         _ACTIVE.set(None)
-        self._turn.durations.append(_counter() - self.begin)
+        self._turn.took(_counter() - self.begin, outcome)
         self.invoker.observer.batched(len(self.raws))
         raws, done = self.raws, outcome.done
         if outcome.kind is Kind.DEFERRED or (outcome.kind in CONFIRMED and outcome.kind is not Kind.SKIPPED):
@@ -139,7 +139,7 @@ class Batch:
     def _finish(self, raws: Sequence[Any], outcome: Outcome) -> None:
         if self._worker.is_transactional and outcome.is_fine:
             if raws:
-                self._worker.produced(self._turn, raws, self.context, outcome)
+                self._worker.conclusion.produced(self._turn, raws, self.context, outcome)
             return
         for raw in raws:
             self._worker.conclude(self._turn, raw, self.context, outcome)

@@ -69,7 +69,7 @@ class Caution:
         with self._lock:
             if not self.is_on:
                 return True
-            is_free = self._alone is None and not any(other.is_busy for other in self._workers)
+            is_free = self._alone is None and not any(other.underway.turns for other in self._workers)
             if self._has_runnable(worker) and is_free:
                 # a turn is known as busy only a moment later
                 self._alone = worker

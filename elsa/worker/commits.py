@@ -58,6 +58,15 @@ class Commits:
             # the log's end
             self._manager.assignment.taken[assigned.partition] = assigned
 
+    def note_changes(self) -> None:
+        """What has changed without a result is to be committed, too: failed attempts, what was done before us."""
+        assignment = self._manager.assignment
+        for assigned in assignment.balance():
+            assigned.tracker.version += 1
+        for assigned in assignment.busy.values():
+            if assigned.tracker.version != assigned.version_committed:
+                self.note(assigned, 0)
+
     def make_ahead(self, now: float) -> None:
         """Commit what handlers that run at most once have taken, all of it at once, and then let it run.
 
@@ -77,7 +86,8 @@ class Commits:
             if error is not None:
                 self._ahead_from = self._clock.monotonic() + _REFUSED_SECONDS
                 if not fenced:
-                    manager.report("commit", f"the commit before messages run at most once was refused: {error}")
+                    text = f"the commit before messages run at most once was refused: {error}"
+                    manager.trouble.report("commit", text)
                 return
         for partition, assigned in ready.items():
             del taken[partition]
@@ -108,7 +118,7 @@ class Commits:
             manager.consumer.commit(commits)
         except Exception as error:  # a commit that cannot even be queued is one that failed
             self._acknowledger.answered(manager.assignment.owned, commits, ok=False)
-            manager.report("commit", f"the commit could not be sent: {error}")
+            manager.trouble.report("commit", f"the commit could not be sent: {error}")
 
     def answered(self, error: ElsaError | None, fenced: bool, partitions: Sequence[TopicPartition]) -> None:  # noqa: FBT001 - callback
         """The broker answered a commit."""
@@ -122,7 +132,7 @@ class Commits:
             # every rebalance may cross a commit that was under way
             log.info("a commit met a rebalance and will be repeated", extra={"group": manager.name})
         elif error is not None:
-            manager.report("commit", f"the commit was refused and will be repeated: {error}")
+            manager.trouble.report("commit", f"the commit was refused and will be repeated: {error}")
 
     def make(self, partitions: Sequence[TopicPartition]) -> ElsaError | None:
         """Commit what is finished and wait for the answer; why it was refused."""
@@ -130,7 +140,7 @@ class Commits:
         if manager.group is None:
             return None
         # also what has failed since the last chores: there may be none after this
-        manager.note_changes()
+        self.note_changes()
         owned = manager.assignment.owned
         commits = self._acknowledger.pending(owned, [p for p in partitions if not owned[p].is_transactional])
         if not commits:

@@ -1,7 +1,7 @@
 """What follows from the outcome of a message: retry, dead letter, confirmation of what its call has sent.
 
 Each partition worker has one. `conclude` is called by executors, the endings by the producer's thread or the
-settlement's; the worker's lock guards `unsettled`.
+settlement's; the worker's lock guards `unsettled` and the breaker.
 """
 
 from __future__ import annotations
@@ -11,11 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 from elsa.errors import TooManyDead
 from elsa.outcome import Kind
-from elsa.policies.breaker import WINDOW_SECONDS
-from elsa.worker.mailbox import Finished, Held
+from elsa.policies.breaker import WINDOW_SECONDS, Breaker
+from elsa.worker.mailbox import Finished, Held, Produced
 from elsa.worker.repeats import remember
+from elsa.worker.turns import BatchTurn
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from elsa.context import Context
     from elsa.outcome import Outcome
     from elsa.worker.partition import PartitionWorker
@@ -34,12 +37,15 @@ class Conclusion:
         self._settlement = settlement
         #: copies and sends that are not confirmed yet
         self.unsettled = 0
+        # what stops the partition when nearly everything fails; only what fails comes back through a retry topic
+        ratio = None if worker.is_retry else worker.binding.first.declared.max_dead_ratio
+        self._breaker = None if ratio is None else Breaker(ratio)
 
     def conclude(self, turn: Turn, raw: Any, context: Context, outcome: Outcome) -> None:
         """Do what the outcome asks for; nothing here waits."""
         worker, kind = self._worker, outcome.kind
         if kind is Kind.RETRY:
-            worker.retry(turn, raw, outcome)
+            self._retry(turn, raw, outcome)
         elif kind is Kind.DEFERRED:
             worker.deferrals.defer(raw, context)
         elif kind is Kind.CRASHED:
@@ -57,6 +63,17 @@ class Conclusion:
             else:
                 self._finish(raw, outcome)
 
+    def produced(self, turn: Turn, raws: Sequence[Any], context: Context, outcome: Outcome) -> None:
+        """A transactional call is over: its offsets and what it has sent go together."""
+        assert context.held is not None
+        worker, kind = self._worker, outcome.kind.value
+        turn.counts[kind] = turn.counts.get(kind, 0) + len(raws)
+        offsets = [raw.offset() for raw in raws]
+        with worker.lock:
+            worker.forget(offsets)
+            self.passed(len(offsets))
+        worker.post(Produced(worker, offsets, context.held.close()))
+
     def final(self, outcome: Outcome) -> Outcome:
         """What would be tried again is given up when nobody would; what would be one dead letter too many, halts."""
         if outcome.kind is Kind.RETRY and self._worker.is_last_chance:
@@ -65,15 +82,20 @@ class Conclusion:
             return self._judge(outcome)
         if outcome.kind is Kind.DONE:
             with self._worker.lock:
-                self._worker.passed(1)
+                self.passed(1)
         return outcome
+
+    def passed(self, count: int) -> None:
+        """So many messages were handled (lock held)."""
+        if self._breaker is not None and count:
+            self._breaker.passed(count, now=self._worker.clock.monotonic())
 
     def _judge(self, outcome: Outcome) -> Outcome:
         worker = self._worker
-        if worker.breaker is None:
+        if self._breaker is None:
             return outcome
         with worker.lock:
-            found = worker.breaker.dead(now=worker.clock.monotonic())
+            found = self._breaker.dead(now=worker.clock.monotonic())
         if found is None:
             return outcome
         error = TooManyDead(
@@ -85,6 +107,33 @@ class Conclusion:
         )
         error.__cause__ = outcome.error
         return dataclasses.replace(outcome, kind=Kind.HALTED, error=error)
+
+    def _retry(self, turn: Turn, raw: Any, outcome: Outcome) -> None:
+        """A message that was just run is tried again later: its lane waits with it."""
+        worker = self._worker
+        with worker.lock:
+            worker.kept.count(raw, outcome.attempt)
+            if worker.closed:
+                return
+            worker.deferrals.forget([raw.offset()])
+            due = worker.clock.monotonic() + outcome.delay
+            if isinstance(turn, BatchTurn):
+                turn.back[raw.offset()] = due
+                return
+            turn.stop_lane()
+            worker.backlog.lanes.park(raw, due, holds=True)
+            worker.backlog.arm(due)
+
+    def _retry_late(self, raw: Any, outcome: Outcome) -> None:
+        """A send that a call had made was refused after the call returned: the message comes again."""
+        worker = self._worker
+        with worker.lock:
+            worker.kept.count(raw, outcome.attempt)
+            if not worker.closed:
+                due = worker.clock.monotonic() + outcome.delay
+                worker.backlog.lanes.park(raw, due, holds=False)
+                worker.vigil.look(worker.backlog.lanes)
+                worker.backlog.arm(due)
 
     def _finish(self, raw: Any, outcome: Outcome) -> None:
         if outcome.kind is Kind.DEAD:
@@ -176,7 +225,7 @@ class Conclusion:
         assert invoker is not None
         outcome = self.final(invoker.failed(error, attempt, raw))
         if outcome.kind is Kind.RETRY:
-            self._worker.retry_late(raw, outcome)
+            self._retry_late(raw, outcome)
         elif outcome.kind is Kind.CRASHED:
             assert outcome.error is not None
             self._worker.crashed(outcome.error)

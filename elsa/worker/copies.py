@@ -154,7 +154,7 @@ class Copy:
         if not self.worker.closed:
             self._settlement.pause(self, pause)
         else:
-            self.worker.give_up_settling()
+            self.worker.conclusion.give_up_settling()
 
 
 class DeadLetter(Copy):

@@ -42,10 +42,10 @@ def _read(manager: GroupManager, assigned: Assigned) -> bool:
     assert journal is not None
     assert manager.group is not None
     traces = journal.traces(manager.group, assigned.partition)
-    before = dict(assigned.deaths)
+    before = dict(assigned.mishaps.deaths)
     for trace in traces:
         assigned.died(trace.first, trace.last)
-    if assigned.deaths == before:
+    if assigned.mishaps.deaths == before:
         # what ran then was over and committed after all
         return bool(traces)
     if assigned.tracker.base < 0:
@@ -57,7 +57,7 @@ def _read(manager: GroupManager, assigned: Assigned) -> bool:
             "event": "process_died",
             "topic": assigned.partition.topic,
             "partition": assigned.partition.partition,
-            "deaths": {str(offset): deaths for offset, deaths in sorted(assigned.deaths.items())[:10]},
+            "deaths": {str(offset): deaths for offset, deaths in sorted(assigned.mishaps.deaths.items())[:10]},
         },
     )
     return True

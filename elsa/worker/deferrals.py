@@ -56,7 +56,7 @@ class Deferrals:
 
     def _is_early(self, offset: int) -> bool:
         """Whether its call is still running, so that the answer DEFER is yet to come (lock held)."""
-        return offset not in self._early and self._worker.is_running(offset)
+        return offset not in self._early and self._worker.underway.is_running(offset)
 
     def _finish(self, found: Sequence[tuple[Any, Context]]) -> None:
         """Those that have sent something still wait for its confirmation."""
@@ -74,7 +74,7 @@ class Deferrals:
             worker.post(Finished(worker, offsets))
         for raw, context in found:
             if context.sends is not None:
-                worker.await_sends(raw, context, DONE)
+                worker.conclusion.await_sends(raw, context, DONE)
 
     def forget(self, offsets: Iterable[int]) -> None:
         """These are over in another way (lock held)."""

@@ -338,7 +338,7 @@ async def run(worker: PartitionWorker, turn: Turn) -> None:
         except BaseException as error:  # SystemExit, MemoryError: no failure of the message
             outcome = Outcome(Kind.CRASHED, error=error, attempt=attempt)
         turn.since = now = _counter()
-        durations(now - previous)
+        turn.took(now - previous, outcome)
         previous = now
         worker.conclude(turn, raw, context, outcome)
     activate(None)

@@ -12,20 +12,16 @@ import logging
 import queue
 import secrets
 import threading
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from elsa import exits
-from elsa.context import drop
 from elsa.errors import FatalClientError
 from elsa.kafka.consumer import SLICE
 from elsa.kafka.errors import is_fatal
-from elsa.kafka.events import event_error
 from elsa.observer import GroupObserver
 from elsa.policies.backoff import Backoff
 from elsa.worker import reports
 from elsa.worker.assignment import Assignment
-from elsa.worker.caution import Caution
+from elsa.worker.burst import has_caught_up
 from elsa.worker.commits import Commits
 from elsa.worker.handover import Handover
 from elsa.worker.horizons import Horizons
@@ -54,31 +50,27 @@ from elsa.worker.mailbox import (
 from elsa.worker.membership import GroupMembership, StandaloneMembership
 from elsa.worker.pauses import Pauses
 from elsa.worker.pulse import Pulse
+from elsa.worker.results import Results
+from elsa.worker.revival import Revival
 from elsa.worker.routes import Routes
 from elsa.worker.seen import Loading
+from elsa.worker.snapshots import snapshots
 from elsa.worker.spending import Spending, waits_for
 from elsa.worker.timers import Timers
 from elsa.worker.transactions import Transactions
+from elsa.worker.trouble import Trouble
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
-    from elsa.app import App
-    from elsa.clock import Clock
     from elsa.control.protocol import Target
-    from elsa.errors import ElsaError
     from elsa.kafka.consumer import GroupConsumer
     from elsa.message import TopicPartition
     from elsa.observer import PartitionSnapshot
     from elsa.registry import Binding
     from elsa.worker.assigned import Assigned
-    from elsa.worker.budget import Budget
-    from elsa.worker.executors import Executors
-    from elsa.worker.pace import Paces
-    from elsa.worker.partition import PartitionWorker
     from elsa.worker.seen import Seen
-    from elsa.worker.settlement import Settlement
-    from elsa.worker.slots import Slot
+    from elsa.worker.surroundings import Surroundings
 
 log = logging.getLogger("elsa.worker")
 
@@ -92,31 +84,6 @@ COMMIT_SECONDS = 0.02
 WAIT_SECONDS = 1.0
 #: how long messages that wait for room may keep the mailbox from being looked at
 GATED_SECONDS = 0.005
-
-
-@dataclass(slots=True)
-class Surroundings:
-    """What the group managers of one process share."""
-
-    app: App
-    executors: Executors
-    settlement: Settlement
-    budget: Budget
-    clock: Clock
-    fail: Callable[[str, int], None]
-    paces: Paces
-    caution: Caution = field(default_factory=Caution)
-    slot: Slot | None = None
-    instance: str | None = None
-    #: told of the name under which a member goes on whose own somebody else has now
-    renamed: Callable[[str], None] = lambda _: None
-    index: int = 0
-    processes: int = 1
-    #: whether anybody asks if everything is caught up
-    is_burst: bool = False
-    positions: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
-    #: told when a client says that no broker is there
-    doubt: Callable[[], None] = lambda: None
 
 
 class GroupManager:
@@ -140,44 +107,31 @@ class GroupManager:
         self.pulse = Pulse(around.clock)
         listens = getattr(self.observer.fetched, "__func__", None) is not GroupObserver.fetched
         self._fetch = self._told_poll if listens else self.poll
-        self.assignment = Assignment(
-            around.app,
-            group,
-            executors=around.executors,
-            settlement=around.settlement,
-            budget=around.budget,
-            post=self.mailbox.put,
-            clock=around.clock,
-            observer=self.observer,
-            paces=around.paces,
-            caution=around.caution,
-        )
+        self.spending = Spending()
+        self.trouble = Trouble(group, self.name, around, self.observer, self.spending)
+        self.assignment = Assignment(around, group, post=self.mailbox.put, observer=self.observer)
+        self.results = Results(self)
         self.commits = Commits(self, interval=self._settings.commit_interval, every=self._settings.commit_every)
         self.transactions = Transactions(self, most=2 * self._settings.commit_every)
         self.pauses = Pauses(self)
         self.handover = Handover(self)
+        self.revival = Revival(self)
         self.membership: GroupMembership | StandaloneMembership
         if group is None:
             self.membership = StandaloneMembership(self, around)
         else:
             self.membership = GroupMembership(self, around)
         self.horizons = Horizons(self)
-        self.spending = Spending()
         #: what a poll that brings nothing waits for
         self._waits_for = "idle"
         self.timers = Timers()
         self.intake = Intake(self)
         self.stopping: Stop | None = None
         self.is_quiet = False
-        self._trouble: BaseException | None = None
         self._next_chores = 0.0
-        #: partitions with messages that wait for the room which results have just made
-        self._touched: dict[TopicPartition, Assigned] = {}
         #: what the watcher saw last; a client that was rebuilt begins with it
         self._topology: Topology | None = None
         self._has_client = False
-        #: whether the group has ever taken it
-        self._has_begun = False
         #: everything is given up, and committed as far as it can be
         self._done = threading.Event()
         self.consumer: GroupConsumer
@@ -186,8 +140,7 @@ class GroupManager:
     # -- from any thread -----------------------------------------------------------------------------
 
     def start(self) -> None:
-        handlers = [handler for binding in self.bindings for handler in binding.handlers()]
-        self.observer.slots(self._around.executors.slots(handlers))
+        self.observer.slots(self._around.executors.slots(self.bindings))
         self._thread.start()
 
     def quiet(self) -> None:
@@ -263,7 +216,7 @@ class GroupManager:
         except BaseException as error:
             # a thread that ends in silence would leave a process that looks alive and works on nothing
             log.exception("group manager ended", extra={"event": "group_ended", "group": self.name})
-            self.fail(f"the group manager of {self.name} ended: {error!r}")
+            self.trouble.fail(f"the group manager of {self.name} ended: {error!r}")
             raise
         finally:
             self.transactions.close()
@@ -276,7 +229,7 @@ class GroupManager:
 
     def _session(self, backoff: Backoff) -> None:
         """One client from its start to its end."""
-        self._trouble = None
+        self.trouble.pending = None
         self.consumer = self.membership.make_consumer()
         self.pulse.renewed()
         try:
@@ -287,7 +240,7 @@ class GroupManager:
             while self.stopping is None:
                 self.turn()
                 if self.is_ready:
-                    self._has_begun = True
+                    self.trouble.has_begun = True
                     self.pulse.assigned()
                     backoff.reset()
             self.handover.drain(self.stopping)
@@ -328,7 +281,7 @@ class GroupManager:
             mail = self.mailbox.wait(GATED_SECONDS)
             self.spending.enter("poll")
             self.read(mail)
-            self.harvest(assignment.waiting())
+            self.results.harvest(assignment.waiting())
 
     def _patience(self, now: float) -> float:
         longest = COMMIT_SECONDS if self.commits.in_flight else POLL_SECONDS
@@ -344,9 +297,8 @@ class GroupManager:
             if is_fatal(error):
                 raise FatalClientError(f"the Kafka client of {self.name} is beyond repair: {error}") from error
             raise
-        if self._trouble is not None:
-            trouble, self._trouble = self._trouble, None
-            raise trouble
+        if self.trouble.pending is not None:
+            self.trouble.raise_pending()
         return raws
 
     def _told_poll(self, timeout: float) -> list[Any]:
@@ -359,8 +311,8 @@ class GroupManager:
 
     def _chores(self, now: float) -> None:
         """What is looked at ten times a second, not with every slice; partitions at rest are not looked at."""
-        self.harvest(list(self.assignment.busy))
-        self.note_changes()
+        self.results.harvest(list(self.assignment.busy))
+        self.commits.note_changes()
         if self.assignment.caution.is_on:
             self.assignment.pass_suspects()
         self.intake.steer(now)
@@ -373,33 +325,16 @@ class GroupManager:
         self.observer.polled(self.clock.now())
         self.observer.spent(self.spending.take())
         self.membership.chores(now)
-        self.is_caught_up = self._around.is_burst and self._caught_up()
+        self.is_caught_up = self._around.is_burst and has_caught_up(self)
         if self.group is None:
             # those of before a rebuild count until their partition is assigned again
             now_at = {str(p): a.tracker.base for p, a in self.assignment.owned.items() if a.tracker.base >= 0}
             self.positions = {**self.positions, **now_at}
 
-    def note_changes(self) -> None:
-        """What has changed without a result is to be committed, too: failed attempts, what was done before us."""
-        for assigned in self.assignment.balance():
-            assigned.tracker.version += 1
-        for assigned in self.assignment.busy.values():
-            if assigned.tracker.version != assigned.version_committed:
-                self.commits.note(assigned, 0)
-
-    def _caught_up(self) -> bool:
-        if not self.is_ready or self.assignment.ending or self.membership.wants_rejoin:
-            return False
-        return all(
-            a.held in ("rejected", "halted")
-            or (
-                a.end is not None
-                and a.in_hand == 0
-                and a.tracker.base >= a.end
-                and (self.group is None or a.committed >= a.tracker.base)
-            )
-            for a in self.assignment.owned.values()
-        )
+    @property
+    def generation(self) -> int | None:
+        """Which membership this is, None outside of a group."""
+        return self.consumer.generation() if self.group is not None else None
 
     # -- mailbox -------------------------------------------------------------------------------------
 
@@ -408,33 +343,31 @@ class GroupManager:
         for item in mail:
             kind = type(item)
             if kind is Finished:
-                self._finished(item.worker, item.offsets, acknowledges=item.acknowledges)
+                self.results.finished(item.worker, item.offsets, acknowledges=item.acknowledges)
             elif kind is Produced:
-                self._produced(item)
+                self.results.produced(item)
             elif kind is TransactionEnded:
                 self.transactions.ended(item)
             elif kind is Held:
-                assigned = self.assignment.current(item.worker)
-                if assigned is not None:
-                    self.assignment.held(assigned, item.offsets)
+                self.results.held(item)
             elif kind is Park:
                 self.timers.unpark_at(item.due, item.worker)
             elif kind is Ended:
-                self.handover.ended(item.worker)
+                self.revival.ended(item.worker)
             elif kind is Crashed:
-                self.handover.crashed(item.worker, item.error, item.offset)
+                self.revival.crashed(item.worker, item.error, item.offset)
             elif kind is Halted:
-                self.handover.halted(item.worker, item.error, item.offset)
+                self.revival.halted(item.worker, item.error, item.offset)
             else:
                 self._read_rare(item)
-        if self._touched:
-            self._refill()
+        if self.results.touched:
+            self.results.refill()
 
     def _read_rare(self, item: Any) -> None:
         """The same for what comes now and then."""
         kind = type(item)
         if kind is Loaded:
-            self.handover.loaded(item.assigned, item.seen)
+            self.revival.loaded(item.assigned, item.seen)
         elif kind is Pause or kind is Resume:
             item.answer.put(self.pauses.obey(item))
         elif kind is Regulate:
@@ -450,7 +383,7 @@ class GroupManager:
         elif kind is Horizon:
             self.horizons.told(item.ends)
         elif kind is Ask:
-            item.answer.put(self._snapshots())
+            item.answer.put(snapshots(self))
         elif kind is Quiet:
             self.be_quiet()
         elif kind is Stop:
@@ -470,81 +403,17 @@ class GroupManager:
 
         Loading(self.app, assigned, found, settlement.later, self.mailbox.put, is_ours=is_ours).start()
 
-    def _refill(self) -> None:
-        """Results have made room: what waits of the same partitions is handed over at once."""
-        touched, self._touched = self._touched, {}
-        for partition, assigned in touched.items():
-            if self.assignment.admits and self.assignment.owned.get(partition) is assigned:
-                self.assignment.admit(assigned)
-
-    def _finished(self, worker: PartitionWorker, offsets: Sequence[int], *, acknowledges: bool) -> None:
-        assigned = self.assignment.current(worker)
-        if assigned is None:
-            return
-        count = self.assignment.finished(assigned, offsets, acknowledges=acknowledges)
-        assigned.reach_end()
-        self.commits.note(assigned, count)
-        if assigned.overflow:
-            self._touched[assigned.partition] = assigned
-
-    def _produced(self, item: Produced) -> None:
-        assigned = self.assignment.current(item.worker)
-        # what a partition that is rolled back still finishes is handled again
-        if assigned is not None and assigned.held != "restarting" and not assigned.is_rolled_back:
-            self.transactions.add(assigned, item.offsets, item.sends)
-            self._finished(item.worker, item.offsets, acknowledges=True)
-        else:
-            drop(item.sends)
-
     @property
     def transactional_id(self) -> str:
         """The same again after a restart, so that what was left open is ended at once."""
         instance = self._around.instance or f"{self.app.name}-{secrets.token_hex(6)}"
         return f"{instance}-{self.group}-tx"
 
-    def harvest(self, partitions: Iterable[TopicPartition]) -> None:
-        """Take what running turns have finished so far: a slow call must not keep the earlier ones uncommitted."""
-        for partition in partitions:
-            assigned = self.assignment.owned[partition]
-            worker = assigned.worker
-            if worker is not None and (offsets := worker.harvest()):
-                self._finished(worker, offsets, acknowledges=True)
-
-    def _snapshots(self) -> list[PartitionSnapshot]:
-        return [
-            assigned.snapshot(self.group, *self.consumer.cached_watermarks(partition))
-            for partition, assigned in self.assignment.owned.items()
-        ]
-
-    def fail(self, text: str, code: int = exits.FAILED) -> None:
-        """The work of this process cannot go on; with the code that it ends with."""
-        self._around.fail(text, code)
-
-    def error_of(self, raw: Any) -> ElsaError:
-        """The error that a polled item brings."""
-        return event_error(raw, self._settings, self.group)
-
-    def refused(self, error: ElsaError) -> None:
-        """What the brokers refuse until somebody changes something: a topic waits for that, others go on meanwhile.
-
-        A group that was never joined ends the worker; one that works already stays, to go on when it is mended.
-        """
-        self.report(getattr(error, "code", ""), str(error))
-        if error.topic is None and not self._has_begun:
-            self.fail(f"group {self.name} cannot be joined: {error}", exits.code_of(error))
-
     def statistics(self, stats: Mapping[str, Any]) -> None:
         """The client's statistics, every 15 s."""
         self.pulse.heard(stats)
         self.horizons.heard(stats)
         self.observer.statistics(stats)
-
-    def report(self, code: str, text: str) -> None:
-        """Say the same trouble once a minute, count it always."""
-        if code == "_ALL_BROKERS_DOWN":
-            self._around.doubt()
-        self.observer.error(code, text)
-        log.warning("kafka: %s", text, extra={"event": "kafka_error", "group": self.name, "code": code, "limit": code})
 
     # -- flow control --------------------------------------------------------------------------------
 
@@ -553,17 +422,3 @@ class GroupManager:
         self.is_quiet = True
         if self.assignment.owned:
             self.consumer.pause(list(self.assignment.owned))
-
-    def guarded(self, callback: Callable[[list[TopicPartition]], None]) -> Callable[[list[TopicPartition]], None]:
-        """A callback that never raises into the client; what it raised is raised by `poll` afterwards."""
-
-        def run(partitions: list[TopicPartition]) -> None:
-            before = self.spending.enter("rebalance")
-            try:
-                callback(partitions)
-            except BaseException as error:
-                self._trouble = error
-            finally:
-                self.spending.enter(before)
-
-        return run

@@ -73,7 +73,7 @@ class Intake:
                 "offset": offset,
             },
         )
-        self._manager.handover.renew(assigned, offset)
+        self._manager.revival.renew(assigned, offset)
 
     def _event(self, raw: Any) -> None:
         kind = classify(raw, has_group=self._manager.group is not None)
@@ -92,9 +92,9 @@ class Intake:
             # the watcher knows whether the topic is just being made, and says what to do if not
             self._manager.observer.error(raw.error().name(), raw.error().str())
         elif kind == Event.REFUSED:
-            self._manager.refused(self._manager.error_of(raw))
+            self._manager.trouble.refused(raw)
         elif kind == Event.PASSING:
-            self._manager.report(raw.error().name(), str(self._manager.error_of(raw)))
+            self._manager.trouble.passing(raw)
 
     def _out_of_range(self, partition: TopicPartition) -> None:
         assigned = self._manager.assignment.owned.get(partition)
@@ -102,14 +102,14 @@ class Intake:
             return
         target = starts.out_of_range(self._manager.consumer, partition, assigned.binding, self._last(assigned) + 1)
         if target is None:
-            self._manager.fail(
+            self._manager.trouble.fail(
                 f"{partition}: the offset {self._last(assigned) + 1} is out of range and handler "
                 f"{assigned.binding.name} says on_out_of_range='fail'; reset the group's offsets to go on"
             )
             assigned.held = "halted"
             return
         if target <= self._last(assigned) or not assigned.has_pending:
-            self._manager.handover.renew(assigned, target)
+            self._manager.revival.renew(assigned, target)
         # else the log has lost what comes next: what is in hand is not in it any more, so dropping it would lose it
         self._manager.consumer.reassign(partition, target)
 

@@ -5,23 +5,25 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Sequence
+
+    from elsa.worker.equipment import Inheritance
 
 
 class Kept:
     """Failed attempts, told progress, and who runs alone. Turns read `attempts` without the lock."""
 
-    def __init__(self, attempts: Mapping[int, int] | None, *, before: Callable[[Any], int] | None = None) -> None:
+    def __init__(self, inherited: Inheritance, *, before: Callable[[Any], int] | None = None) -> None:
         #: failed attempts
-        self.attempts: dict[int, int] = dict(attempts or {})
+        self.attempts = dict(inherited.attempts)
         #: where messages come back: how often each had failed before it came
         self.before = before
         #: grows with every failed attempt: what the group manager has to commit
         self.failures = 0
         #: what handlers have last told by `ctx.heartbeat`
-        self.progress: dict[int, Any] = {}
+        self.progress = dict(inherited.progress)
         #: members of batches that were given up: each runs once more, by itself
-        self.alone: set[int] = set()
+        self.alone = set(inherited.alone)
 
     def made(self, raw: Any) -> int:
         """How many attempts of a message have failed."""

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from elsa.errors import ElsaError
-    from elsa.worker.group import GroupManager, Surroundings
+    from elsa.worker.group import GroupManager
+    from elsa.worker.surroundings import Surroundings
 
 log = logging.getLogger("elsa.worker")
 
@@ -72,9 +73,9 @@ class GroupMembership:
             self._settings,
             manager.group,
             instance=self._instance if self._is_static else None,
-            on_assign=manager.guarded(self._assigned),
-            on_revoke=manager.guarded(manager.handover.revoked),
-            on_lost=manager.guarded(manager.handover.lost),
+            on_assign=manager.trouble.guarded(self._assigned),
+            on_revoke=manager.trouble.guarded(manager.handover.revoked),
+            on_lost=manager.trouble.guarded(manager.handover.lost),
             on_commit=manager.commits.answered,
             on_error=self._error,
             on_statistics=manager.statistics,
@@ -125,7 +126,7 @@ class GroupMembership:
         code = getattr(error, "code", "") or type(error).__name__
         if "FENCED_INSTANCE_ID" in code or "FENCED_INSTANCE_ID" in str(error):
             self._fenced()
-        manager.report(code, str(error))
+        manager.trouble.report(code, str(error))
 
     def _fenced(self) -> None:
         """Another member has our id: it wins, and this one never comes back with it."""
@@ -142,7 +143,7 @@ class GroupMembership:
                 "group": self._manager.name,
                 "instance": old,
                 "new_instance": self._instance,
-                "hint": "give each host its own ELSA_INSTANCE (once, after a broker failed: its own join came late, never mind)",
+                "hint": "give each host its own ELSA_INSTANCE (once after a broker failed: its own join came late)",
             },
         )
 
@@ -259,7 +260,7 @@ class StandaloneMembership:
         return GroupConsumer(
             self._around.app.settings,
             None,
-            on_error=lambda error: manager.report(getattr(error, "code", ""), str(error)),
+            on_error=lambda error: manager.trouble.report(getattr(error, "code", ""), str(error)),
             on_statistics=manager.statistics,
             on_throttled=manager.app.observer.throttled,
         )

@@ -53,7 +53,7 @@ class Pauses:
         for assigned in found:
             if assigned.is_paused:
                 self._manager.assignment.resume(assigned)
-        self._manager.handover.go_on(found)
+        self._manager.revival.go_on(found)
         return [assigned.partition for assigned in found]
 
     def _note(self, target: Target, *, pauses: bool) -> None:

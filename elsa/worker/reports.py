@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def calls(worker: PartitionWorker, *, with_stacks: bool = True) -> list[dict[str, Any]]:
     """The running calls of one partition worker, each with where it is, for how long, and its last heartbeat."""
     found = []
-    for turn in worker.running():
+    for turn in worker.underway.running():
         raws = turn.running()
         if not raws:
             continue

@@ -15,24 +15,21 @@ from typing import TYPE_CHECKING, Any
 
 from elsa import exits
 from elsa.clock import SYSTEM
-from elsa.control.service import Service
-from elsa.delays.mover import Mover
-from elsa.errors import ConfigError, ElsaError
+from elsa.errors import ConfigError
 from elsa.kafka.config import validate_kafka
-from elsa.message import TopicPartition
 from elsa.registry import select
-from elsa.schedules.scheduler import Scheduler
 from elsa.worker import hooks, propagation, reports
 from elsa.worker.budget import Budget
-from elsa.worker.commands import Commands
+from elsa.worker.burst import Ender
 from elsa.worker.executors import Executors
-from elsa.worker.group import GroupManager, Surroundings
+from elsa.worker.group import GroupManager
 from elsa.worker.journal import Journal
 from elsa.worker.pace import Paces
 from elsa.worker.readiness import Readiness
+from elsa.worker.services import Services
 from elsa.worker.settlement import Settlement
 from elsa.worker.slots import acquire
-from elsa.worker.watcher import Watcher
+from elsa.worker.surroundings import Surroundings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -42,18 +39,15 @@ if TYPE_CHECKING:
     from elsa.handlers import Handler
     from elsa.observer import PartitionSnapshot
     from elsa.registry import Binding
+    from elsa.renewing import Renewing
     from elsa.worker.slots import Slot
 
 log = logging.getLogger("elsa.worker")
 
-#: how often the end of a bounded run (burst, max_messages) is looked for
-_END_SECONDS = 0.05
-#: how often the group is asked whether others have work left
-_GROUP_SECONDS = 0.3
+#: how often it is looked whether everything is ready
+_READY_SECONDS = 0.05
 #: how much of a stop a group manager has for its last commit and its leave, a fifth of it at most
 _LEAVE_SECONDS = 3.0
-#: how long the threads beside the group managers are waited for when a stop has taken all of its time
-_LAST_SECONDS = 0.2
 #: how long a scrape may wait for a group manager
 _ASK_SECONDS = 0.25
 
@@ -111,28 +105,28 @@ class Runtime:
         )
         self._executors = Executors(settings, weights, on_loop_lag=app.observer.loop_lagged)
         self._settlement = Settlement(app)
-        self._around = Surroundings(
-            app=app,
+        self._around = self._make_surroundings(
+            index=index, processes=processes, is_burst=burst, positions=positions or {}
+        )
+        self.managers: list[GroupManager] = []
+        #: what the user's hooks say
+        self.readiness = Readiness(app.hooks["readiness"])
+        #: from the start on
+        self._services: Services | None = None
+        self._ender: Ender | None = None
+
+    def _make_surroundings(self, **given: Any) -> Surroundings:
+        return Surroundings(
+            app=self.app,
             executors=self._executors,
             settlement=self._settlement,
             budget=self._budget,
             clock=SYSTEM,
             fail=self._fail,
             paces=Paces(SYSTEM),
-            index=index,
-            processes=processes,
-            is_burst=burst,
-            positions=positions or {},
             renamed=self._renamed,
+            **given,
         )
-        self.managers: list[GroupManager] = []
-        #: what the user's hooks say
-        self.readiness = Readiness(app.hooks["readiness"])
-        self._watcher: Watcher | None = None
-        self._mover: Mover | None = None
-        self._scheduler: Scheduler | None = None
-        self._control: Service | None = None
-        self._ender: threading.Thread | None = None
 
     # -- start -----------------------------------------------------------------------------------------
 
@@ -156,22 +150,14 @@ class Runtime:
         self.app.observer.watch(self.snapshots)
         for manager in self.managers:
             manager.start()
-        self._watcher = watcher = Watcher(self.app, self.bindings, self.managers, SYSTEM, self._fail)
-        self._settlement.topic_made = lambda _: watcher.look()
-        self._around.doubt = watcher.doubt
-        self._watcher.start()
+        self._services = services = Services(self, self._around)
+        self._settlement.topic_made = lambda _: services.watcher.look()
+        self._around.doubt = services.watcher.doubt
+        services.start()
         self.readiness.start()
-        self._mover = Mover(self.app, instance=self.name, is_static=self.slot is not None)
-        self._mover.start()
-        if self.app.schedules and not self._burst:
-            # a burst is there for what is there
-            self._scheduler = Scheduler(self.app, instance=self.name, is_static=self.slot is not None)
-            self._scheduler.start()
-        slot = self.slot.number if self.slot is not None else None
-        self._control = Service(self.app, lambda: self.name, slot, Commands(self))
-        self._control.start()
         if self._burst or self._limit is not None:
-            self._ender = threading.Thread(target=self._look_for_end, name="elsa-ender", daemon=True)
+            has_limit = self._limit is not None
+            self._ender = Ender(self, self._budget, self.ended, self._over, is_burst=self._burst, has_limit=has_limit)
             self._ender.start()
 
     def _take_slot(self) -> None:
@@ -205,7 +191,7 @@ class Runtime:
         """Wait for `is_ready`; False after `timeout` seconds or when the work has ended before."""
         end = SYSTEM.monotonic() + timeout
         while not self.is_ready:
-            if SYSTEM.monotonic() >= end or self.ended.wait(_END_SECONDS):
+            if SYSTEM.monotonic() >= end or self.ended.wait(_READY_SECONDS):
                 return self.is_ready
         return True
 
@@ -230,13 +216,20 @@ class Runtime:
 
     def topics(self, timeout: float) -> Mapping[str, int]:
         """The cluster's topics as last seen; waits for the first look, empty when that took longer."""
-        return self._watcher.seen(timeout) if self._watcher is not None else {}
+        return self._services.watcher.seen(timeout) if self._services is not None else {}
+
+    @property
+    def services(self) -> list[Renewing]:
+        """The mover and the scheduler, as far as they were started."""
+        return self._services.renewing if self._services is not None else []
 
     def brokers_answered(self) -> tuple[float | None, str | None]:
         """Seconds since the brokers answered last (None: never), and why they do not now (None: they do)."""
-        watcher = self._watcher
-        if watcher is None or watcher.answered_at is None:
-            return None, None if watcher is None else watcher.trouble
+        if self._services is None:
+            return None, None
+        watcher = self._services.watcher
+        if watcher.answered_at is None:
+            return None, watcher.trouble
         return SYSTEM.monotonic() - watcher.answered_at, watcher.trouble
 
     def doubt(self) -> None:
@@ -289,34 +282,10 @@ class Runtime:
         self.reason = "failed"
         self.ended.set()
 
-    def _look_for_end(self) -> None:
-        pause = _END_SECONDS
-        while not self.ended.wait(pause):
-            pause = _END_SECONDS
-            if self._limit is not None and self._budget.is_used_up:
-                self.reason = "max_messages"
-            elif self._burst and all(m.is_caught_up for m in self.managers):
-                if not all(self._is_group_caught_up(manager) for manager in self.managers):
-                    pause = _GROUP_SECONDS
-                    continue
-                self.reason = "burst"
-            else:
-                continue
-            self.ended.set()
-
-    def _is_group_caught_up(self, manager: GroupManager) -> bool:
-        """Whether nothing is left for anybody: partitions on their way from one member to another are nobody's."""
-        if manager.group is None:
-            return True
-        topics = self.topics(0)
-        wanted = {TopicPartition(t, n) for t in manager.membership.subscribed for n in range(topics.get(t, 0))}
-        wanted -= {p for p, a in list(manager.assignment.owned.items()) if a.held is not None}
-        try:
-            behind = {TopicPartition(row.topic, row.partition): row.lag for row in self.app.groups.lag(manager.group)}
-        except ElsaError:
-            # the coordinator moves, or is away: then nobody knows
-            return False
-        return all(behind.get(partition) == 0 for partition in wanted)
+    def _over(self, reason: str) -> None:
+        """The work has come to its end by itself."""
+        self.reason = reason
+        self.ended.set()
 
     # -- end -------------------------------------------------------------------------------------------
 
@@ -339,34 +308,22 @@ class Runtime:
         if self._around.caution.journal is not None:
             self._around.caution.journal.disarm()
         self.readiness.stop()
-        if self._watcher is not None:
-            self._watcher.stop(0)
-        if self._mover is not None:
-            self._mover.stop(leave=leave)
-        if self._scheduler is not None:
-            self._scheduler.stop(leave=leave)
+        if self._services is not None:
+            self._services.quiet(leave=leave)
         for manager in self.managers:
             # it needs a moment beyond the drain: commit, leave, close
             manager.stop(deadline - min(_LEAVE_SECONDS, timeout / 5), leave=leave)
         ended = [m.ended(deadline) for m in self.managers]
         clean = all(ended) and all(m.handover.stopped_cleanly for m in self.managers)
-        if self._control is not None:
-            # until now it could be asked what the drain waits for
-            self._control.finish()
+        if self._services is not None:
+            self._services.finish()
         self._settlement.close()
-        if self._watcher is not None:
-            self._watcher.stop()
-        if self._mover is not None:
-            # what it has not moved stays where it is: nothing depends on its end
-            self._mover.join(max(_LAST_SECONDS, deadline - SYSTEM.monotonic()))
-        if self._scheduler is not None:
-            self._scheduler.join(max(_LAST_SECONDS, deadline - SYSTEM.monotonic()))
-        if self._control is not None:
-            self._control.stop(min(2.0, max(0.2, deadline - SYSTEM.monotonic())))
+        if self._services is not None:
+            self._services.stop(deadline)
         hooks.call(self.app, "shutdown")
         clean = self._executors.stop(1.0 if clean else 0.0) and clean
         self.ended.set()
-        if self._ender is not None and self._ender is not threading.current_thread():
+        if self._ender is not None:
             self._ender.join(1.0)
         if self.slot is not None:
             self.slot.release()

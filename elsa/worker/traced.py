@@ -19,11 +19,14 @@ _COPIED = (Kind.RETRY, Kind.MOVED, Kind.DEAD)
 
 
 def told(span: Span, outcome: Outcome) -> Outcome:
-    """Tell a span that is still current; the outcome whose copies are sent as its children."""
+    """Tell a span that is still current; the outcome that knows its trace, whose copies are sent as its children."""
     span.outcome(outcome.kind.value, outcome.error)
     comes_again = outcome.kind in (Kind.RETRY, Kind.MOVED)
     tracing.note(outcome.reason, outcome.delay if comes_again else None)
-    return dataclasses.replace(outcome, scope=detached()) if outcome.kind in _COPIED else outcome
+    scope, trace = detached() if outcome.kind in _COPIED else None, tracing.sampled()
+    if scope is None and trace is None:
+        return outcome
+    return dataclasses.replace(outcome, scope=scope, trace=trace)
 
 
 def unrun(observer: HandlerObserver, context: Context, outcome: Outcome) -> Outcome:

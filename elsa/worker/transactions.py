@@ -159,9 +159,10 @@ class Transactions:
             manager.observer.committed("ok", manager.clock.monotonic() - self._next + PERIOD_SECONDS, offsets)
         else:
             manager.observer.committed("error", 0.0, {})
-            manager.report("transaction", f"a transaction was aborted, its messages are handled again: {news.error}")
+            text = f"a transaction was aborted, its messages are handled again: {news.error}"
+            manager.trouble.report("transaction", text)
             for error, entry in news.refused:
-                entry.assigned.refuse(entry.offsets, error)
+                entry.assigned.mishaps.refuse(entry.offsets, error)
             self._roll_back(batch, news.error)
         self._call_back()
 
@@ -176,7 +177,7 @@ class Transactions:
         drop((entry.send for entry in self._sends), error)
         self._sends, self._dirty, self._finished = [], {}, 0
         for assigned in affected:
-            self._manager.handover.roll_back(assigned)
+            self._manager.revival.roll_back(assigned)
 
     # -- partitions go ---------------------------------------------------------------------------------
 
@@ -295,20 +296,14 @@ class Transactor:
         producer = self._producer
         refused: list[tuple[BaseException, Entry]] = []
         if producer is not None:
-            # librdkafka (2.16) begins the next transaction with a wrong sequence number after a refused message
-            is_spoiled = bool(producer.failures())
             refused = [(why, mark) for why, mark in producer.failures() if mark is not None and is_verdict(why)]
             if len(refused) > 1:
                 # a broker refuses all that comes in one request: the next time it will be known which
                 refused, self._careful = [], _CAREFUL
-            if isinstance(error, ElsaError) and not isinstance(error, TransactionFenced | FatalClientError):
-                try:
-                    producer.abort(_CALL_SECONDS)
-                except Exception as broken:  # border: a new producer will find out how it ended
-                    log.info("a transaction could not be aborted: %s", broken)
-                else:
-                    if not is_spoiled:
-                        return refused
+            can_abort = isinstance(error, ElsaError) and not isinstance(error, TransactionFenced | FatalClientError)
+            # border: whatever keeps it from being aborted, a new producer will find out how it ended
+            if can_abort and producer.recover(_CALL_SECONDS, (Exception,)):
+                return refused
             producer.close()
             self._producer = None
         if isinstance(error, TransactionFenced):

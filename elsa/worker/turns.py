@@ -18,6 +18,7 @@ from elsa.worker.repeats import is_repeated
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from elsa.outcome import Outcome
     from elsa.worker.executors import Executor
     from elsa.worker.lanes import KeyedLanes, Lanes, SingleLane
     from elsa.worker.partition import PartitionWorker
@@ -96,6 +97,12 @@ class Turn:
     def size(self) -> int:
         """How many messages it works on at once."""
         return 1
+
+    def took(self, seconds: float, outcome: Outcome) -> None:
+        """A call has ended, and that is what it came to."""
+        self.durations.append(seconds)
+        if outcome.trace is not None:
+            self.worker.observer.sampled(seconds, outcome.trace)
 
     def messages(self) -> Iterator[Any]:
         """What to run, one after the other; ends when the worker closes or holds, or the turn has lasted enough."""
@@ -212,7 +219,7 @@ class LaneTurn(Turn):
             left -= 1
             # while nobody else waits for this place it need not be given back: results are harvested meanwhile
             is_long = self.since - begin > TURN_SECONDS and self.executor.is_wanted
-            is_over = left == 0 or self.is_over or is_long or bool(self.suspects) or worker.is_cautious
+            is_over = left == 0 or self.is_over or is_long or bool(self.suspects) or worker.vigil.is_on
             with worker.lock:
                 self.current = None
                 if worker.closed:
@@ -221,7 +228,7 @@ class LaneTurn(Turn):
                     lanes.release(raw)
                 self._stays = False
                 goes_on = not is_over and worker.flows and lanes.is_ready(self.executor)
-                goes_on = goes_on and worker.allow(self.executor, 1) == 1
+                goes_on = goes_on and worker.backlog.allow(self.executor, 1) == 1
                 raw = lanes.next(self.executor) if goes_on else None
 
     def _note(self, raw: Any) -> None:

@@ -75,7 +75,7 @@ class Vigil:
     def end(self) -> None:
         """Nothing of the worker will begin any more."""
         self._caution.forget(self._worker)
-        if not self._worker.is_busy:
+        if not self._worker.underway.turns:
             self._give_back()
 
     def _give_back(self) -> None:

@@ -1,7 +1,8 @@
 """What is known of the health of one worker process, as checks; its main thread asks and tells the supervisor.
 
-A check looks at what threads have left behind (a group manager's `Pulse`, the watcher's last look, the running calls),
-so that a thread that hangs is seen and not waited for. Nothing that liveness is judged by needs Kafka to answer.
+A check looks at what threads have left behind (a group manager's `Pulse`, when mover and scheduler came round, the
+watcher's last look, the running calls), so that a thread that hangs is seen and not waited for. Nothing that liveness
+is judged by needs Kafka to answer.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from elsa.worker.pulse import FATAL_SECONDS
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from elsa.renewing import Renewing
     from elsa.worker.group import GroupManager
     from elsa.worker.runtime import Runtime
 
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
 BEAT_SECONDS = 5.0
 #: how often that is looked at
 LOOK_SECONDS = 1.0
-#: what a call may take beyond its handler's own timeout
+#: what a call may take beyond its handler's own timeout, and a turn of mover or scheduler beyond the poll interval
 GRACE_SECONDS = 60.0
 #: the cluster was looked at within this time beyond `metadata_refresh`, or its answer does not count any more
 LATE_SECONDS = 30.0
@@ -103,7 +105,9 @@ class Vitals:
         if self._runtime.brokers_answered()[1] is not None:
             self._away_at = SYSTEM.monotonic()
         return {
-            "live": [check for manager in managers for check in self._of_group(manager)] + list(self._of_handlers()),
+            "live": [check for manager in managers for check in self._of_group(manager)]
+            + [self._of_service(service) for service in self._runtime.services]
+            + list(self._of_handlers()),
             "ready": [self._assignment(manager) for manager in managers]
             + [self._intake(), self._brokers(), *self._runtime.readiness.checks()],
             "startup": [
@@ -154,14 +158,30 @@ class Vitals:
             manager.name,
         )
 
-    @staticmethod
-    def _client(manager: GroupManager, now: float) -> Check:
+    def _of_service(self, service: Renewing) -> Check:
+        """A thread of the mover or the scheduler: transactions make its turns longer than those of a group manager."""
+        name, what, _ = service.what
+        if service.has_died:
+            return Check(
+                name=name,
+                about=service.group,
+                ok=False,
+                hint=f"the thread of {what} has ended, the log says why: restart this worker",
+            )
+        limit = self._settings.max_poll_interval + GRACE_SECONDS
+        hint = (
+            f"the thread of {what} hangs, in an observer or the client: `elsa control stacks` shows where, "
+            "a restart frees its partitions"
+        )
+        return aged(name, self._blamed(SYSTEM.monotonic() - service.polled_at, limit), limit, hint, service.group)
+
+    def _client(self, manager: GroupManager, now: float) -> Check:
         """A fatal error is mended by a new client; one that comes again and again is not."""
         fatal = manager.pulse.fatal
         if fatal is None or now - fatal.last > FATAL_SECONDS:
             return Check(name="client", about=manager.name, ok=True, age=0.0, limit=FATAL_SECONDS)
         hint = f"each new Kafka client fails at once: {fatal.text}"
-        return aged("client", now - fatal.first, FATAL_SECONDS, hint, manager.name)
+        return aged("client", self._blamed(now - fatal.first, FATAL_SECONDS), FATAL_SECONDS, hint, manager.name)
 
     def _of_handlers(self) -> Iterable[Check]:
         """Those with a time limit, by their longest call."""

@@ -1,4 +1,4 @@
-"""What `elsa worker` says of its health while Kafka is away, while its poll loop hangs, and to `elsa healthcheck`."""
+"""What `elsa worker` says of its health while Kafka is away, while a thread of it hangs, and to `elsa healthcheck`."""
 
 from __future__ import annotations
 
@@ -6,10 +6,9 @@ import json
 import ssl
 import subprocess
 import sys
-import urllib.error
 import urllib.request
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 import trustme
@@ -20,10 +19,11 @@ from elsa.kafka import probe
 from elsa.testing.kafka import require_embedded, unique_name
 
 from .driver import APP, stage, until
+from .health import ask, base_of, failed
 
 if TYPE_CHECKING:
     from .conftest import SetStage
-    from .driver import Stage, Tree
+    from .driver import Stage
 
 pytestmark = pytest.mark.broker
 
@@ -49,24 +49,6 @@ class Watching(Observer):
 
 app = elsa.App(PLAN["app"], observer=Watching(), """,
 )
-
-
-def base_of(tree: Tree) -> str:
-    started = until(lambda: tree.events("worker_started"), "the worker tells where its port is")
-    return str(started[0]["worker"]["metrics"]).removesuffix("/metrics")
-
-
-def ask(base: str, path: str) -> tuple[int, dict[str, Any]]:
-    try:
-        with urllib.request.urlopen(f"{base}{path}", timeout=10) as answer:
-            return answer.status, json.loads(answer.read())
-    except urllib.error.HTTPError as error:
-        return error.code, json.loads(error.read())
-
-
-def failed(base: str, path: str) -> list[str]:
-    """The names of the checks that do not hold."""
-    return sorted({check["name"] for check in ask(base, path)[1]["checks"] if not check["ok"]})
 
 
 def healthcheck(on: Stage, base: str, *argv: str, **more: str) -> subprocess.CompletedProcess[str]:
@@ -168,7 +150,9 @@ def test_the_status_page_names_versions_groups_partitions_with_lag_and_checks(se
     partitions = status["processes"][0]["status"]["partitions"]
     assert sum(each["lag"] for each in partitions) == 40
     assert all(each["head_attempts"] >= 0 for each in partitions)
-    assert {check["name"] for check in status["checks"]["live"]} == {"supervisor", "process", "poll", "join", "client"}
+    assert {check["name"] for check in status["checks"]["live"]} == {
+        *("supervisor", "process", "poll", "join", "client", "mover")
+    }
     assert "key" not in status["processes"][0]["status"]["running"][0]
     found = healthcheck(stage, base, "--ready", "--verbose", "--json")
     assert json.loads(found.stdout)["ok"]

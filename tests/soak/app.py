@@ -176,16 +176,16 @@ def _of_partition(assigned: Assigned) -> dict[str, int]:
         "waiting": len(assigned.overflow),
         "unfinished": len(tracker._open),
         "remembered order": len(tracker._order),
-        "slices": len(assigned._slices),
+        "slices": len(assigned.timestamps),
     }
     if worker is not None:
-        found["keys in lanes"] = len(getattr(worker._lanes, "_lanes", ()))
+        found["keys in lanes"] = len(getattr(worker.backlog.lanes, "_lanes", ()))
         found["parked"] = worker.parked
         found["attempts"] = len(worker.kept.attempts)
         found["progress"] = len(worker.kept.progress)
         found["alone"] = len(worker.kept.alone)
         found["deferred"] = len(worker.deferrals._waiting) + len(worker.deferrals._early)
-        found["turns"] = len(worker._turns)
+        found["turns"] = len(worker.underway.turns)
     return found
 
 

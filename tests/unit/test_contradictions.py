@@ -38,6 +38,13 @@ def test_a_drain_is_cut_at_two_fifths_of_the_poll_interval() -> None:
     assert text.startswith("drain_timeout=20 s is cut to 16 s at a rebalance")
 
 
+def test_who_may_read_metrics_means_nothing_without_a_port() -> None:
+    assert list(warnings(Settings(http_host="0.0.0.0", http_open=True))) == [
+        "http_host, http_open are set without metrics_port: a worker serves neither metrics nor probes"
+    ]
+    assert not list(warnings(Settings(http_host="0.0.0.0", http_open=True, metrics_port=0)))
+
+
 @pytest.mark.parametrize(
     ("key", "value", "said"),
     [

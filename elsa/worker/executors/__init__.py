@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from elsa.config import Settings
     from elsa.handlers import Handler
+    from elsa.registry import Binding
     from elsa.worker.partition import PartitionWorker
     from elsa.worker.turns import Turn
 
@@ -108,9 +109,13 @@ class Executors:
         default = {"event loop": DEFAULT_TASKS, "threads": DEFAULT_THREADS, "processes": os.cpu_count() or 1}[kind]
         return handler.declared.concurrency or self._settings.concurrency or default
 
-    def slots(self, handlers: Iterable[Handler[Any, Any]]) -> int:
-        """How many calls of these handlers together may be in progress; those that share a pool share its places."""
-        return sum({self._pool(handler): self.concurrency(handler) for handler in handlers}.values())
+    def slots(self, bindings: Iterable[Binding]) -> dict[str, dict[str, int]]:
+        """By handler (tasks that share a topic are one): its pools, and how many calls each of them has places for."""
+        found: dict[str, dict[str, int]] = {}
+        for binding in bindings:
+            pools = {self._pool(handler): self.concurrency(handler) for handler in binding.handlers()}
+            found.setdefault(binding.name, {}).update(pools)
+        return found
 
     def _make(self, handler: Handler[Any, Any]) -> Executor:
         limit = self.concurrency(handler)

@@ -123,7 +123,7 @@ class InChild:
             if span is not None:
                 outcome = traced.told(span, outcome)
         turn.since = _counter()
-        turn.durations.append(turn.since - began)
+        turn.took(turn.since - began, outcome)
         worker.conclude(turn, raw, context, outcome)
 
     def _run_batch(self, turn: BatchTurn) -> None:

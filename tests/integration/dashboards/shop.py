@@ -46,8 +46,14 @@ def count(clicks: list[dict[str, int]]) -> None:
 
 @app.handler(os.environ["SHOP_RETURNS"], retry=elsa.Retry(max_attempts=2, base=0.1), on_exhausted="stop")
 def take_back(parcel: dict[str, int], ctx: elsa.Context) -> None:
-    """Take a parcel back, with a label that its topic is too narrow for: its partition halts."""
+    """Take a parcel back, with a label that its topic is too narrow for: its partition halts, the mover gives it up."""
+    app.send(os.environ["SHOP_LABELS"], b"x" * 5_000, delay=1)
     ctx.send(os.environ["SHOP_LABELS"], b"x" * 5_000, key=str(parcel["id"]))
+
+
+@app.handler(os.environ["SHOP_OFFERS"], group=os.environ["SHOP_NAME"] + ".offers")
+def offer(body: bytes) -> None:
+    """Never called: its topic is empty, and deleted while it waits."""
 
 
 @app.task

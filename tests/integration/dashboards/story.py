@@ -1,4 +1,4 @@
-"""What happens in the end-to-end test: workers under load, a rebalance, a paused partition, then nobody is left.
+"""What happens in the end-to-end test: workers under load, a rebalance, a quota, a paused partition, then nobody.
 
 Prometheus watches all of it with rules that are sixty times as fast; `play` returns what it was asked afterwards.
 """
@@ -9,6 +9,7 @@ import contextlib
 import json
 import os
 import re
+import socket
 import subprocess
 import sys
 import threading
@@ -24,6 +25,7 @@ from dashboards.build import files, write
 from dashboards.thresholds import Thresholds
 from elsa.kafka import probe
 from elsa.testing.kafka import Topics, unique_name
+from tests.integration.engine.quotas import set_quota
 
 from .prometheus import PATIENCE, Prometheus, prometheus, until
 
@@ -64,6 +66,7 @@ class Shop:
     """The processes of the app: workers, the monitor, and commands on them."""
 
     def __init__(self, brokers: str, folder: Path, names: dict[str, str]) -> None:
+        self.brokers = brokers
         self.folder = folder
         self.names = names
         (folder / "shop.py").write_text((Path(__file__).parent / "shop.py").read_text())
@@ -77,6 +80,7 @@ class Shop:
             "SHOP_CLICKS": names["clicks"],
             "SHOP_RETURNS": names["returns"],
             "SHOP_LABELS": names["labels"],
+            "SHOP_OFFERS": names["offers"],
         }
         (folder / "run").mkdir()
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
@@ -179,7 +183,7 @@ class Load(threading.Thread):
 def play(brokers: str, folder: Path) -> Iterator[Story]:
     """Play it to the end; everything it has started is gone afterwards."""
     topics = Topics(brokers, "boards")
-    names = {"orders": topics(6), "invoices": topics(3), "clicks": topics(3), "returns": topics(1)}
+    names = {"orders": topics(6), "invoices": topics(3), "clicks": topics(3), "returns": topics(1), "offers": topics(1)}
     names |= {"labels": topics(1, {"max.message.bytes": "1000"}), "shop": unique_name("shop")}
     write(folder, files(Thresholds(faster=FASTER), Places()))
     rules = [folder / "alerts" / "recording.yaml", folder / "alerts" / "alerts.yaml"]
@@ -196,7 +200,7 @@ def play(brokers: str, folder: Path) -> Iterator[Story]:
         shop.end()
         for name in shop.processes:
             print(f"--- {name}\n{shop.log(name)[-3000:]}")  # pytest shows it for tests that failed
-        probe.delete_groups(brokers, [names["shop"]])
+        probe.delete_groups(brokers, [names["shop"], f"{names['shop']}.offers"])
         topics.clean_up()
 
 
@@ -216,11 +220,17 @@ def _acts(story: Story, shop: Shop, load: Load) -> None:
     watcher.watch("shop", second)
     shared = f"count(elsa_partitions_assigned{{{orders}}} > 0) == 2"
     until(lambda: watcher.query(shared), "both workers have partitions")
+    _slow_down(story, shop, first)
+    shop.run("topics", "delete", "--yes", shop.names["offers"])
+    lost = 'elsa_kafka_client_errors_total{error_type="UNKNOWN_TOPIC_OR_PART"} > 0'
+    until(lambda: watcher.query(lost), "a client misses its topic")
     paused = ("--topic", shop.names["orders"], "--partition", str(PAUSED))
     shop.run("control", "pause", "--name", shop.names["shop"], *paused)
     story.pages = {"worker": _page(first), "monitor": _page(monitor)}
     wanted = {"ElsaDeadLetters", "ElsaPartitionStalled"}
     until(lambda: story.note_alerts() >= wanted, f"{wanted} fire")
+    stalled = f'ALERTS{{alertname="ElsaPartitionStalled",alertstate="firing",{orders},partition="{PAUSED}"}}'
+    until(lambda: watcher.query(stalled), "it fires for the paused partition")
     until(lambda: time.time() - story.start > ACT, "the load has lasted", 2 * ACT)
     story.names |= {"worker-1:9464": first, "worker-2:9464": second, "monitor:9465": monitor}
     story.end = time.time()
@@ -233,8 +243,20 @@ def _acts(story: Story, shop: Shop, load: Load) -> None:
     story.over = time.time()
 
 
-def _page(address: str) -> str:
-    with urllib.request.urlopen(f"http://{address}/metrics", timeout=10) as answer:
+def _slow_down(story: Story, shop: Shop, address: str) -> None:
+    """Give the producer of one process a quota, until a metric says that the broker holds it back."""
+    pid = json.loads(_page(address, "statusz"))["processes"][0]["pid"]
+    client = f"{shop.names['shop']}-producer-{socket.gethostname()}-{pid}"
+    set_quota(shop.brokers, client, "producer_byte_rate", 500.0)
+    try:
+        held = 'elsa_kafka_broker_throttle_seconds{client="producer"} > 0'
+        until(lambda: story.prometheus.query(held), "a quota slows a worker down")
+    finally:
+        set_quota(shop.brokers, client, "producer_byte_rate", None)
+
+
+def _page(address: str, path: str = "metrics") -> str:
+    with urllib.request.urlopen(f"http://{address}/{path}", timeout=10) as answer:
         return str(answer.read().decode())
 
 

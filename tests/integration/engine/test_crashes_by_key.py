@@ -13,7 +13,7 @@ import pytest
 
 import elsa
 from elsa.observe.metrics import PrometheusObserver
-from elsa.worker import handover
+from elsa.worker import revival
 
 from .waiting import Calls, Log, soon, total, until
 
@@ -78,7 +78,7 @@ def test_calls_beside_one_that_crashes_end_well_and_do_not_run_again(
 def test_messages_that_crash_it_in_turns_halt_the_partition_and_no_other(
     app: elsa.App, topic: Topics, log: Log, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(handover, "MOST_CRASHES", 2)
+    monkeypatch.setattr(revival, "MOST_CRASHES", 2)
     name = topic(2)
     observer = app.observer = PrometheusObserver()
     calls = Calls()

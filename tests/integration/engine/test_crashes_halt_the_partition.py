@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import elsa
-from elsa.worker import handover
+from elsa.worker import revival
 
 from .waiting import Log, Seen, stays, until
 
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.broker
 def test_a_handler_that_exits_halts_its_partition_alone(
     make_app: Callable[..., elsa.App], topic: Topics, log: Log, monkeypatch: pytest.MonkeyPatch, *, is_async: bool
 ) -> None:
-    monkeypatch.setattr(handover, "MOST_CRASHES", 2)
+    monkeypatch.setattr(revival, "MOST_CRASHES", 2)
     app = make_app()
     name = topic(2)
     seen: Seen[str] = Seen()

@@ -53,7 +53,7 @@ def soon(monkeypatch: pytest.MonkeyPatch) -> None:
 def shown(metrics: PrometheusObserver, name: str = "elsa_consumer_lag_messages") -> dict[int, float]:
     """A gauge by partition."""
     found = {family: samples for family, _, _, samples in metrics.families()}
-    return {int(dict(pairs)["partition"]): value for _, pairs, value in found.get(name, [])}
+    return {int(dict(pairs)["partition"]): value for _, pairs, value, _ in found.get(name, [])}
 
 
 def told(app: elsa.App, topic: str) -> dict[int, int]:
@@ -110,7 +110,7 @@ def test_no_look_from_the_first_moment_on_shows_a_negative_number(
         end = time.monotonic() + 3
         while time.monotonic() < end:
             found = [
-                value for family in metrics.families() for _, pairs, value in family[3] if "partition" in dict(pairs)
+                value for family in metrics.families() for _, pairs, value, _ in family[3] if "partition" in dict(pairs)
             ]
             lowest = min([lowest, *found])
         until(lambda: shown(metrics) == {0: 0, 1: 0, 2: 0, 3: 0}, "what was there before the start is no lag")

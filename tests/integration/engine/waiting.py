@@ -252,7 +252,7 @@ def total(observer: PrometheusObserver, name: str, **labels: str) -> float:
     """The sum of a metric's samples with these labels."""
     found = {family: samples for family, _, _, samples in observer.families()}
     return sum(
-        value for sample, pairs, value in found[name] if sample == name and labels.items() <= dict(pairs).items()
+        value for sample, pairs, value, _ in found[name] if sample == name and labels.items() <= dict(pairs).items()
     )
 
 

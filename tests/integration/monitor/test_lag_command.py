@@ -88,7 +88,7 @@ def test_an_unknown_group_is_named_with_a_near_one(lag: Lag, billing: tuple[str,
     for argv in ([f"{used}x"], [f"{used}x", "--check", "--max-messages", "9"]):
         ran = lag(*argv)
 
-        assert ran.exit_code == exits.NOT_FOUND
+        assert (ran.exit_code, ran.stdout) == (exits.NOT_FOUND, "")
         assert f"did you mean '{used}'?" in ran.stderr
 
 
@@ -105,6 +105,8 @@ def test_no_broker_has_its_own_code(clean_environment: None) -> None:
         (["--check"], "--check needs a limit"),
         (["--max-messages", "1"], "limits of --check: add it"),
         (["--watch", "--grade"], "give one of them"),
+        (["--interval", "5s"], "--interval belongs to --watch: add it"),
+        (["--window", "5s"], "--window belongs to --grade: add it"),
     ],
 )
 def test_arguments_that_make_no_sense_are_refused(lag: Lag, argv: list[str], text: str) -> None:

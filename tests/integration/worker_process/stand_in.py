@@ -135,7 +135,7 @@ class StandIn:
 
     def tell_samples(self, message: dict[str, Any]) -> None:
         life: Any = ("_life", "", f"{os.getpid()}", [])
-        snapshot = pack([life, ("jobs_total", "counter", "Jobs.", [("jobs_total", (), 10 * (self.life + 1))])])
+        snapshot = pack([life, ("jobs_total", "counter", "Jobs.", [("jobs_total", (), 10 * (self.life + 1), None)])])
         self.channel.send({"type": "samples", "id": message["id"], "snapshot": snapshot})
 
     def refuse(self) -> None:

@@ -138,6 +138,21 @@ def test_nobody_there_is_told(serve: Serve) -> None:
     assert run("--url", "http://x", "--port", "1").exit_code == exits.USAGE
 
 
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        (["--port", "9464", "--live", "--ready"], "--live and --ready are different questions: ask one"),
+        (["--port", "9464", "--timeout", "0s"], "--timeout has to be above 0"),
+        (["--url", "http://127.0.0.1:9464/metrics"], "has a path: the probe says it"),
+        (["--port", "9464", "--cert", "client.pem"], "it is no TLS"),
+    ],
+)
+def test_what_would_be_ignored_is_refused(arguments: list[str], why: str) -> None:
+    result = run(*arguments)
+
+    assert (result.exit_code, why in result.stderr) == (exits.USAGE, True)
+
+
 def test_something_else_on_the_port_is_told(serve: Serve) -> None:
     server = MetricsServer(lambda: b"", port=0)
     with server:
@@ -158,7 +173,8 @@ def test_tls_client_certificates_and_a_token_go_along(serve: Serve, tmp_path: Pa
     env = {"ELSA_METRICS_PORT": str(serve(guard).port), "ELSA_HTTP_CERT": paths["server"]}
 
     assert run("--cert", paths["client"], **env).exit_code == exits.OK
-    assert run(**env).exit_code == exits.NO_WORKER
+    unknown = run(**env)
+    assert (unknown.exit_code, "--cert where it wants" in unknown.stderr) == (exits.NO_WORKER, True)
     shown = run("--cert", paths["client"], "--json", ELSA_HTTP_TOKEN="tiger", **env).stdout
     assert json.loads(shown)["checks"] == [POLL]
     other = trustme.CA().issue_cert("worker.example")
@@ -166,4 +182,5 @@ def test_tls_client_certificates_and_a_token_go_along(serve: Serve, tmp_path: Pa
     other.private_key_and_cert_chain_pem.write_to_path(paths["other"])
     refused = run("--cert", paths["client"], **env | {"ELSA_HTTP_CERT": paths["other"]})
     assert (refused.exit_code, "certificate verify failed" in refused.stderr) == (exits.NO_WORKER, True)
+    assert "hint: ELSA_HTTP_CERT names the worker's certificate" in refused.stderr
     assert run("--cert", str(tmp_path / "gone.pem"), **env).exit_code == exits.USAGE

@@ -39,6 +39,17 @@ def test_a_table_in_a_pipe_is_aligned_text_without_frames(monkeypatch: pytest.Mo
     assert text == "topic     n  note  ok\norders    6  -     yes\na[red]b  12  x     no\n"
 
 
+def test_lists_are_written_as_a_setting_takes_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [("trace_spans", ("poll", "commit")), ("trace_baggage", ()), ("metrics_buckets", {})]
+    text = shown(lambda: output.table(("name", "value"), rows), terminal=False, monkeypatch=monkeypatch)
+
+    assert [line.split() for line in text.splitlines()[1:]] == [
+        ["trace_spans", "poll,commit"],
+        ["trace_baggage", "-"],
+        ["metrics_buckets", "-"],
+    ]
+
+
 def test_a_table_on_a_terminal_shows_the_same_words_and_takes_no_markup(monkeypatch: pytest.MonkeyPatch) -> None:
     text = shown(lambda: output.table(("topic", "n", "note", "ok"), ROWS), terminal=True, monkeypatch=monkeypatch)
 

@@ -148,6 +148,14 @@ def test_panels_of_the_overview_lead_to_boards_that_are_there() -> None:
     assert boards <= set(NAMES)
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_every_query_of_buckets_with_exemplars_asks_for_them(name: str) -> None:
+    for panel in panels(name):
+        for target in panel["targets"]:
+            if "elsa_process_duration_seconds_bucket" in target["expr"]:
+                assert target["exemplar"] is True, panel["title"]
+
+
 def test_a_threshold_reaches_boards_and_alerts(tmp_path: Path) -> None:
     main(["--out", str(tmp_path), "--set", "lag_age_seconds=77"])
 
@@ -176,9 +184,10 @@ def test_faster_shortens_windows_and_patience_alone() -> None:
     ("setting", "complaint"),
     [
         ("lag=3", "there is no threshold 'lag'; there are lag_age_seconds, "),
-        ("error_ratio=much", "threshold error_ratio needs a number, as in error_ratio=60, not '=much'"),
+        ("error_ratio=much", "threshold error_ratio needs a number, as in error_ratio=60, not 'much'"),
         ("error_ratio", "threshold error_ratio needs a number"),
         ("faster=0", "threshold faster has to be above 0, not 0"),
+        ("error_ratio=5", "threshold error_ratio is a share of 1 and has to be below it, not 5"),
     ],
 )
 def test_a_bad_threshold_is_refused(setting: str, complaint: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -109,7 +109,7 @@ class World:
             "clock": Clock(),
         }
         scan = self.scan(wanted or Filter(), stop=stop, again=again)
-        options = {**defaults, "renew": lambda: (Producer(self), self.marks()), **options}
+        options = {**defaults, "read_marks": self.marks, **options}
         return Run(scan, destination=destination, producer=producer, **options)()  # type: ignore[arg-type]  # duck-typed
 
 
@@ -136,7 +136,12 @@ class Producer:
         self._refused: list[tuple[ElsaError, Any]] = []
         #: it has met a refused message
         self._is_spoiled = False
-        world.owner = self
+        self.init(0.0)
+
+    def init(self, timeout: float) -> None:
+        self._staged.clear()
+        self._is_spoiled = False
+        self._world.owner = self
 
     def _step(self) -> None:
         if self._world.owner is not self:
@@ -179,6 +184,13 @@ class Producer:
 
     def abort(self, timeout: float) -> None:
         self._staged.clear()
+
+    def recover(self, timeout: float, forgiven: tuple[type[Exception], ...]) -> bool:
+        is_spoiled = bool(self._refused)
+        self.abort(timeout)
+        if is_spoiled:
+            self.close()
+        return not is_spoiled
 
     def failures(self) -> list[tuple[ElsaError, Any]]:
         return list(self._refused)

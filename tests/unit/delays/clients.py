@@ -240,6 +240,8 @@ class ScriptedProducer:
         if self.broker.is_away:
             self.mover.world.round(timeout)
         self.broker.check_here()
+        self._is_spoiled = False
+        self._transaction = None
         if (left := self.broker.open.get(self.id)) is not None:
             self.broker.end(left, "aborted")
         self.epoch = self.broker.epochs[self.id] = self.broker.epochs.get(self.id, 0) + 1
@@ -309,6 +311,11 @@ class ScriptedProducer:
             transaction, self._transaction = self._transaction, None
             if transaction is not None and transaction.state == "open" and self.id in self.broker.open:
                 self.broker.end(transaction, "aborted")
+
+    def recover(self, timeout: float) -> bool:
+        is_spoiled = bool(self._failed)
+        self.abort(timeout)
+        return not is_spoiled
 
     def failures(self) -> list[tuple[Any, Any]]:
         return list(self._failed)

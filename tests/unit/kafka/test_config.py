@@ -131,3 +131,10 @@ def test_a_traceback_that_shows_variables_shows_no_secret() -> None:
 
     assert "sasl.password" in shown
     assert "tweety" not in shown
+
+
+def test_looking_at_the_keys_says_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.DEBUG):
+        validate_kafka(Settings(kafka={**SECURITY, "sasl.password": "sesame"}))
+
+    assert not caplog.records

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 from confluent_kafka import KafkaError, KafkaException
@@ -42,6 +42,17 @@ def consumer(answers: list[Any]) -> Iterator[GroupConsumer]:
     )
     yield made
     made.close()
+
+
+@pytest.mark.parametrize("group", [None, "g"])
+@pytest.mark.parametrize("protocol", ["classic", "consumer"])
+def test_a_poll_interval_below_the_clients_own_session_timeout_is_taken(
+    group: str | None, protocol: Literal["classic", "consumer"]
+) -> None:
+    settings = Settings(
+        brokers="127.0.0.1:1", group_protocol=protocol, max_poll_interval=6, session_timeout=6, heartbeat_interval=1
+    )
+    GroupConsumer(settings, group).close()
 
 
 def test_what_was_refused_in_one_partition_was_committed_in_the_others(

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from elsa.config import Settings
 from elsa.errors import AuthorizationFailed, BrokerUnavailable, ConfigError, TransactionAborted
 from elsa.kafka import transactions
-from elsa.kafka.transactions import TransactionalProducer
+from elsa.kafka.transactions import TransactionalProducer, take_over
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -65,6 +65,74 @@ def test_a_message_that_is_too_large_fails_the_transaction_and_is_named(
     producer.begin()
     assert producer.failures() == []
     producer.abort(TIMEOUT)
+
+
+def test_after_a_refused_message_it_goes_on_as_a_new_client(make: Callable[[str], TransactionalProducer]) -> None:
+    producer = make("spoiled")
+    producer.begin()
+    producer.produce("tx-spoiled", b"x" * 12_000_000, key=None, mark="the large one")
+    with pytest.raises(TransactionAborted):
+        producer.commit(TIMEOUT)
+    first = producer._raw
+
+    assert not producer.recover(TIMEOUT)
+    assert [mark for _, mark in producer.failures()] == ["the large one"]
+    producer.init(TIMEOUT)
+    assert producer._raw is not first
+    assert producer.failures() == []
+    producer.begin()
+    producer.produce("tx-spoiled", b"small", key=None)
+    producer.commit(TIMEOUT)
+
+
+def test_what_failed_without_a_refusal_is_only_aborted(make: Callable[[str], TransactionalProducer]) -> None:
+    producer = make("given-up")
+    producer.begin()
+    producer.produce("tx-given-up", b"1", key=None)
+
+    assert producer.recover(TIMEOUT)
+    producer.begin()
+    producer.commit(TIMEOUT)
+
+
+def test_an_abort_that_fails_is_left_to_the_successor_where_that_is_wanted(
+    make: Callable[[str], TransactionalProducer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    producer = make("stuck")
+    producer.begin()
+
+    def fails(_: float) -> None:
+        raise BrokerUnavailable("nobody is there")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(producer, "abort", fails)
+        with pytest.raises(BrokerUnavailable):
+            producer.recover(TIMEOUT)
+        assert not producer.recover(TIMEOUT, (BrokerUnavailable,))
+    producer.init(TIMEOUT)
+    producer.begin()
+    producer.commit(TIMEOUT)
+
+
+def test_an_id_is_taken_over_as_soon_as_a_broker_answers_unless_one_has_to_stop() -> None:
+    class Away:
+        def __init__(self, times: int) -> None:
+            self.times = times
+
+        def init(self, timeout: float) -> None:
+            if self.times:
+                self.times -= 1
+                raise BrokerUnavailable("nobody is there")
+
+    waits: list[BrokerUnavailable] = []
+    polls: list[bool] = []
+    found: Any = Away(2)
+    take_over(found, 1.0, is_stopping=lambda: False, polled=lambda: polls.append(True), waits=waits.append)
+    assert (found.times, len(waits), len(polls)) == (0, 2, 3)
+    stopped: Any = Away(5)
+    take_over(stopped, 1.0, is_stopping=lambda: stopped.times < 4, polled=lambda: None, waits=waits.append)
+
+    assert (stopped.times, len(waits)) == (3, 4)
 
 
 def test_a_step_out_of_turn_is_no_loop(make: Callable[[str], TransactionalProducer]) -> None:

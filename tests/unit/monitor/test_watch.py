@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from elsa.errors import BrokerUnavailable
+from elsa.errors import BrokerUnavailable, NotStarted
 from elsa.monitor.look import Failure, Request
 from elsa.monitor.watch import STALE_SECONDS, Watch
 from elsa.testing.clock import FakeClock
@@ -46,6 +46,15 @@ def watching(clock: FakeClock, *looks: Look | Exception) -> Watch:
 def series(watch: Watch, name: str) -> dict[str, float]:
     lines = [line for line in watch.page().decode().splitlines() if line.startswith(name)]
     return {line.rpartition(" ")[0].removeprefix(name): float(line.rpartition(" ")[2]) for line in lines}
+
+
+def test_a_look_that_ends_with_the_monitor_is_no_failure(clock: FakeClock, caplog: pytest.LogCaptureFixture) -> None:
+    watch = watching(clock, look(group(partition())), NotStarted("the scout was closed while it looked"))
+    watch.turn()
+    watch.turn()
+
+    assert series(watch, "elsa_monitor_up") == {"": 1}
+    assert not caplog.records
 
 
 def test_a_look_becomes_series(clock: FakeClock) -> None:

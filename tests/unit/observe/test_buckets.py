@@ -90,6 +90,6 @@ def bounds(families: list[Family], name: str, **labels: str) -> list[Any]:
     samples = next(found for family, _, _, found in families if family == name)
     return [
         dict(pairs)["le"]
-        for sample, pairs, _ in samples
+        for sample, pairs, _, _ in samples
         if sample.endswith("_bucket") and labels.items() <= dict(pairs).items()
     ]

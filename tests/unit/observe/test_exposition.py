@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry, Counter, Enum, Gauge, Info, Summary, generate_latest
 from prometheus_client import Histogram as ClientHistogram
+from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse
 
+from elsa.clock import SYSTEM
 from elsa.observe import catalogue
 from elsa.observe.catalogue import Metric
 from elsa.observe.exposition import Page, from_prometheus, number, render
 from elsa.observe.instruments import Histogram
+from elsa.observe.metrics import PrometheusObserver
 
 
 def users_registry() -> CollectorRegistry:
@@ -69,6 +73,75 @@ def test_a_histogram_is_written_cumulatively() -> None:
     assert samples[f"{name}_bucket", (("group", "billing"), ("le", "10.0"))] == 2
     assert samples[f"{name}_bucket", (("group", "billing"), ("le", "+Inf"))] == 3
     assert samples[f"{name}_count", (("group", "billing"),)] == 3
+
+
+TRACE = "0af7651916cd43dd8448eb211c80319c"
+
+
+def told(*, traces: dict[float, str]) -> PrometheusObserver:
+    """An observer that has heard of calls: so many seconds, of that trace."""
+    observer = PrometheusObserver()
+    handler = observer.handler("billing", "orders", "shop.bill")
+    for seconds, trace in traces.items():
+        handler.sampled(seconds, trace)
+    handler.finished([*traces, 0.001], {"ok": len(traces) + 1})
+    return observer
+
+
+def openmetrics(text: bytes) -> list[Any]:
+    """All samples, as the strict parser reads them."""
+    families = parse_openmetrics(text.decode())  # type: ignore[no-untyped-call]  # theirs
+    return [sample for family in families for sample in family.samples]
+
+
+def test_an_exemplar_stands_behind_its_bucket_in_openmetrics_alone() -> None:
+    families = told(traces={0.06: TRACE, 40.0: "a" * 32}).families()
+
+    found = {each.labels["le"]: each for each in openmetrics(render(families, openmetrics=True)) if each.exemplar}
+
+    assert {le: each.exemplar.labels for le, each in found.items()} == {
+        "0.075": {"trace_id": TRACE},
+        "60.0": {"trace_id": "a" * 32},
+    }
+    assert found["0.075"].exemplar.value == 0.06
+    assert float(found["0.075"].exemplar.timestamp) == pytest.approx(SYSTEM.now(), abs=600)
+    assert {each.name for each in found.values()} == {"elsa_process_duration_seconds_bucket"}
+    assert b"trace_id" not in render(families)
+
+
+def test_a_bucket_that_has_counted_nothing_has_no_exemplar() -> None:
+    observer = PrometheusObserver()
+    observer.handler("billing", "orders", "shop.bill").sampled(0.06, TRACE)
+
+    assert b"trace_id" not in render(observer.families(), openmetrics=True)
+
+
+def test_series_have_the_same_names_in_both_formats() -> None:
+    families = [*told(traces={0.06: TRACE}).families(), *from_prometheus(users_registry().collect())]
+    families = [each for each in families if each[0] != "mode"]
+
+    text, strict = render(families), render(families, openmetrics=True)
+
+    assert strict.endswith(b"# EOF\n")
+    assert {name for name, _ in readable(text)} == {sample.name for sample in openmetrics(strict)}
+    assert b"_created" not in strict
+
+
+def test_exemplars_of_users_and_of_a_registry_pass_through() -> None:
+    registry = CollectorRegistry()
+    ClientHistogram("took", "Took.", registry=registry).observe(0.3, {"trace_id": TRACE})
+    observer = told(traces={0.06: "b" * 32})
+    registry.register(observer)
+
+    ours = openmetrics(render(from_prometheus(registry.collect()), openmetrics=True))
+    theirs = openmetrics(generate_openmetrics(registry))  # type: ignore[no-untyped-call]  # theirs
+
+    for samples in (ours, theirs):
+        found = {each.name: each.exemplar.labels for each in samples if each.exemplar}
+        assert found == {
+            "took_bucket": {"trace_id": TRACE},
+            "elsa_process_duration_seconds_bucket": {"trace_id": "b" * 32},
+        }
 
 
 def test_a_metric_outside_the_catalogue_is_refused_by_name() -> None:

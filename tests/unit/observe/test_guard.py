@@ -133,8 +133,10 @@ def test_an_address_that_would_be_open_by_mistake_is_refused() -> None:
 def test_a_certificate_that_can_not_be_used_is_named(files: dict[str, str], tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"gone\.pem: No such file"):
         Guard(cert=str(tmp_path / "gone.pem")).context()
-    with pytest.raises(ConfigError, match="can not be used"):
-        Guard(cert=files["ca"]).context()  # it has no key
+    with pytest.raises(ConfigError, match=r"can not be used: .*ca\.pem holds no private key"):
+        Guard(cert=files["ca"]).context()
+    with pytest.raises(ConfigError, match=r"can not be used: .*key\.pem holds no certificate"):
+        Guard(cert=files["key"]).context()
     with pytest.raises(ConfigError, match=r"http_client_ca=.*key\.pem can not be used"):
         Guard(cert=files["cert"], key=files["key"], client_ca=files["key"]).context()
 

@@ -46,6 +46,21 @@ def test_metrics_are_served_as_prometheus_text() -> None:
         assert get(server, "/metrics", "HEAD")[2] == b""
 
 
+def test_what_it_does_not_do_is_said_in_one_line_of_text() -> None:
+    with MetricsServer(lambda: b"", port=0) as server:
+        assert get(server, "/metrics", "POST") == (
+            501,
+            "text/plain; charset=utf-8",
+            b"501 Unsupported method ('POST')\n",
+        )
+
+
+def test_documents_end_their_line() -> None:
+    with MetricsServer(lambda: b"", port=0, status=lambda: {"ready": True}, live=lambda: True) as server:
+        assert get(server, "/statusz")[2] == b'{\n "ready": true\n}\n'
+        assert get(server, "/livez")[2] == b'{\n "live": true\n}\n'
+
+
 def test_openmetrics_is_served_to_who_accepts_it() -> None:
     with MetricsServer(lambda: b"text", port=0, render_openmetrics=lambda: b"# EOF\n") as server:
         accepted = "application/openmetrics-text;version=1.0.0,text/plain;q=0.5"
@@ -67,7 +82,7 @@ def test_probes_follow_their_function() -> None:
 def test_a_probe_may_be_a_plain_yes_or_no() -> None:
     state = {"live": True}
     with MetricsServer(lambda: b"", port=0, live=lambda: state["live"], ready=lambda: False) as server:
-        assert get(server, "/livez")[0::2] == (200, b'{\n "live": true\n}')
+        assert get(server, "/livez")[0::2] == (200, b'{\n "live": true\n}\n')
         state["live"] = False
         assert get(server, "/livez")[0] == get(server, "/readyz")[0] == 503
 

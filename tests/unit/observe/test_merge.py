@@ -38,6 +38,45 @@ def worker(clock: Any, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[Fa
     return make
 
 
+def sampled(clock: Any, now: float, *traces: str) -> list[Family]:
+    """The snapshot of a process that handled messages of these traces, at that time, each in 0.03 s."""
+    clock.wall = now
+    observer = PrometheusObserver(clock=clock)
+    handler = observer.handler("billing", "orders", "shop.bill")
+    for trace in traces:
+        handler.sampled(0.03, trace)
+    handler.finished([0.03] * len(traces), {"ok": len(traces)})
+    return observer.families()
+
+
+def exemplars(families: list[Family]) -> dict[str, str]:
+    """The traces by the bounds of their buckets."""
+    return {
+        dict(labels)["le"]: dict(exemplar[0])["trace_id"]
+        for _, _, _, samples in families
+        for _, labels, _, exemplar in samples
+        if exemplar is not None
+    }
+
+
+def test_of_exemplars_the_newest_is_kept(merger: Merger, clock: Any) -> None:
+    merger.update(1, sampled(clock, 20.0, "newer", "newest"))
+    merger.update(2, sampled(clock, 10.0, "older"))
+
+    assert exemplars(merger.families()) == {"0.05": "newest"}
+
+
+def test_an_exemplar_outlives_its_process(merger: Merger, clock: Any) -> None:
+    merger.update(1, sampled(clock, 20.0, "of the dead"))
+    merger.end(1)
+    assert exemplars(merger.families()) == {"0.05": "of the dead"}
+    merger.update(2, sampled(clock, 10.0, "older"))
+    assert exemplars(merger.families()) == {"0.05": "of the dead"}
+    merger.update(2, sampled(clock, 30.0, "of the successor"))
+
+    assert exemplars(merger.families()) == {"0.05": "of the successor"}
+
+
 def test_counters_and_histograms_are_summed(
     merger: Merger, worker: Callable[..., list[Family]], value: Callable[..., Any]
 ) -> None:
@@ -146,12 +185,12 @@ def test_users_own_metrics_are_merged_too_and_their_gauges_keep_the_process(
 def test_a_snapshot_travels_packed(
     merger: Merger, clock: Any, worker: Callable[..., list[Family]], partition: Callable[..., Any]
 ) -> None:
-    sent = worker("a", 3, partition(0))
+    sent = [*worker("a", 3, partition(0)), *sampled(clock, 5.0, "a" * 32)]
     direct = Merger(clock=clock)
     direct.update(1, sent)
     merger.update(1, unpack(pack(sent)))
 
-    assert direct.render() == merger.render()
+    assert direct.render(openmetrics=True) == merger.render(openmetrics=True)
 
 
 def test_a_silent_process_keeps_its_values_and_is_counted_as_stale(

@@ -65,7 +65,7 @@ def tell_everything(observer: PrometheusObserver, partition: Callable[..., Any])
     group.statistics(STATISTICS)
     group.spent({"poll": 0.5, "idle": 1.5})
     group.spent({"poll": 0.25})
-    group.slots(8)
+    group.slots({"shop.bill": {"shop.bill": 8}})
     observer.loop_lagged(0.02)
     observer.watch_queue("producer", lambda: (7, 1_000))
     observer.statistics("producer", {"name": "p-1", "brokers": {"b": {**BROKER, "connects": 3}}})
@@ -95,11 +95,30 @@ def test_every_metric_of_a_process_is_exported_and_no_other(
     assert CATALOGUE.keys() - of_others == {family[0] for family in observer.families()}
 
 
+def test_handlers_that_share_a_pool_have_the_places_that_others_leave_them(
+    observer: PrometheusObserver, partition: Callable[..., Any], value: Callable[..., Any]
+) -> None:
+    observer.group("billing").slots({"a": {"threads": 8}, "b": {"threads": 8}})
+    observer.group("billing").slots({"c": {"c": 2}})
+    running = {"a": 5, "b": 3, "c": 1}
+    observer.watch(lambda: [partition(topic=name, handler=name, running=count) for name, count in running.items()])
+
+    def shown(series: str) -> list[float | None]:
+        return [value(observer.families(), series, group="billing", handler=name) for name in running]
+
+    assert shown("elsa_worker_slots") == [5, 3, 2]
+    running |= {"a": 8, "b": 0}
+    assert shown("elsa_worker_slots") == [8, 1, 2]
+    running["a"] = 5
+    assert shown("elsa_worker_slots") == [8, 3, 2]
+    assert shown("elsa_worker_slots_busy") == [5, 0, 1]
+
+
 def test_every_sample_has_the_labels_of_its_metric(observer: PrometheusObserver, partition: Callable[..., Any]) -> None:
     tell_everything(observer, partition)
 
     for name, _, _, samples in observer.families():
-        for series, labels, _ in samples:
+        for series, labels, _, _ in samples:
             extra = ("le",) if series.endswith("_bucket") else ()
             assert CATALOGUE[name].labels + extra == tuple(key for key, _ in labels)
 
@@ -136,8 +155,8 @@ def test_every_sample_has_the_labels_of_its_metric(observer: PrometheusObserver,
         ("elsa_worker_seconds_total", {"state": "poll"}, 0.75),
         ("elsa_worker_seconds_total", {"state": "idle"}, 1.5),
         ("elsa_worker_seconds_total", {"state": "commit"}, 0),
-        ("elsa_worker_slots", {"group": "billing"}, 8),
-        ("elsa_worker_slots_busy", {"group": "billing"}, 3),
+        ("elsa_worker_slots", {"group": "billing", "handler": "shop.bill"}, 8),
+        ("elsa_worker_slots_busy", {"group": "billing", "handler": "shop.bill"}, 3),
         ("elsa_event_loop_lag_seconds_count", {}, 1),
         ("elsa_producer_queue_messages", {"client": "producer"}, 7),
         ("elsa_producer_queue_limit_messages", {}, 1_000),

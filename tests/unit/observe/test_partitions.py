@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,6 +11,7 @@ from elsa.observe.exposition import Page
 from elsa.observe.partitions import MOST_PARTITIONS, PartitionGauges, lag
 
 if TYPE_CHECKING:
+    from collections import Counter
     from collections.abc import Callable, Sequence
 
     from elsa.observe.exposition import Family
@@ -26,7 +26,7 @@ class Watched:
 
     def __init__(self, clock: Any, labels: str = "auto") -> None:
         self.now: Sequence[PartitionSnapshot] = ()
-        self.busy: Counter[str] = Counter()
+        self.busy: dict[str, Counter[str]] = {}
         self._gauges = PartitionGauges(clock, labels)
         self._gauges.watch(lambda: self.now)
 
@@ -167,7 +167,7 @@ def test_a_partition_that_goes_is_shown_by_nobody_here_but_its_calls_still_run(
     assert value(families, "elsa_topic_lag_messages") == 10
     assert value(families, "elsa_partitions_assigned") == 1
     assert value(families, "elsa_buffer_limit_messages") == 100
-    assert watched.busy == {"billing": 3}
+    assert watched.busy == {"billing": {"shop.bill": 3}}
 
 
 def test_seconds_of_a_lag_with_nothing_in_hand_count_from_when_it_was_seen(

@@ -270,6 +270,14 @@ class Producer:
         self._call("abort")
         self._world.open.pop(self._name, None)
 
+    def recover(self, timeout: float, forgiven: tuple[type[Exception], ...]) -> bool:
+        is_spoiled = bool(self._failed)
+        try:
+            self.abort(timeout)
+        except forgiven:
+            is_spoiled = True
+        return not is_spoiled
+
     def failures(self) -> list[Any]:
         return self._failed
 

@@ -1,26 +1,92 @@
-"""Stand-ins around a PartitionWorker: an executor that runs when told to, a settlement that keeps what it is given."""
+"""Stand-ins around a PartitionWorker: messages, an executor that runs when told to, a settlement that keeps things."""
 
 from __future__ import annotations
 
 import asyncio
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from elsa.clock import SYSTEM
 from elsa.message import TopicPartition
 from elsa.observer import HandlerObserver
 from elsa.worker.delivery import drive
+from elsa.worker.equipment import Equipment, Inheritance
+from elsa.worker.kept import Kept
 from elsa.worker.mailbox import Crashed, Ended, Finished, Held, Park
 from elsa.worker.pace import Paces
 from elsa.worker.partition import PartitionWorker
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
 
     import elsa
     from elsa.clock import Clock
     from elsa.context import Context
     from elsa.outcome import Outcome
+    from elsa.worker.assigned import Assigned
     from elsa.worker.turns import Turn
+
+
+class Raw:
+    """A message with the accessors that the engine uses."""
+
+    def __init__(
+        self, offset: int, value: bytes | None = b"{}", *, topic: str = "t", partition: int = 0, **fields: Any
+    ) -> None:
+        self._offset = offset
+        self._value = value
+        self._topic = topic
+        self._partition = partition
+        self._fields = fields
+
+    def __len__(self) -> int:
+        return len(self._value or b"")
+
+    def topic(self) -> str:
+        return self._topic
+
+    def partition(self) -> int:
+        return self._partition
+
+    def offset(self) -> int:
+        return self._offset
+
+    def value(self) -> bytes | None:
+        return self._value
+
+    def key(self) -> Any:
+        return self._fields.get("key")
+
+    def headers(self) -> Any:
+        return self._fields.get("headers")
+
+    def timestamp(self) -> tuple[int, int]:
+        return (1, self._fields["timestamp"]) if "timestamp" in self._fields else (0, 0)
+
+    def leader_epoch(self) -> int | None:
+        return None
+
+    def error(self) -> None:
+        return None
+
+
+class Taker:
+    """In place of a PartitionWorker: takes what it is given."""
+
+    parked = 0
+    underway = SimpleNamespace(turns={1, 2})
+
+    def __init__(self) -> None:
+        self.offsets: list[int] = []
+        self.kept = Kept(Inheritance())
+
+    def put(self, raws: Any) -> None:
+        self.offsets += [raw.offset() for raw in raws]
+
+
+def receive(assigned: Assigned, raw: Any, *offsets: int) -> None:
+    raws = [raw(offset, b"1234567890") for offset in offsets]
+    assigned.receive(raws, sum(map(len, raws)))
 
 
 class Place:
@@ -84,20 +150,22 @@ class Around:
 
     # -- the worker
 
-    def make(self, app: elsa.App, *, attempts: Mapping[int, int] | None = None) -> Worker:
+    def make(self, app: elsa.App, observer: HandlerObserver | None = None, **inherited: Any) -> Worker:
         return Worker(
             TopicPartition("t", 0),
             app.registry.bindings()[0],
-            app=app,
+            Equipment(
+                app=app,
+                executors=self,  # type: ignore[arg-type]  # a stand-in
+                settlement=self,  # type: ignore[arg-type]  # a stand-in
+                post=self.mail.append,
+                clock=self.clock,
+                paces=Paces(self.clock),
+            ),
             epoch=1,
             generation=3,
-            executors=self,
-            settlement=self,
-            observer=HandlerObserver(),
-            post=self.mail.append,
-            clock=self.clock,
-            paces=Paces(self.clock),
-            attempts=attempts,
+            observer=observer or HandlerObserver(),
+            inherited=Inheritance(**inherited),
             outcomes=self.outcomes,
         )
 

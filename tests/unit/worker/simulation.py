@@ -9,7 +9,7 @@ from __future__ import annotations
 import queue
 import types
 from collections import defaultdict
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import elsa
@@ -19,12 +19,12 @@ from elsa.message import TopicPartition
 from elsa.testing.clock import FakeClock
 from elsa.worker import progress, starts
 from elsa.worker.budget import Budget
-from elsa.worker.group import GroupManager, Surroundings
+from elsa.worker.group import GroupManager
 from elsa.worker.mailbox import Mailbox, Pause, Resume
 from elsa.worker.pace import Paces
+from elsa.worker.surroundings import Surroundings
 
-from .conftest import Raw
-from .parts import Place
+from .parts import Place, Raw
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
@@ -32,6 +32,9 @@ if TYPE_CHECKING:
     from elsa.kafka.consumer import Commit
     from elsa.worker.partition import PartitionWorker
     from elsa.worker.turns import Turn
+
+    #: the fixture `join`
+    Join = Callable[..., "Member"]
 
 TOPIC, GROUP = "t", "g"
 #: the clock of the member that was made last: what calls last is measured by it, too (fixture `simulated_time`)
@@ -96,6 +99,15 @@ class Broker:
 
     def is_all_committed(self) -> bool:
         return all(self.says_done(where, raw.offset()) for where, log in self.logs.items() for raw in log)
+
+
+def filled(*counts: int) -> Broker:
+    """A broker with so many messages in each partition, each of a key of its own."""
+    broker = Broker(len(counts))
+    for partition, count in enumerate(counts):
+        for number in range(count):
+            broker.produce(partition, b"%d" % number)
+    return broker
 
 
 class ScriptedConsumer:
@@ -274,7 +286,8 @@ class Member:
         self.manager = GroupManager(GROUP, self.app.registry.bindings(), around)
         mailbox = Waiting(self)
         self.manager.mailbox = mailbox
-        self.manager.assignment._post = mailbox.put
+        assignment = self.manager.assignment
+        assignment._equipment = replace(assignment._equipment, post=mailbox.put)
         self.consumer = ScriptedConsumer(self.broker)
         self.consumer.on_commit = self.manager.commits.answered
         self.manager.consumer = self.consumer  # type: ignore[assignment]  # a stand-in
@@ -314,7 +327,7 @@ class Member:
 
         def call(callback: Callable[[list[TopicPartition]], None], numbers: Sequence[int]) -> None:
             partitions = [TopicPartition(TOPIC, number) for number in numbers]
-            self.consumer.callbacks.append(lambda: manager.guarded(callback)(partitions))
+            self.consumer.callbacks.append(lambda: manager.trouble.guarded(callback)(partitions))
 
         if revoke:
             call(manager.handover.revoked, revoke)

@@ -16,6 +16,7 @@ from elsa.worker.budget import Budget
 from elsa.worker.pace import Paces
 from elsa.worker.routes import Routes
 from elsa.worker.starts import Begin
+from elsa.worker.surroundings import Surroundings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -46,17 +47,16 @@ def app() -> Iterator[elsa.App]:
 
 
 def make(app: elsa.App, budget: Budget, mail: list[Any], *, paces: Paces | None = None) -> Assignment:
-    return Assignment(
-        app,
-        "g",
+    around = Surroundings(
+        app=app,
         executors=Executors(),  # type: ignore[arg-type]  # a stand-in
         settlement=None,  # type: ignore[arg-type]  # nothing is settled here
         budget=budget,
-        post=mail.append,
         clock=SYSTEM,
-        observer=GroupObserver(),
+        fail=lambda text, _: pytest.fail(text),
         paces=paces or Paces(SYSTEM),
     )
+    return Assignment(around, "g", post=mail.append, observer=GroupObserver())
 
 
 def take(assignment: Assignment, app: elsa.App, number: int) -> Assigned:

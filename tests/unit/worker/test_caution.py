@@ -14,46 +14,30 @@ from elsa.worker.caution import MOST_DEATHS
 from elsa.worker.journal import Journal
 from elsa.worker.progress import Progress, decode, encode
 
-from .simulation import TOPIC, Broker, Member
+from .simulation import TOPIC
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    Join = Callable[..., Member]
-
-pytestmark = pytest.mark.usefixtures("simulated_time")
+    from .simulation import Broker, Join, Member
 
 ZERO, ONE = TopicPartition(TOPIC, 0), TopicPartition(TOPIC, 1)
 
 
 @pytest.fixture
-def broker() -> Broker:
-    """Two partitions with six messages each, each of a key of its own."""
-    broker = Broker(2)
-    for partition in range(2):
-        for number in range(6):
-            broker.produce(partition, b"%d" % number)
-    return broker
-
-
-@pytest.fixture
-def join(broker: Broker, tmp_path: Path) -> Iterator[Join]:
+def join(join: Join, tmp_path: Path) -> Join:
     """`join(assign, **fields)` makes the next process of one slot; the one before has just been killed."""
     made: list[Member] = []
 
     def make(assign: tuple[int, ...] = (0, 1), **fields: Any) -> Member:
         if made:
             made[-1].end()
-        member = Member(broker, name=f"process-{len(made)}", **fields)
+        member = join(assign, most=12, name=f"process-{len(made)}", **fields)
         member.manager.assignment.caution.journal = Journal.open(tmp_path / "journal")
-        member.consumer.most = 12
         made.append(member)
-        member.rebalance(assign=assign)
         return member
 
-    yield make
-    made[-1].end()
+    return make
 
 
 def begin(member: Member, rounds: int = 3) -> set[tuple[int, int]]:

@@ -67,8 +67,9 @@ class Manager:
         self.consumer = Consumer()
         self.observer = Observer()
         self.flows: list[bool] = []
-        self.assignment = SimpleNamespace(owned={}, set_flow=self.flows.append)
+        self.assignment = SimpleNamespace(owned={}, busy={}, balance=list, set_flow=self.flows.append)
         self.reports: list[str] = []
+        self.trouble = SimpleNamespace(report=self._report)
         self.polls = 0
         #: how commits that were started end, one with each poll
         self.answers: list[KafkaError | None] = []
@@ -77,7 +78,7 @@ class Manager:
         self.transactions = SimpleNamespace(is_behind=False, forget=lambda _: None)
         self.commits = Commits(self, interval=1.0, every=10)  # type: ignore[arg-type]  # a stand-in
 
-    def report(self, code: str, text: str) -> None:
+    def _report(self, code: str, text: str) -> None:
         self.reports.append(f"{code}: {text}")
 
     def poll(self, _: float) -> list[Any]:
@@ -86,9 +87,6 @@ class Manager:
         if self.answers and self.commits.in_flight:
             self.commits.answered(self.answers.pop(0), False, list(self.consumer.started[-1]))
         return []
-
-    def note_changes(self) -> None:
-        """Nothing fails here."""
 
     def read(self, mail: Iterable[Any]) -> None:
         """Nothing comes here."""

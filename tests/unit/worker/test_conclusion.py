@@ -159,7 +159,7 @@ def test_the_last_attempt_whose_send_is_refused_is_a_dead_letter(app: elsa.App, 
 def test_a_copy_that_nobody_can_write_any_more_lets_the_partition_go(app: elsa.App, around: Around, raw: Any) -> None:
     worker = run(app, around, [raw(0, b"0")], raises(elsa.Reject()))
     worker.close()
-    worker.give_up_settling()
+    worker.conclusion.give_up_settling()
 
     assert around.done == []
     assert around.has_ended

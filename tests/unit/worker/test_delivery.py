@@ -67,7 +67,7 @@ def run(
 
 def play(app: elsa.App, raws: list[Any], *, attempts: dict[int, int] | None = None, turns: int = 1) -> Around:
     around = Around()
-    worker = around.make(app, attempts=attempts)
+    worker = around.make(app, attempts=attempts or {})
     worker.put(raws)
     around.run(worker, turns=turns)
     return around
@@ -269,8 +269,7 @@ def test_a_class_handlers_poison_is_given_up_before_its_setup(app: elsa.App, raw
             """Runs what is left."""
 
     around = Around()
-    worker = around.make(app)
-    worker._poison = {0}
+    worker = around.make(app, poison={0})
     worker.put([raw(0, b"0"), raw(1, b"1")])
     around.run(worker)
 

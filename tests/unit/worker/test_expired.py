@@ -25,7 +25,7 @@ def app() -> Iterator[elsa.App]:
 def expired(app: elsa.App) -> float:
     assert isinstance(app.observer, PrometheusObserver)
     found = {name: samples for name, _, _, samples in app.observer.families()}
-    return sum(value for _, _, value in found.get("elsa_messages_expired_total", []))
+    return sum(value for _, _, value, _ in found.get("elsa_messages_expired_total", []))
 
 
 @pytest.mark.parametrize("is_async", [False, True])

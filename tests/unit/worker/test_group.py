@@ -15,10 +15,11 @@ from elsa.kafka import codes
 from elsa.kafka.codes import Class
 from elsa.message import TopicPartition
 from elsa.worker.budget import Budget
-from elsa.worker.group import GroupManager, Surroundings
+from elsa.worker.group import GroupManager
 from elsa.worker.mailbox import Finished
 from elsa.worker.pace import Paces
 from elsa.worker.starts import Begin
+from elsa.worker.surroundings import Surroundings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -307,7 +308,7 @@ def test_a_group_that_refuses_its_member_ends_the_process(manager: Any, failures
 
 
 def test_a_member_that_works_already_waits_for_what_it_lost(manager: Any, failures: list[Any]) -> None:
-    manager._has_begun = True
+    manager.trouble.has_begun = True
 
     assert meet(manager, Code.GROUP_AUTHORIZATION_FAILED, None) == ["GROUP_AUTHORIZATION_FAILED"]
     assert not failures

@@ -11,45 +11,19 @@ from elsa.control.protocol import Target
 from elsa.message import TopicPartition
 from elsa.worker.progress import Progress, decode
 
-from .simulation import TOPIC, Broker, Member
+from .simulation import TOPIC
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    Join = Callable[..., Member]
-
-pytestmark = pytest.mark.usefixtures("simulated_time")
+    from .simulation import Broker, Join, Member
 
 ZERO, ONE = TopicPartition(TOPIC, 0), TopicPartition(TOPIC, 1)
 
 
 @pytest.fixture
-def broker() -> Broker:
-    """Two partitions with six messages each, each of a key of its own."""
-    broker = Broker(2)
-    for partition in range(2):
-        for number in range(6):
-            broker.produce(partition, b"%d" % number)
-    return broker
-
-
-@pytest.fixture
-def join(broker: Broker) -> Iterator[Join]:
-    """`join(assign, **fields)` makes a member with these partitions whose handler stops at what is exhausted."""
-    made: list[Member] = []
-
-    def make(assign: tuple[int, ...] = (0, 1), **fields: object) -> Member:
-        options = {"options": {"on_exhausted": "stop"}, "retry": elsa.Retry(max_attempts=2, base=1, jitter=False)}
-        for member in made:
-            member.app.stop()
-        member = Member(broker, **options | fields)  # type: ignore[arg-type]  # fields of a Member
-        made.append(member)
-        member.rebalance(assign=assign)
-        return member
-
-    yield make
-    for member in made:
-        member.end()
+def join(join: Join) -> Join:
+    """The handlers of its members stop at what is exhausted."""
+    options = {"options": {"on_exhausted": "stop"}, "retry": elsa.Retry(max_attempts=2, base=1, jitter=False)}
+    return lambda **fields: join(**options | fields)
 
 
 def work(member: Member, *bad: int, rounds: int = 40) -> None:

@@ -9,18 +9,14 @@ import pytest
 
 from elsa.message import TopicPartition
 from elsa.policies.backoff import Backoff
-from elsa.worker import group, handover
+from elsa.worker import group, revival
 from elsa.worker.mailbox import Stop
 from elsa.worker.progress import decode
 
-from .simulation import TOPIC, Broker, Member
+from .simulation import TOPIC, Broker, Member, filled
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from .simulation import Call
-
-    Join = Callable[..., Member]
+    from .simulation import Call, Join
 
 pytestmark = pytest.mark.usefixtures("simulated_time")
 
@@ -30,28 +26,19 @@ ZERO, ONE = TopicPartition(TOPIC, 0), TopicPartition(TOPIC, 1)
 @pytest.fixture
 def broker() -> Broker:
     """Two partitions, and twelve messages in the first one, each of a key of its own."""
-    broker = Broker(2)
-    for number in range(12):
-        broker.produce(0, b"%d" % number)
-    return broker
+    return filled(12, 0)
 
 
 @pytest.fixture
-def join(broker: Broker) -> Iterator[Join]:
-    """`join(**fields)` makes a member that owns both partitions and has begun four calls of the first one."""
-    made: list[Member] = []
+def join(join: Join) -> Join:
+    """Its members own both partitions and have begun four calls of the first one."""
 
     def make(**fields: Any) -> Member:
-        member = Member(broker, **fields)
-        made.append(member)
-        member.consumer.most = 4
-        member.rebalance(assign=[0, 1])
+        member = join(most=4, **fields)
         work(member)
         return member
 
-    yield make
-    for member in made:
-        member.end()
+    return make
 
 
 def work(member: Member) -> None:
@@ -101,7 +88,7 @@ def test_calls_beside_one_that_crashes_count_and_nothing_begins_before_they_have
 def test_two_messages_that_crash_in_turns_are_halted_in_the_end(
     join: Join, broker: Broker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(handover, "MOST_CRASHES", 3)
+    monkeypatch.setattr(revival, "MOST_CRASHES", 3)
     member = join()
     assigned = member.manager.assignment.owned[ZERO]
     for number in range(20):

@@ -10,8 +10,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from elsa.worker.lanes import KeyedLanes, SingleLane
 
-from .conftest import Raw
-from .parts import Place, offsets
+from .parts import Place, Raw, offsets
 
 KEYS = st.sampled_from([b"a", b"b", b"c", None])
 

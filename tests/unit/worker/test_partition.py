@@ -41,7 +41,7 @@ def test_a_worker_that_ends_hurries_the_copies_it_waits_for(app: elsa.App, aroun
     assert around.hurried == [worker]
     assert not around.has_ended
 
-    worker.give_up_settling()
+    worker.conclusion.give_up_settling()
     assert around.has_ended
 
 
@@ -226,7 +226,7 @@ def test_what_a_turn_has_finished_can_be_harvested_before_its_end(app: elsa.App,
     @app.handler("t", ordering="none")
     def handle(body: int) -> None:
         if body == 2:
-            found.append(worker.harvest())
+            found.append(worker.underway.harvest())
 
     worker = around.make(app)
     worker.put([raw(n, b"%d" % n) for n in range(4)])

@@ -7,46 +7,28 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from elsa.message import TopicPartition
-from elsa.worker import handover
+from elsa.worker import revival
 from elsa.worker.pace import Pace
+from elsa.worker.snapshots import snapshots
 
-from .simulation import GROUP, TOPIC, Broker, Member
+from .simulation import GROUP, TOPIC
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    Join = Callable[..., Member]
-
-pytestmark = pytest.mark.usefixtures("simulated_time")
+    from .simulation import Broker, Join, Member
 
 ZERO = TopicPartition(TOPIC, 0)
 
 
 @pytest.fixture
-def broker() -> Broker:
-    """Two partitions with six messages each, of keys of their own."""
-    broker = Broker(2)
-    for number in range(12):
-        broker.produce(number % 2, b"%d" % number)
-    return broker
-
-
-@pytest.fixture
-def join(broker: Broker) -> Iterator[Join]:
-    """`join(**fields)` makes a member that owns both partitions; nothing has begun yet."""
-    made: list[Member] = []
+def join(join: Join) -> Join:
+    """Its members own both partitions; nothing has begun yet."""
 
     def make(**fields: Any) -> Member:
-        member = Member(broker, **fields)
-        made.append(member)
-        member.consumer.most = 4
-        member.rebalance(assign=[0, 1])
+        member = join(most=4, **fields)
         member.turn()
         return member
 
-    yield make
-    for member in made:
-        member.end()
+    return make
 
 
 def work(member: Member, *, rounds: int = 5) -> None:
@@ -61,7 +43,7 @@ def work(member: Member, *, rounds: int = 5) -> None:
 
 def paused(member: Member) -> list[str | None]:
     """Why each partition takes nothing, as everybody is told."""
-    return [snapshot.paused for snapshot in member.manager._snapshots()]
+    return [snapshot.paused for snapshot in snapshots(member.manager)]
 
 
 @pytest.mark.parametrize("ordering", ["partition", "key", "none"])
@@ -207,7 +189,7 @@ def test_a_quiet_worker_fetches_nothing_when_a_pause_ends(join: Join) -> None:
 
 
 def test_a_halted_partition_begins_anew(join: Join, broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(handover, "MOST_CRASHES", 2)
+    monkeypatch.setattr(revival, "MOST_CRASHES", 2)
     member = join()
     assigned = member.manager.assignment.owned[ZERO]
     for _ in range(10):

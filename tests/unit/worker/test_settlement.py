@@ -72,6 +72,7 @@ class Worker:
         self.router = self
         self.binding = type("Binding", (), {"name": "h", "first": self})
         self.declared = self
+        self.conclusion = self
         self.dead_letter = None
 
     def invoker(self, _: Any) -> None:

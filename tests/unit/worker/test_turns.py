@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from elsa.testing.clock import FakeClock
 from elsa.worker import turns
 from elsa.worker.arrivals import Arrivals
+from elsa.worker.equipment import Inheritance
 from elsa.worker.kept import Kept
 from elsa.worker.lanes import KeyedLanes
 from elsa.worker.turns import BatchTurn, LaneTurn, LifecycleTurn, SliceTurn
@@ -25,8 +27,9 @@ class Worker:
         self.closed = False
         self.held = False
         self.seen = None
-        self.is_cautious = False
-        self.kept = Kept(None)
+        self.vigil = SimpleNamespace(is_on=False)
+        self.kept = Kept(Inheritance())
+        self.backlog = self
         self.arrivals = Arrivals()
         self.clock = FakeClock(100.0)
         self.is_retry = False
@@ -148,7 +151,7 @@ class TestLane:
 
     def test_it_ends_after_its_message_when_one_at_a_time_is_to_run(self, worker: Any, place: Any, raw: Any) -> None:
         lanes, turn = self.make(worker, place, [raw(0, key=b"a"), raw(1, key=b"a"), raw(2, key=b"b")])
-        worker.is_cautious = True
+        worker.vigil.is_on = True
 
         assert [one.offset() for one in turn.messages()] == [0]
         assert lanes.queued == 2

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import logging
+import threading
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from elsa.clock import SYSTEM
 from elsa.config import Settings
+from elsa.observer import GroupObserver
+from elsa.renewing import Renewing
 from elsa.worker import vitals
 from elsa.worker.pulse import Fatal, Pulse
 from elsa.worker.readiness import Readiness
 from elsa.worker.vitals import Check, Vitals
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 #: how often it was to be looked whether the brokers answer
 doubts: list[int] = []
@@ -26,6 +33,7 @@ def runtime(*, timeout: float | None = 5.0, running: float = 0.0, **facts: Any) 
         app=SimpleNamespace(settings=Settings()),
         bindings=[SimpleNamespace(handlers=lambda: [handler])],
         managers=[manager],
+        services=list(facts.get("services", ())),
         running=lambda **_: [call] if running else [],
         readiness=Readiness([]),
         is_stopping=facts.get("is_stopping", False),
@@ -136,6 +144,104 @@ def test_a_beat_comes_when_something_has_changed_and_after_a_while(monkeypatch: 
     assert one.beat() is None
     monkeypatch.setattr(vitals, "BEAT_SECONDS", 0.0)
     assert one.beat() is not None
+
+
+class Service(Renewing):
+    """A mover whose every turn hangs until it is let go."""
+
+    what = ("mover", "the mover of delayed messages", "mover_restart")
+    log = logging.getLogger("elsa.delays")
+    group = "shop.mover"
+
+    def __init__(self) -> None:
+        super().__init__("shop", "shop-0", GroupObserver())
+        self.hangs, self.goes_on = threading.Event(), threading.Event()
+        self.error: type[BaseException] | None = None
+
+    def _begin(self) -> float:
+        self.hangs.set()
+        self.goes_on.wait()
+        self.goes_on.clear()
+        if self.error is not None:
+            raise self.error
+        return 0.0
+
+    def end(self) -> None:
+        self.stop()
+        self.goes_on.set()
+        assert self.join(10)
+
+
+@pytest.fixture
+def service() -> Iterator[Service]:
+    made = Service()
+    made.start()
+    assert made.hangs.wait(10)
+    yield made
+    made.end()
+
+
+def late(service: Service, seconds: float) -> None:
+    """Its turn has lasted for so long."""
+    service.polled_at = ago(seconds)
+
+
+@pytest.mark.parametrize(("seconds", "ok"), [(359, True), (361, False)])
+def test_a_turn_of_the_mover_may_take_a_minute_beyond_the_poll_interval(
+    service: Service, seconds: float, *, ok: bool
+) -> None:
+    late(service, seconds)
+    check = found(runtime(services=[service]), "live")["mover"]
+
+    assert (check.ok, check.about, check.limit) == (ok, "shop.mover", 360.0)
+    assert "the thread of the mover of delayed messages hangs" in check.hint
+
+
+def test_a_turn_that_returns_after_all_is_forgiven(service: Service) -> None:
+    late(service, 400)
+    of = runtime(services=[service])
+    assert not found(of, "live")["mover"].ok
+
+    service.hangs.clear()
+    service.goes_on.set()
+    assert service.hangs.wait(10)
+    assert found(of, "live")["mover"].ok
+
+
+def test_a_mover_that_hangs_while_kafka_is_away_is_not_to_blame(service: Service) -> None:
+    late(service, 1e6)
+    assert found(runtime(services=[service], brokers=(400.0, "no Kafka broker answered")), "live")["mover"].ok
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_thread_of_the_mover_that_is_gone_is_not_alive_whatever_kafka_does(
+    service: Service, caplog: pytest.LogCaptureFixture
+) -> None:
+    of = runtime(services=[service], brokers=(400.0, "no Kafka broker answered"))
+    assert found(of, "live")["mover"].ok
+
+    service.error = SystemExit
+    service.goes_on.set()
+    service._thread.join(10)
+    check = found(of, "live")["mover"]
+    assert (check.ok, check.about) == (False, "shop.mover")
+    assert "the thread of the mover of delayed messages has ended" in check.hint
+    assert "the mover of delayed messages ended" in caplog.messages
+
+
+def test_one_that_was_told_to_end_has_not_died() -> None:
+    service = Service()
+    assert not service.has_died
+    service.start()
+    service.end()
+    assert not service.has_died
+
+
+def test_clients_that_fail_while_kafka_is_away_are_not_to_blame() -> None:
+    of = runtime(brokers=(100.0, "no Kafka broker answered"))
+    of.managers[0].pulse.fatal = Fatal(ago(90), ago(1), "fenced")
+
+    assert found(of, "live")["client"].ok
 
 
 def test_what_is_shown_of_a_check() -> None:

@@ -76,6 +76,28 @@ def test_the_settings_concurrency_is_for_those_without_their_own(app: elsa.App) 
     assert [executors.concurrency(handler) for handler in (plain, own)] == [5, 2]
 
 
+def test_places_are_told_by_handler_with_the_pools_that_give_them(app: elsa.App) -> None:
+    declare(app, "a")
+    declare(app, "b")
+    declare(app, "d", concurrency=3)
+    for concurrency in (None, None, 2):
+        declare(app, "c", is_task=True, concurrency=concurrency)
+    bindings = app.registry.bindings()
+
+    apart = Executors(app.settings).slots(bindings)
+    assert [sum(pools.values()) for pools in apart.values()] == [
+        DEFAULT_THREADS,
+        DEFAULT_THREADS,
+        3,
+        DEFAULT_THREADS + 2,
+    ]
+    assert list(apart)[-1] == "tasks of c"
+    assert not apart["a-0"].keys() & apart["b-1"].keys()
+    shared = Executors(app.settings, WEIGHTS).slots(bindings)
+    assert shared["a-0"] == shared["b-1"]
+    assert not shared["a-0"].keys() & shared["d-2"].keys()
+
+
 def test_kinds(app: elsa.App) -> None:
     in_processes = app.handler("c", executor="process")(found_in_other_processes)
     handlers = [declare(app, "a"), declare(app, "b", is_async=True), in_processes]

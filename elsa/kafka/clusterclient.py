@@ -1,0 +1,163 @@
+"""One confluent_kafka AdminClient, made when it is needed, whose answers are waited for; under elsa.kafka.admin."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import os
+import threading
+import weakref
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient
+
+from elsa.clock import SYSTEM
+from elsa.errors import BrokerUnavailable, ConfigError, ElsaError, KafkaError
+from elsa.kafka import identity
+from elsa.kafka.config import client_config
+from elsa.kafka.errors import ClientError, Reports
+from elsa.kafka.login import Login
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from elsa.config import Settings
+
+T = TypeVar("T")
+
+#: default limit of every call, seconds
+TIMEOUT_SECONDS = 5.0
+_RETRY_SECONDS = 0.05
+_LOST = {ClientError._TRANSPORT, ClientError._ALL_BROKERS_DOWN}
+#: how long brokers may take to show that it is the client which is at fault
+_LOOK_SECONDS = 1.0
+
+
+class ClusterClient:
+    """What every call needs of the client; for any thread.
+
+    It is made at the first call, again in a forked child, and again when it has lost a coordinator for good.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._lock = threading.Lock()
+        self._pause = threading.Event()
+        self._raw: AdminClient | None = None
+        #: whether it has told of a broker that it could not reach any more
+        self._has_lost = False
+        self._reports = Reports(settings)
+        self._login = Login(settings)
+        _admins.add(self)
+
+    def _client(self) -> AdminClient:
+        with self._lock:
+            if self._raw is None:
+                config = client_config(self._settings, "admin", error_cb=self._reported)
+                try:
+                    self._raw, self._has_lost = AdminClient(config), False
+                except KafkaException as error:
+                    raise ConfigError(f"the admin client's configuration is refused: {error.args[0].str()}") from error
+            self._login.tend(self._raw)
+            return self._raw
+
+    def _reported(self, error: ClientError) -> None:
+        self._reports.hear(error)
+        self._login.hear(error)
+        self._has_lost = self._has_lost or error.code() in _LOST
+
+    def _after_fork(self) -> None:
+        self._lock = threading.Lock()
+        _abandoned.append(self._raw)
+        self._raw = None
+
+    def _wait(self, future: Any, timeout: float, **facts: Any) -> Any:
+        try:
+            # the client gives up by itself after `timeout`; a moment more, so that its own reason comes first
+            result = future.result(timeout + 1)
+        except KafkaException as error:
+            raise self._translated(error, **facts) from error
+        except concurrent.futures.TimeoutError as error:
+            raise BrokerUnavailable(
+                f"no Kafka broker answered at {self._settings.brokers} within {timeout:g} s", code="_TIMED_OUT"
+            ) from error
+        self._reports.forget()
+        return result
+
+    def _translated(self, error: KafkaException, **facts: Any) -> ElsaError:
+        self._client().poll(0)  # hands over what the client itself has to say
+        return self._reports.translate(error, **facts)
+
+    def _metadata(self, timeout: float) -> Any:
+        """The cluster's brokers and all topics; asking for one topic could create it."""
+        try:
+            found = self._client().list_topics(timeout=timeout)
+        except KafkaException as error:
+            raise self._translated(error, operation="Describe") from error
+        self._reports.forget()
+        identity.learn(self._settings.brokers, found)
+        return found
+
+    def _patiently(self, ask: Callable[[float], T], timeout: float) -> T:
+        """Ask again while a leader or coordinator that was just chosen refuses: the client does not by itself."""
+        end = SYSTEM.monotonic() + timeout
+        while True:
+            try:
+                return ask(max(0.1, end - SYSTEM.monotonic()))
+            except KafkaError as error:
+                is_moving = error.retryable and not isinstance(error, BrokerUnavailable)
+                if not is_moving or SYSTEM.monotonic() >= end:
+                    raise
+            self._pause.wait(_RETRY_SECONDS)
+
+    def _of_coordinator(self, ask: Callable[[float], T], timeout: float) -> T:
+        """Ask something of a group's coordinator, once more by a client made anew where this one has lost it.
+
+        The first try has half of the time, so that nobody waits longer when no broker answers; the second all of it.
+        """
+        client = self._steady_client()
+        try:
+            return ask(timeout / 2)
+        except BrokerUnavailable:
+            if not self._renew(client):
+                raise
+        return ask(timeout)
+
+    def _steady_client(self) -> AdminClient:
+        """A client that has lost no broker yet.
+
+        librdkafka 2.16 never finds a coordinator again that it has lost once: it times out for ever while all else is
+        answered, and ends the process (an assertion) when a broker comes or goes meanwhile.
+        """
+        client = self._client()
+        client.poll(0)  # hands over what it has to say
+        if self._has_lost:
+            self._drop(client)
+        return self._client()
+
+    def _renew(self, client: AdminClient) -> bool:
+        """Make the client anew if brokers answer it, though no coordinator does; whether that is so."""
+        try:
+            self._metadata(_LOOK_SECONDS)
+        except KafkaError:
+            return False
+        self._drop(client)
+        return True
+
+    def _drop(self, client: AdminClient) -> None:
+        with self._lock:
+            if self._raw is client:  # else another thread has done it
+                self._raw = None
+
+
+#: clients inherited through fork: kept alive, because freeing one waits for threads that don't exist here
+_abandoned: list[Any] = []
+_admins: weakref.WeakSet[ClusterClient] = weakref.WeakSet()
+
+
+def _renew_all() -> None:
+    for admin in list(_admins):
+        admin._after_fork()
+
+
+os.register_at_fork(after_in_child=_renew_all)

@@ -1,0 +1,23 @@
+"""`dashboards/build.py` as a program of its own."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+from dashboards import build
+
+
+def test_without_its_packages_it_says_which_and_how_to_get_them(tmp_path: Path) -> None:
+    script = Path(build.__file__)
+    # -S leaves the installed packages out
+    ran = subprocess.run(
+        [sys.executable, "-S", "-E", str(script), "--out", str(tmp_path)], capture_output=True, text=True, check=False
+    )
+
+    assert ran.returncode == 1
+    assert ran.stderr.startswith("build.py: not installed: ")
+    assert "grafana_foundation_sdk" in ran.stderr
+    assert "make .venv/.installed-dev" in ran.stderr
+    assert not list(tmp_path.iterdir())
