@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import subprocess
+import sys
 import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -28,12 +31,17 @@ _SCRAM = "org.apache.kafka.common.security.scram.ScramLoginModule required;"
 
 @dataclass(frozen=True, slots=True)
 class Secure:
-    """The broker; `expired` and `foreign` are addresses with a bad certificate, `plain` one without any."""
+    """The broker; `expired` and `foreign` are addresses with a bad certificate, `plain` one without any.
+
+    `both` asks clients for a certificate beside the password, `certified` for a certificate that names the user alone.
+    """
 
     broker: EmbeddedKafka
     expired: str
     foreign: str
     plain: str
+    both: str
+    certified: str
     #: who has signed the bad certificates
     other_authority: Path
 
@@ -67,6 +75,24 @@ class Secure:
         return {**self.broker.client(), "sasl.username": name, "sasl.password": name}
 
 
+def command(settings: Settings, *arguments: str, folder: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """A command in a process of its own, whose settings come from the environment."""
+    return subprocess.run(
+        [sys.executable, "-m", "elsa", *arguments],
+        env=environment(settings),
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+def environment(settings: Settings) -> dict[str, str]:
+    """The variables that give a process these settings."""
+    keys = {f"ELSA_KAFKA__{key.replace('.', '__').upper()}": str(value) for key, value in settings.kafka.items()}
+    return {**os.environ, "ELSA_BROKERS": settings.brokers, "ELSA_NAME": settings.name, **keys}
+
+
 @contextlib.contextmanager
 def secure_kafka(folder: Path) -> Iterator[Secure]:
     """Start it; `folder` is for the certificates that are bad."""
@@ -78,23 +104,26 @@ def secure_kafka(folder: Path) -> Iterator[Secure]:
         "expired": authority.issue("expired", [HOST], days=1, start="-10d"),
         "foreign": authority.issue("foreign", ["kafka.example.org"]),
     }
-    good, expired, foreign, plain, controller = free_ports(5)
-    clients = f"SASL_SSL://{HOST}:{good},EXPIRED://{HOST}:{expired},FOREIGN://{HOST}:{foreign},PLAIN://{HOST}:{plain}"
+    names = ("SASL_SSL", "EXPIRED", "FOREIGN", "PLAIN", "BOTH", "CERTIFIED")
+    *ports, controller = free_ports(len(names) + 1)
+    clients = ",".join(f"{name}://{HOST}:{port}" for name, port in zip(names, ports, strict=True))
     properties = {
         "listeners": f"{clients},CONTROLLER://{HOST}:{controller}",
         "advertised.listeners": clients,
         "controller.quorum.voters": f"1@{HOST}:{controller}",
         "listener.security.protocol.map": "SASL_SSL:SASL_SSL,CONTROLLER:SASL_SSL,EXPIRED:SASL_SSL,FOREIGN:SASL_SSL,"
-        "PLAIN:SASL_PLAINTEXT",
+        "PLAIN:SASL_PLAINTEXT,BOTH:SASL_SSL,CERTIFIED:SSL",
+        "listener.name.both.ssl.client.auth": "required",
+        "listener.name.certified.ssl.client.auth": "required",
+        "listener.name.certified.ssl.principal.mapping.rules": "RULE:^CN=(.*)$/$1/",
     }
-    for name in ("expired", "foreign", "plain"):
+    for name in ("expired", "foreign", "plain", "both"):
         properties[f"listener.name.{name}.sasl.enabled.mechanisms"] = "SCRAM-SHA-512"
         properties[f"listener.name.{name}.scram-sha-512.sasl.jaas.config"] = _SCRAM
     for name, store in stores.items():
         properties[f"listener.name.{name}.ssl.keystore.location"] = str(store)
         properties[f"listener.name.{name}.ssl.keystore.password"] = _WORD
         properties[f"listener.name.{name}.ssl.key.password"] = _WORD
-    with EmbeddedKafka(port=good, ephemeral=True, secure=True, properties=properties) as broker:
-        yield Secure(
-            broker, f"{HOST}:{expired}", f"{HOST}:{foreign}", f"{HOST}:{plain}", other_authority=authority.certificate
-        )
+    with EmbeddedKafka(port=ports[0], ephemeral=True, secure=True, properties=properties) as broker:
+        expired, foreign, plain, both, certified = (f"{HOST}:{port}" for port in ports[1:])
+        yield Secure(broker, expired, foreign, plain, both, certified, other_authority=authority.certificate)

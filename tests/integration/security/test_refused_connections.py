@@ -6,9 +6,6 @@ where TLS is spoken it says that nobody answers; the broker does not tell an unk
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -21,6 +18,8 @@ from elsa.kafka.config import validate_kafka
 from elsa.kafka.transactions import TransactionalProducer
 from elsa.producer import Producer
 from elsa.topics import Topics
+
+from .secure import command
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -129,7 +128,7 @@ def test_a_file_that_is_not_there_is_named(secure: Secure) -> None:
 @pytest.mark.parametrize("name", ["wrong password", "expired", "plain text to TLS"])
 def test_a_command_says_what_to_do_and_ends_with_the_code_of_the_broker(secure: Secure, name: str) -> None:
     make, text, hint = CASES[name]
-    done = elsa(make(secure), "topics", "list")
+    done = command(make(secure), "topics", "list")
 
     assert done.returncode == exits.BROKER
     assert text in done.stderr
@@ -143,18 +142,9 @@ def test_a_worker_that_is_never_let_in_ends_and_says_why(secure: Secure, tmp_pat
     (tmp_path / "refused_app.py").write_text(
         "import elsa\napp = elsa.App('refused')\n@app.handler('orders')\ndef handle(body: bytes) -> None: ...\n"
     )
-    ended = elsa(make(secure), "worker", "refused_app:app", "--processes", "2", folder=tmp_path)
+    ended = command(make(secure), "worker", "refused_app:app", "--processes", "2", folder=tmp_path)
 
     assert ended.returncode == exits.BROKER, ended.stderr
     assert "Kafka does not let this worker in" in ended.stderr
     assert text in ended.stderr
     assert hint in ended.stderr
-
-
-def elsa(settings: Settings, *command: str, folder: Path | None = None) -> subprocess.CompletedProcess[str]:
-    """A command of its own process, whose settings come from the environment."""
-    keys = {f"ELSA_KAFKA__{key.replace('.', '__').upper()}": str(value) for key, value in settings.kafka.items()}
-    env = {**os.environ, "ELSA_BROKERS": settings.brokers, **keys}
-    return subprocess.run(
-        [sys.executable, "-m", "elsa", *command], env=env, cwd=folder, capture_output=True, text=True, timeout=90
-    )
