@@ -23,7 +23,7 @@ def near_names(settings: Settings, *names: str) -> Iterator[None]:
         is_topic = isinstance(error, UnknownTopic)
         with contextlib.suppress(ElsaError):  # a hint that can not be had must not hide the error itself
             there = _topics(settings) if is_topic else _groups(settings)
-            near = [close for name in names for close in difflib.get_close_matches(name, there, 1)]
+            near = [c for name in names for c in difflib.get_close_matches(name, there, 1) if c not in names]
             if near:
                 error.add_note(f"  hint: did you mean {', '.join(map(repr, near))}?")
             elif error.hint is None:

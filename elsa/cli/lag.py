@@ -39,7 +39,7 @@ _LOOKS = 6
     + f"\n\n\b\nWith --check:\n"
     f"  {exits.OK:>3}  every group is within the limits\n"
     f"  {exits.OVER_LIMIT:>3}  a group is over one\n"
-    f"  {exits.NOT_FOUND:>3}  a group that was named does not exist\n"
+    f"  {exits.NOT_FOUND:>3}  a group that was named does not exist, or nobody reads a topic that was\n"
     f"  {exits.BROKER:>3}  Kafka did not answer, or not all of it",
 )
 @click.argument("names", nargs=-1, metavar="[GROUP]...")
@@ -95,9 +95,9 @@ def command(
             return _watch(scout, request, interval, as_json=as_json)
         look, grades = _graded(scout, request, window) if grade else (scout.look(request), None)
     if check:
-        return _check(limits, look, grades or {}, settings, as_json=as_json)
+        return _check(limits, look, grades or {}, settings, topics, as_json=as_json)
     _show(look, grades, as_json=as_json)
-    return _ending(look, settings, quiet=as_json)
+    return _ending(look, settings, topics, quiet=as_json)
 
 
 def _belongs(option: str, is_used: bool, *, to: str) -> None:
@@ -221,12 +221,17 @@ def _tell(look: Look) -> None:
         output.warn(f"{failure.what} {failure.name}: {failure.text}" if failure.name else failure.text)
 
 
-def _ending(look: Look, settings: Settings, *, quiet: bool, needs_ages: bool = False) -> int | None:
+def _ending(
+    look: Look, settings: Settings, topics: Sequence[str], *, quiet: bool, needs_ages: bool = False
+) -> int | None:
     """Say what could not be seen; the exit code for it."""
     if not quiet:
         _tell(look)
     if look.unknown:
         _refuse(look.unknown, settings)
+    if not look.failures and (unread := look.unread(topics)):
+        # a name with a slip in it must not pass for a topic that nobody is behind in
+        _refuse_topics(unread, settings)
     failures = [each for each in look.failures if each.what != "age" or needs_ages]
     return exits.BROKER if failures else None
 
@@ -239,7 +244,23 @@ def _refuse(names: Sequence[str], settings: Settings) -> None:
         raise UnknownGroup(f"there is no group {', '.join(map(repr, names))}", code="GROUP_ID_NOT_FOUND")
 
 
-def _check(limits: Limits, look: Look, grades: Mapping[Key, Grade], settings: Settings, *, as_json: bool) -> int:
+def _refuse_topics(names: Sequence[str], settings: Settings) -> None:
+    from elsa.cli.hints import near_names
+    from elsa.errors import UnknownTopic
+
+    with near_names(settings, *names):
+        raise UnknownTopic(f"no group here reads topic {', '.join(map(repr, names))}", topic=names[0])
+
+
+def _check(
+    limits: Limits,
+    look: Look,
+    grades: Mapping[Key, Grade],
+    settings: Settings,
+    topics: Sequence[str],
+    *,
+    as_json: bool,
+) -> int:
     from elsa.monitor.limits import excesses
 
     found = excesses(limits, _known(look), grades)
@@ -250,7 +271,7 @@ def _check(limits: Limits, look: Look, grades: Mapping[Key, Grade], settings: Se
     else:
         _report(found, look)
     # what is certain goes first, then what cannot be said
-    code = _ending(look, settings, quiet=as_json, needs_ages=limits.age_seconds is not None)
+    code = _ending(look, settings, topics, quiet=as_json, needs_ages=limits.age_seconds is not None)
     if over:
         return exits.OVER_LIMIT
     return code or (exits.BROKER if found else exits.OK)

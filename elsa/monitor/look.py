@@ -111,6 +111,11 @@ class Look:
         """The groups that were named and do not exist."""
         return tuple(group.name for group in self.groups if group.state == DEAD)
 
+    def unread(self, topics: Iterable[str]) -> list[str]:
+        """Those of these topics in which no group that was seen holds or has committed anything."""
+        read = {each.topic for group in self.groups for each in group.partitions}
+        return sorted(set(topics) - read)
+
 
 #: a partition, and an offset in it
 Place = tuple[TopicPartition, int]

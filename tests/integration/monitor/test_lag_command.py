@@ -92,6 +92,21 @@ def test_an_unknown_group_is_named_with_a_near_one(lag: Lag, billing: tuple[str,
         assert f"did you mean '{used}'?" in ran.stderr
 
 
+def test_a_topic_that_nobody_reads_is_named_with_a_near_one(lag: Lag, billing: tuple[str, str], topic: Any) -> None:
+    used, name = billing
+    for argv in ([], ["--check", "--max-messages", "9"], ["--json"]):
+        ran = lag(used, "-t", name, "-t", f"{name}x", *argv)
+        assert ran.exit_code == exits.NOT_FOUND
+        assert f"no group here reads topic '{name}x'" in ran.stderr
+        assert f"did you mean '{name}'?" in ran.stderr
+
+    other = topic()
+    ran = lag(used, "-t", other, "--check", "--max-messages", "9")
+    assert ran.exit_code == exits.NOT_FOUND
+    assert f"no group here reads topic '{other}'" in ran.stderr
+    assert "did you mean" not in ran.stderr
+
+
 def test_no_broker_has_its_own_code(clean_environment: None) -> None:
     ran = CliRunner().invoke(cli, ["lag", "-b", "127.0.0.1:1", "--check", "--max-messages", "9"])
 
