@@ -46,7 +46,7 @@ class PartitionSnapshot:
     buffered: int
     uncommitted: int
     head_attempts: int
-    #: wall-clock seconds of the oldest unfinished message's timestamp, None when nothing is in hand
+    #: wall-clock seconds of the oldest unfinished message's timestamp, None when it is not known
     oldest_timestamp: float | None
     #: why intake is paused: backpressure, retry, operator, halted, rejected, restarting, stopping; None when it flows
     paused: str | None

@@ -210,7 +210,8 @@ LAG_SECONDS = _gauge(
     "elsa_consumer_lag_seconds",
     "group topic partition",
     "Age of the oldest message that is not finished, 0 when caught up.",
-    "When lag is above 0 and nothing is in hand: seconds since that was first seen, or since it last moved.",
+    "When lag is above 0 and nothing is in hand: seconds since that was first seen, or since it last moved; of a"
+    " partition that stands still, the age of the message that waits first, read from the log.",
     "max",
 )
 COMMITTED = _gauge(

@@ -100,6 +100,8 @@ class Assigned:
     stable_end: int = field(init=False, default=-1)
     #: where a broker has last said that the log ends; the client does not know it while it does not fetch
     told_end: int = field(init=False, default=-1)
+    #: the offset where it goes on, of which nothing was in hand then, and when that message was written
+    told_head: tuple[int, float] | None = field(init=False, default=None)
 
     # -- why nothing is taken, or nothing begins
 
@@ -350,6 +352,7 @@ class Assigned:
         self.restored = None
         self.progress = {}
         self.stable_end = self.told_end = -1
+        self.told_head = None
         self.tracker = Tracker(base, version=self.tracker.version + 1)
         # what was committed for the old log must not keep the new one from being committed
         self.committed = min(self.committed, base - 1)

@@ -381,7 +381,7 @@ class GroupManager:
         elif kind is Unowned:
             self.membership.unowned(item.partitions)
         elif kind is Horizon:
-            self.horizons.told(item.ends)
+            self.horizons.told(item)
         elif kind is Ask:
             item.answer.put(snapshots(self))
         elif kind is Quiet:

@@ -118,9 +118,14 @@ class Unowned:
 
 @dataclass(frozen=True, slots=True)
 class Horizon:
-    """Where the logs of partitions that are not fetched end now."""
+    """Where the logs of partitions that are not fetched end now.
+
+    `heads` are of those that go on at an offset of which nothing is in hand: it, and when that message was written
+    (seconds since the epoch).
+    """
 
     ends: Mapping[TopicPartition, int]
+    heads: Mapping[TopicPartition, tuple[int, float]]
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,13 +37,21 @@ def snapshot(assigned: Assigned, group: str | None, low: int, high: int) -> Part
         buffered=len(assigned.overflow),
         uncommitted=assigned.tracker.finished - assigned.finished_at_commit,
         head_attempts=worker.kept.most_attempts if worker is not None else 0,
-        oldest_timestamp=assigned.timestamps.oldest,
+        oldest_timestamp=_oldest(assigned),
         paused=_why_paused(assigned),
         end=_visible_end(assigned, high),
         limit=assigned.limit + max(OVERFLOW_MESSAGES, assigned.limit),
         running=len(worker.underway.turns) if worker is not None else 0,
         is_leaving=assigned.is_leaving,
     )
+
+
+def _oldest(assigned: Assigned) -> float | None:
+    """When the message was written that waits first."""
+    head = assigned.told_head
+    if assigned.in_hand == 0 and head is not None and head[0] == assigned.tracker.base:
+        return head[1]
+    return assigned.timestamps.oldest
 
 
 def _why_paused(assigned: Assigned) -> str | None:

@@ -214,6 +214,30 @@ def test_what_an_open_transaction_holds_back_is_no_lag_yet(
         until(lambda: shown(metrics) == {0: 0}, "all are done")
 
 
+def test_seconds_of_a_paused_partition_are_those_of_the_head_that_nobody_has_fetched(
+    app: elsa.App, metrics: PrometheusObserver, topic: Topics
+) -> None:
+    name = topic(1)
+    seen: Seen[int] = Seen()
+
+    @app.handler(name)
+    def handle(body: str, ctx: elsa.Context) -> None:
+        seen(ctx.offset)
+
+    fill(app, name, {0: 1})
+    with app:
+        seen.wait(1)
+        until(lambda: shown(metrics) == {0: 0}, "it is done")
+        app.control.pause(topic=name)
+        now = time.time()
+        app.produce(name, [elsa.Record(b'"x"', partition=0, timestamp=stamp) for stamp in (now - 500, now)])
+        until(lambda: shown(metrics, "elsa_consumer_lag_seconds")[0] >= 500, "its age is read from the log")
+        assert shown(metrics) == {0: 2}
+        app.control.resume()
+        seen.wait(3)
+        until(lambda: shown(metrics, "elsa_consumer_lag_seconds") == {0: 0}, "it is done again")
+
+
 @pytest.mark.parametrize(
     ("sent_ago", "least", "most"), [(500.0, 500.0, 560.0), (-300.0, 0.0, 0.0)], ids=["old", "ahead"]
 )
