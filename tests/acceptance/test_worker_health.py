@@ -51,6 +51,52 @@ app = elsa.App(PLAN["app"], observer=Watching(), """,
 )
 
 
+#: mover and scheduler hang in an observer while a file is there; they may be a second later than a poll
+SERVICES = (
+    APP.replace(
+        'app = elsa.App(PLAN["app"], ',
+        """
+from elsa.observer import MoverObserver, Observer, ScheduleObserver
+from elsa.worker import vitals
+
+vitals.GRACE_SECONDS = 1.0
+
+
+def hang(name):
+    while os.path.exists(os.environ["TREE_JOURNAL"] + "." + name):
+        time.sleep(0.02)
+
+
+class Moving(MoverObserver):
+    def due(self, messages):
+        hang("mover")
+
+
+class Firing(ScheduleObserver):
+    def fired(self, delays):
+        hang("scheduler")
+
+
+class Watching(Observer):
+    def mover(self):
+        return Moving()
+
+    def schedule(self, name):
+        return Firing()
+
+
+app = elsa.App(PLAN["app"], observer=Watching(), """,
+    )
+    + """
+
+@app.every(1, name="tick")
+@app.task(topic=PLAN["topic"] + ".ticks")
+def tick() -> None:
+    app.send(PLAN["topic"], "", delay=3600)
+"""
+)
+
+
 def healthcheck(on: Stage, base: str, *argv: str, **more: str) -> subprocess.CompletedProcess[str]:
     port = base.rpartition(":")[2]
     command = [sys.executable, "-m", "elsa", "healthcheck", *argv]
@@ -132,6 +178,35 @@ def test_a_poll_loop_that_hangs_is_not_alive_until_it_goes_on(set_stage: SetStag
     hang.unlink()
     until(lambda: ask(base, "/livez")[0] == 200, "it is alive again")
     assert tree.stop() == exits.OK
+
+
+@pytest.mark.parametrize("name", ["mover", "scheduler"])
+def test_a_thread_of_the_mover_or_the_scheduler_that_hangs_is_named(set_stage: SetStage, name: str) -> None:
+    stage = set_stage(max_poll_interval=6, session_timeout=6)
+    stage.source = SERVICES
+    hang = Path(f"{stage.journal_path}.{name}")
+    try:
+        tree = stage.start("--metrics-port", "0")
+        base = base_of(tree)
+        until(lambda: ask(base, "/readyz")[0] == 200, "it is ready")
+        assert ask(base, "/livez")[0] == 200
+
+        hang.touch()
+        until(lambda: ask(base, "/livez")[0] == 503, "it is not alive")
+        (check,) = [check for check in ask(base, "/livez")[1]["checks"] if not check["ok"]]
+        found = (check["name"], check["about"], check["process"], check["limit"])
+        assert found == (name, f"{stage.app}.{name}", 0, 7.0)
+        assert f"the thread of the {name}" in check["hint"]
+
+        hang.unlink()
+        until(lambda: ask(base, "/livez")[0] == 200, "it is alive again")
+        assert tree.stop() == exits.OK
+    finally:
+        for each in stage.trees:
+            each.end()
+        for topic in stage.client.topics.list(internal=True):
+            if topic.startswith((f"{stage.app}.", f"{stage.topic}.")):
+                stage.client.topics.delete(topic, missing_ok=True)
 
 
 def test_the_status_page_names_versions_groups_partitions_with_lag_and_checks(set_stage: SetStage) -> None:
