@@ -141,6 +141,10 @@ class Handover:
         for partition in ours:
             assignment.owned[partition].is_leaving = True
         began = self._clock.monotonic()
+        if manager.stopping is not None and manager.commits.is_unanswered(began):
+            # One that is waited for ends with the session timeout, if not later: a stop has no time for that. Asked
+            # before the drain: inside a callback no answer comes.
+            is_heard = False
         assignment.close(ours)
         while not assignment.is_ended(ours) and (left := deadline - self._clock.monotonic()) > 0:
             manager.read(manager.mailbox.wait(min(left, _WAIT_SECONDS)))
@@ -159,9 +163,6 @@ class Handover:
         if commit:
             manager.results.harvest(ours)
             manager.transactions.finish(ours, deadline)
-            if manager.stopping is not None and manager.commits.is_unanswered(self._clock.monotonic()):
-                # one that is waited for ends with the session timeout, if not later: a stop has no time for that
-                is_heard = False
             if is_heard and (error := manager.commits.make(ours)) is not None:
                 manager.trouble.report("commit", f"the last commit before giving partitions up failed: {error}")
         assignment.remove(ours)

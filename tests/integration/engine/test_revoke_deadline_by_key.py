@@ -88,7 +88,7 @@ def test_several_running_calls_are_cut_off_together(
             assert {one["attempt"] for one in running} == {1}
             ends.set()
             if not is_async:
-                ended.wait(60)
+                ended.wait(20)
                 until(lambda: total(observer, "elsa_stale_results_total") == 5, "late results are counted")
                 log.wait_committed(members, name, 10, kept)
 
