@@ -25,8 +25,8 @@ _RESOURCES = {
 def missing(code: int, facts: Mapping[str, Any]) -> tuple[str, str]:
     """What is needed on which resource, and how it is granted.
 
-    `facts` may hold the resource's name (topic, group, transactional_id), `brokers`, and `operation`: what the call
-    needs on it, as kafka-acls writes it.
+    `facts` may hold the resource's name (topic, group, transactional_id), `brokers`, the `user` that lacks it, and
+    `operation`: what the call needs on it, as kafka-acls writes it.
 
     >>> missing(ClientError.TOPIC_AUTHORIZATION_FAILED, {"topic": "orders", "operation": "Read"})[0]
     "an ACL is missing: this client needs Read on topic 'orders'"
@@ -37,6 +37,9 @@ def missing(code: int, facts: Mapping[str, Any]) -> tuple[str, str]:
         resource, option = "the cluster", "--cluster"
         if operation == "IdempotentWrite":
             resource += ", or Write on any topic"
+            # the least of the two
+            if topic := facts.get("topic"):
+                operation, option = "Write", f"--topic {topic}"
     else:
         fact, noun, flag = _RESOURCES[code]
         name = facts.get(fact)
@@ -44,7 +47,8 @@ def missing(code: int, facts: Mapping[str, Any]) -> tuple[str, str]:
         option = f"{flag} {name or f'<{noun}>'}"
         if operation == "Create":
             resource += ", or on the cluster"
-    command = f"--add --allow-principal User:<name> --operation {operation or '<operation>'} {option}"
+    user = facts.get("user") or "<name>"
+    command = f"--add --allow-principal User:{user} --operation {operation or '<operation>'} {option}"
     return (
         f"an ACL is missing: this client needs {needed} on {resource}",
         f"kafka-acls --bootstrap-server {facts.get('brokers', '<brokers>')} {command}",

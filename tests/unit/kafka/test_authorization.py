@@ -44,6 +44,12 @@ from elsa.kafka.authorization import missing
         ),
         (
             Code.CLUSTER_AUTHORIZATION_FAILED,
+            {"operation": "Write", "topic": "orders"},
+            "IdempotentWrite on the cluster, or Write on any topic",
+            "--operation Write --topic orders",
+        ),
+        (
+            Code.CLUSTER_AUTHORIZATION_FAILED,
             {"operation": "Describe"},
             "Describe on the cluster",
             "--operation Describe --cluster",
@@ -56,6 +62,12 @@ def test_the_right_its_resource_and_the_command(code: int, facts: dict[str, str]
 
     assert what == f"an ACL is missing: this client needs {needs}"
     assert hint == f"kafka-acls --bootstrap-server k:9092 --add --allow-principal User:<name> {options}"
+
+
+def test_the_command_names_the_user_that_lacks_it() -> None:
+    _, hint = missing(Code.GROUP_AUTHORIZATION_FAILED, {"group": "billing", "operation": "Read", "user": "ann"})
+
+    assert "--allow-principal User:ann --operation Read" in hint
 
 
 def test_every_code_of_a_missing_acl_has_its_words() -> None:
