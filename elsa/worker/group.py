@@ -219,6 +219,8 @@ class GroupManager:
             self.trouble.fail(f"the group manager of {self.name} ended: {error!r}")
             raise
         finally:
+            # a stop that comes between two clients, or whose client breaks, has nothing to wait for
+            self._done.set()
             self.transactions.close()
 
     def _wait(self, seconds: float) -> None:

@@ -228,6 +228,28 @@ def test_a_revoke_during_a_stop_does_not_wait_for_a_coordinator_that_is_away(joi
     assert ZERO not in broker.commits
 
 
+def test_a_stop_does_not_wait_for_a_manager_whose_thread_has_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has no client to be drained: told to stop while it waits to make another."""
+    member = Member(Broker(1))
+    manager = member.manager
+
+    def refuse() -> Any:
+        manager.stopping = Stop(0.0, leave=True)
+        raise RuntimeError("no client")
+
+    monkeypatch.setattr(manager.membership, "make_consumer", refuse)
+    manager._thread = threading.Thread(target=manager._main)
+    manager._thread.start()
+    manager._thread.join()
+    found: list[bool] = []
+    stop = threading.Thread(target=lambda: found.append(manager.ended(manager.clock.monotonic() + 3600)), daemon=True)
+    stop.start()
+    stop.join(30)
+    member.end()
+
+    assert found == [True]
+
+
 class Closing:
     """A client that is a long time closing."""
 
