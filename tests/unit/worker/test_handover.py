@@ -228,6 +228,27 @@ def test_a_revoke_during_a_stop_does_not_wait_for_a_coordinator_that_is_away(joi
     assert ZERO not in broker.commits
 
 
+def test_what_ends_while_a_revoke_during_a_stop_cancels_is_committed(join: Join, broker: Broker) -> None:
+    """Within a callback no answer can come: a commit that is under way then says nothing of the coordinator."""
+    began = 0.0
+
+    def policy(member: Member) -> str:
+        if member.consumer.under_way and not member.consumer.callbacks and member.owned:
+            member.rebalance(revoke=list(member.owned))
+        is_cancelled = member.clock.monotonic() >= began + member.app.settings.drain_timeout
+        return "finish" if is_cancelled else "wait"
+
+    member = join(policy=policy)
+    member.clock.advance(member.app.settings.commit_interval)
+    finish(member, 0)
+    began = member.clock.monotonic()
+    member.stop(4 * member.app.settings.drain_timeout)
+
+    assert member.owned == []
+    assert broker.done[ZERO] >= {0, 1}
+    assert all(broker.says_done(ZERO, offset) for offset in broker.done[ZERO])
+
+
 def test_a_stop_does_not_wait_for_a_manager_whose_thread_has_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     """It has no client to be drained: told to stop while it waits to make another."""
     member = Member(Broker(1))
