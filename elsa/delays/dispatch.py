@@ -61,6 +61,7 @@ class Dispatch:
         self._clock = around.clock
         self._observer = around.observer
         self._shelves = shelves
+        self._own = frozenset(around.seconds)
         self._time = time
         self._cancelled = cancelled
         self._targets = Targets(around.topics, around.clock)
@@ -205,6 +206,9 @@ class Dispatch:
             if move is None or move.topic is None:
                 continue
             code = getattr(error, "code", "")
+            if code in _UNHEARD and move.topic in self._own:
+                # the next session looks whether the delay topics are there, and makes what is missing
+                raise error
             if code in _UNHEARD:
                 self._targets.avoid(move.topic, str(error).splitlines()[0], UNHEARD_SECONDS)
             elif code in _FINAL:

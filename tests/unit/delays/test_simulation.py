@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,6 +11,7 @@ from elsa.delays.cancelled import CLOCK_KEY
 from elsa.delays.plan import ABSENCE_SECONDS
 from elsa.delays.topics import undeliverable_topic
 from elsa.message import TopicPartition
+from elsa.names import delay_topic
 
 from .cluster import NAME, TARGET, Transaction
 from .faults import ACTIONS, WAITS, abort, crash
@@ -227,6 +229,24 @@ def test_what_the_client_has_not_heard_of_yet_is_tried_again(world: World, code:
     world.run_dry()
     assert world.broker.arrivals(undeliverable_topic(NAME)) == []
     assert [arrival.number for arrival in world.broker.arrivals("grown")] == [late]
+
+
+def test_a_delay_topic_that_is_gone_ends_the_session_which_would_not_look_for_it(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    shorter = delay_topic(NAME, 1)
+    world.add_mover()
+    world.run(3)
+    world.broker.refuses[shorter] = lambda _: "UNKNOWN_TOPIC_OR_PART"
+    for _ in range(5):
+        world.send(5.5)
+    with caplog.at_level(logging.INFO, "elsa.delays"):
+        world.run(20)
+    assert "mover_restart" in [record.__dict__.get("event") for record in caplog.records]
+
+    del world.broker.refuses[shorter]
+    world.run_dry()
+    assert len(world.broker.arrivals()) == 5
 
 
 @pytest.mark.parametrize("partitions", [None, 1])
