@@ -25,7 +25,7 @@ _KEYTOOL = (
 )
 _KEY = ("-keyalg", "EC", "-groupname", "secp256r1")
 _DAYS = 3650
-_SECONDS = 60.0
+_SECONDS = 180.0
 
 
 @dataclass(frozen=True, slots=True)

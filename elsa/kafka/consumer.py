@@ -291,7 +291,8 @@ class GroupConsumer:
                 found = self._consumer.consume(most - 1, 0)
                 # A callback that ran in between may have taken its partition, and given it again at an earlier offset.
                 # (What one `consume` had gathered before a callback is thrown away by librdkafka itself.)
-                if Partition(first.topic(), first.partition()) not in self._unassigned:
+                # An event is news also then: that a topic is gone comes with the loss of its partitions.
+                if first.error() is not None or Partition(first.topic(), first.partition()) not in self._unassigned:
                     found.insert(0, first)
         return found
 

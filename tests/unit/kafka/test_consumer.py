@@ -149,8 +149,11 @@ def test_a_client_that_is_in_no_group_yet_proves_nothing() -> None:
 class Arrived:
     """A message of a partition, as the client hands it over."""
 
-    def __init__(self, where: TopicPartition, offset: int) -> None:
-        self._where, self._offset = where, offset
+    def __init__(self, where: TopicPartition, offset: int, error: KafkaError | None = None) -> None:
+        self._where, self._offset, self._error = where, offset, error
+
+    def error(self) -> KafkaError | None:
+        return self._error
 
     def topic(self) -> str:
         return self._where.topic
@@ -174,7 +177,7 @@ class Interrupted:
         if not self._is_asked:
             return []
         self._callback()
-        return self._rest
+        return list(self._rest)
 
     def poll(self, timeout: float) -> Arrived:
         self._is_asked = True
@@ -213,6 +216,12 @@ def test_a_message_that_came_before_its_partition_was_given_anew_is_not_one_of_t
     client._callback = lambda: consumer.unassign([ONE])
     client._is_asked = False
     assert consumer.poll(0.1) == [stale, other]
+
+    # the news that a topic is gone is no message
+    client._first = Arrived(ZERO, -1, KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART))
+    client._callback = lambda: consumer.unassign([ZERO])
+    client._is_asked = False
+    assert consumer.poll(0.1) == [client._first, other]
 
 
 class Untended:
