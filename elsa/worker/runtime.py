@@ -317,7 +317,7 @@ class Runtime:
         clean = all(ended) and all(m.handover.stopped_cleanly for m in self.managers)
         if self._services is not None:
             self._services.finish()
-        self._settlement.close()
+        self._settlement.close(max(0.0, deadline - SYSTEM.monotonic()))
         if self._services is not None:
             self._services.stop(deadline)
         hooks.call(self.app, "shutdown")

@@ -56,8 +56,13 @@ class Services:
 
     def stop(self, deadline: float) -> None:
         """Wait until all of them have ended, to `deadline` (monotonic) or little longer."""
-        self.watcher.stop()
+
+        def left(most: float) -> float:
+            return min(most, max(_LAST_SECONDS, deadline - SYSTEM.monotonic()))
+
+        # it may be asking a broker that is away
+        self.watcher.stop(left(5.0))
         for one in self.renewing:
             # what the mover has not moved stays where it is: nothing depends on its end
-            one.join(max(_LAST_SECONDS, deadline - SYSTEM.monotonic()))
-        self._control.stop(min(2.0, max(_LAST_SECONDS, deadline - SYSTEM.monotonic())))
+            one.join(left(float("inf")))
+        self._control.stop(left(2.0))

@@ -112,7 +112,8 @@ class Settlement:
                 self._changed.wait(left)
             return None
 
-    def close(self) -> None:
+    def close(self, timeout: float = _CLOSE_SECONDS) -> None:
+        """Settle nothing more; waits so long for what is being sent, at most 5 s."""
         with self._changed:
             self._closed = True
             self._waiting.clear()
@@ -120,7 +121,7 @@ class Settlement:
             self._changed.notify_all()
             thread = self._thread
         if thread is not None and thread is not threading.current_thread():
-            thread.join(_CLOSE_SECONDS)
+            thread.join(min(timeout, _CLOSE_SECONDS))
 
     # -- sends made inside a call ------------------------------------------------------------------
 
