@@ -13,7 +13,7 @@ from confluent_kafka.admin import AdminClient
 
 from elsa.clock import SYSTEM
 from elsa.errors import BrokerUnavailable, ConfigError, ElsaError, KafkaError
-from elsa.kafka import identity
+from elsa.kafka import codes, identity
 from elsa.kafka.config import client_config
 from elsa.kafka.errors import ClientError, Reports
 from elsa.kafka.login import Login
@@ -28,7 +28,7 @@ T = TypeVar("T")
 #: default limit of every call, seconds
 TIMEOUT_SECONDS = 5.0
 _RETRY_SECONDS = 0.05
-_LOST = {ClientError._TRANSPORT, ClientError._ALL_BROKERS_DOWN}
+_LOST = {ClientError._TRANSPORT, ClientError._ALL_BROKERS_DOWN} | codes.numbers(codes.CREDENTIALS)
 #: how long brokers may take to show that it is the client which is at fault
 _LOOK_SECONDS = 1.0
 
@@ -36,7 +36,8 @@ _LOOK_SECONDS = 1.0
 class ClusterClient:
     """What every call needs of the client; for any thread.
 
-    It is made at the first call, again in a forked child, and again when it has lost a coordinator for good.
+    It is made at the first call, again in a forked child, when it has lost a coordinator for good, and when the
+    password in its file has changed.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -44,7 +45,8 @@ class ClusterClient:
         self._lock = threading.Lock()
         self._pause = threading.Event()
         self._raw: AdminClient | None = None
-        #: whether it has told of a broker that it could not reach any more
+        self._held = threading.local()
+        #: whether it has told of a broker that it could not reach any more, or that refused it
         self._has_lost = False
         self._reports = Reports(settings)
         self._login = Login(settings)
@@ -52,23 +54,33 @@ class ClusterClient:
 
     def _client(self) -> AdminClient:
         with self._lock:
+            if self._raw is not None:
+                self._raw.poll(0)  # hands over what it has to say
+                # A client that was refused waits up to 10 s before it logs in again. While its connections stand it
+                # stays: the file may have the new password before the brokers do.
+                if self._has_lost and self._login.has_changed():
+                    self._raw = None
             if self._raw is None:
-                config = client_config(self._settings, "admin", error_cb=self._reported)
-                try:
-                    self._raw, self._has_lost = AdminClient(config), False
-                except KafkaException as error:
-                    raise ConfigError(f"the admin client's configuration is refused: {error.args[0].str()}") from error
-            self._login.tend(self._raw)
+                self._raw, self._has_lost = self._made(), False
+            # the last reference of a client ends what is asked of it: each thread keeps its own until it asks again
+            self._held.client = self._raw
             return self._raw
+
+    def _made(self) -> AdminClient:
+        self._reports.forget()
+        self._login = Login(self._settings)
+        try:
+            return AdminClient(client_config(self._settings, "admin", error_cb=self._reported))
+        except KafkaException as error:
+            raise ConfigError(f"the admin client's configuration is refused: {error.args[0].str()}") from error
 
     def _reported(self, error: ClientError) -> None:
         self._reports.hear(error)
-        self._login.hear(error)
         self._has_lost = self._has_lost or error.code() in _LOST
 
     def _after_fork(self) -> None:
         self._lock = threading.Lock()
-        _abandoned.append(self._raw)
+        _abandoned.extend((self._raw, getattr(self._held, "client", None)))
         self._raw = None
 
     def _wait(self, future: Any, timeout: float, **facts: Any) -> Any:
@@ -85,7 +97,7 @@ class ClusterClient:
         return result
 
     def _translated(self, error: KafkaException, **facts: Any) -> ElsaError:
-        self._client().poll(0)  # hands over what the client itself has to say
+        self._held.client.poll(0)  # hands over what the client itself has to say
         return self._reports.translate(error, **facts)
 
     def _metadata(self, timeout: float) -> Any:
@@ -130,7 +142,6 @@ class ClusterClient:
         answered, and ends the process (an assertion) when a broker comes or goes meanwhile.
         """
         client = self._client()
-        client.poll(0)  # hands over what it has to say
         if self._has_lost:
             self._drop(client)
         return self._client()

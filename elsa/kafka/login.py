@@ -1,7 +1,8 @@
 """Lets a running client log in with a password that has changed, where the password comes from a file.
 
 Every adapter in this package has one for each of its clients: the client's reports are told to it, and between two
-calls it is given the client. Not within a report: confluent-kafka 2.16 ends the process over a call from there.
+calls it is given the client (the admin client is made anew instead). Not within a report: confluent-kafka 2.16 ends the
+process over a call from there.
 """
 
 from __future__ import annotations
@@ -59,6 +60,10 @@ class Login:
         self._given, self._is_refused = found, False
         client.set_sasl_credentials(*found)
         log.info("the password has changed: logging in with the new one", extra={"event": "credentials_renewed"})
+
+    def has_changed(self) -> bool:
+        """Whether the files hold something else now; for a client that can be made anew instead."""
+        return self._given is not None and self._read() != self._given
 
     def _read(self) -> tuple[str, str] | None:
         """User and password, None unless one of them comes from a file."""

@@ -4,7 +4,8 @@ Every topic has a backlog all the time, handlers fail, wait, send and defer (pla
 its key (ledger.py). What is judged:
 
 - memory of each process and of all together: what the line through the second half gains is at most 5 % of its level,
-  or 10 MB (growth.py says why), and the worker process has 180 MB at most; threads and open files by the same line
+  or 10 MB (growth.py says why), and the worker process has 180 MB at most; threads and open files by the same line;
+  all this in runs of five minutes and more, shorter ones only show it
 - every message handled, those of one key in their order and one after the other, every dead letter and every message
   that a handler sent in its topic, everything committed
 - nothing left in the engine's tables when there is nothing more to do

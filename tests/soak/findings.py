@@ -39,14 +39,14 @@ class Findings:
 
     def add_growth(self, name: str, unit: str, values: Sequence[float], found: Growth) -> None:
         """A row of something that must stay as it is."""
-        verdict = "flat" if found.is_flat else "GROWS"
+        verdict = ("flat" if found.is_flat else "GROWS") if found.is_judged else "too short to tell"
         gained = f"{found.gained:+.1f} of {found.limit:.1f}"
         self._rows.append(
             (f"{name} {unit}".strip(), _shown(values[0]), _shown(found.level), _shown(max(values)), gained, verdict)
         )
         if not found.is_flat:
             self.blame(f"{name} grew by {found.gained:.1f} {unit}".strip())
-        if name == "worker process":
+        if name == "worker process" and found.is_judged:
             self._gains.append(f"{found.gained:+.1f} MB of {found.level:.0f} MB in the second half")
 
     def add_size(self, name: str, values: Sequence[float]) -> None:
@@ -94,7 +94,8 @@ class Findings:
         if self.wrong:
             return f"{what}: FAILED: {'; '.join(self.wrong)}"
         again = f", {self.again} delivered again" if self.again else ""
-        return f"{what}: flat ({', '.join(self._gains)}), nothing lost, order kept{again}"
+        flat = f"flat ({', '.join(self._gains)}), " if self._gains else ""
+        return f"{what}: {flat}nothing lost, order kept{again}"
 
 
 def _shown(value: float) -> str:

@@ -38,3 +38,11 @@ def test_what_shrinks_is_flat() -> None:
 def test_too_few_values_are_no_verdict() -> None:
     with pytest.raises(ValueError, match="make no line"):
         growth([0.0, 1.0, 2.0], [1.0, 1.0, 1.0])
+
+
+def test_a_short_run_is_not_judged() -> None:
+    found = growth(TIMES[:120], [100 + second for second in TIMES[:120]])
+
+    assert found.gained == pytest.approx(59)
+    assert not found.is_judged
+    assert found.is_flat

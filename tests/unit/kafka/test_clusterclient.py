@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import gc
+import threading
+import weakref
+from typing import TYPE_CHECKING
+
 import pytest
 from confluent_kafka import KafkaError as ClientError
 
-from elsa.config import Settings
+from elsa.config import Settings, load
 from elsa.errors import BrokerUnavailable
 from elsa.kafka.clusterclient import ClusterClient
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 class Client:
@@ -86,3 +94,45 @@ def test_one_that_has_lost_a_broker_is_not_asked_at_all(code: int) -> None:
     kept = cluster._client()
     assert cluster.state() == "stable"
     assert cluster._client() is kept
+
+
+@pytest.mark.parametrize("code", [ClientError._AUTHENTICATION, ClientError._ALL_BROKERS_DOWN])
+def test_a_new_password_is_taken_by_a_new_client_once_connections_fail(tmp_path: Path, code: int) -> None:
+    (tmp_path / "word").write_text("old")
+    env = {"ELSA_KAFKA__SASL__USERNAME": "ann", "ELSA_KAFKA__SASL__PASSWORD_FILE": str(tmp_path / "word")}
+    cluster = ClusterClient(load(env=env, cwd=tmp_path).settings)
+    first = cluster._client()
+    cluster._reported(ClientError(code))
+    refused = cluster._client()  # the file has nothing new yet
+    (tmp_path / "word").write_text("new")
+    second = cluster._client()
+
+    assert refused is first
+    assert second is not first
+    assert second.config["sasl.password"] == "new"  # type: ignore[attr-defined]
+    (tmp_path / "word").write_text("newer")
+    assert cluster._client() is second, "nobody has refused it"
+
+
+def test_a_client_lives_while_another_thread_waits_for_its_answer() -> None:
+    cluster = ClusterClient(Settings(brokers="127.0.0.1:1"))
+    asked, answered = threading.Event(), threading.Event()
+    kept: list[weakref.ref[object]] = []
+
+    def ask() -> None:
+        kept.append(weakref.ref(cluster._client()))
+        asked.set()
+        answered.wait(10)
+
+    other = threading.Thread(target=ask)
+    other.start()
+    assert asked.wait(10)
+    cluster._drop(cluster._client())
+    cluster._client()
+    gc.collect()
+
+    assert kept[0]() is not None
+    answered.set()
+    other.join(10)
+    gc.collect()
+    assert kept[0]() is None
