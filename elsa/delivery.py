@@ -59,6 +59,10 @@ class Owner(Protocol):
         """Kafka refused a message for that topic; the error that says why."""
         ...
 
+    def unconfirmed(self, delivery: Delivery, message: Any) -> None:
+        """The client says that a message was written, and not where: it may be nowhere."""
+        ...
+
 
 class Delivery(msgspec.Struct, gc=False, eq=False):
     """One send under way: a future (`result`, `exception`, `done`, `add_done_callback`) that can be awaited.
@@ -90,6 +94,8 @@ class Delivery(msgspec.Struct, gc=False, eq=False):
     _callbacks: list[Any] | None = None
     #: of the message, if it has one: what `elsa.cancel` takes
     id: str | None = None
+    #: of the message, for the client's report is without them; a tuple, which the garbage collector lets alone
+    headers: tuple[tuple[str, bytes | None], ...] = ()
 
     def __call__(self, error: ClientError | None, message: Any) -> None:
         """Take the client's delivery report (from the polling thread, once).
@@ -97,6 +103,9 @@ class Delivery(msgspec.Struct, gc=False, eq=False):
         The Delivery is the callback itself, because a bound method would be one more object per message
         for the garbage collector to walk over.
         """
+        if error is None and message.offset() is None:
+            self._owner.unconfirmed(self, message)
+            return
         sent = self._owner.sent
         if sent is not None:
             sent(self.topic, "error" if error else "ok", message.latency() or 0.0, error.name() if error else None)

@@ -57,6 +57,7 @@ _CODES: tuple[tuple[type[BaseException], int], ...] = (
     (errors.AppNotFound, APP_NOT_FOUND),
     (errors.ConfigError, USAGE),
     (errors.DeclarationError, USAGE),
+    (errors.PortInUse, USAGE),
     (errors.BrokerUnavailable, BROKER),
     (errors.AuthenticationFailed, BROKER),
     (errors.AuthorizationFailed, BROKER),

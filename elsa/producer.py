@@ -22,7 +22,15 @@ from elsa.errors import (
     UnknownPartition,
     UnknownTopic,
 )
-from elsa.kafka.errors import ClientException, is_fatal, is_forbidden, is_given_up, is_unknown_topic, translate
+from elsa.kafka.errors import (
+    ClientError,
+    ClientException,
+    is_fatal,
+    is_forbidden,
+    is_given_up,
+    is_unknown_topic,
+    translate,
+)
 from elsa.kafka.producer import ProducerClient, in_poll_thread
 from elsa.observer import Observer
 from elsa.partitioners import choose, murmur2, resolve
@@ -32,7 +40,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from elsa.config import Settings
-    from elsa.kafka.errors import ClientError
     from elsa.message import RecordMetadata
     from elsa.partitioners import Partitioner
     from elsa.records import Form, Payload
@@ -155,6 +162,8 @@ class Producer:
             where = None if target == _ANY else target
             if held.add(HeldSend(topic, value, key, where, pairs, created, delivery)):
                 return delivery
+        if pairs:
+            delivery.headers = tuple(pairs)
         try:
             self._produce(topic, value, key, target, delivery, None, created, pairs)
         except (TypeError, BufferError, ClientException, ElsaError) as error:
@@ -231,6 +240,7 @@ class Producer:
                 self._topics.clear()
             if client is None:
                 return 0
+            self._last = client
             lost = client.flush(timeout)
             if lost:
                 log.log(
@@ -242,7 +252,6 @@ class Producer:
                 )
                 client.purge()
             client.stop()
-            self._last = client
             return lost
 
     def warm_up(self, topic: str) -> int:
@@ -265,6 +274,32 @@ class Producer:
             failures = (client.failure for client in (self._client, self._failed) if client is not None)
             return next((failure for failure in failures if failure is not None), error)
         return error
+
+    def unconfirmed(self, delivery: Delivery, message: Any) -> None:
+        """Send again what the client takes for written without a place (from its Delivery, in a report).
+
+        When a partition's first message is refused for a moment (its leader is just becoming it) and the next one,
+        which was under way already, is taken, librdkafka (2.16) concludes that the first was written. The broker, which
+        knows nothing of this producer in that partition, has taken the second without missing it.
+        """
+        client = self._client or self._last
+        topic, partition = message.topic(), message.partition()
+        log.warning(
+            "a message may not have been written, it is sent again",
+            extra={"event": "producer_unconfirmed", "topic": topic, "partition": partition, "limit": topic},
+        )
+        kind, created = message.timestamp()
+        again = (topic, message.value(), message.key(), partition, delivery, None, created if kind else 0)
+        error = ClientError(ClientError._PURGE_INFLIGHT, "the producer was closed")
+        try:
+            if client is not None:
+                client.produce(*again, list(delivery.headers))
+                return
+        except BufferError:
+            error = ClientError(ClientError._QUEUE_FULL)
+        except ClientException as refused:
+            error = refused.args[0]
+        delivery(error, message)
 
     def _queue(self) -> tuple[int, int]:
         """How many messages are not confirmed, and how many there may be."""

@@ -52,7 +52,7 @@ def command(*, port: int, nodes: str, ephemeral: bool, secure: bool, data_dir: P
             kafka.wait()
         except EmbeddedBrokerError as error:
             click.echo(f"elsa broker: {error}", err=True)
-            sys.exit(exits.FAILED)
+            sys.exit(exits.code_of(error))
         except KeyboardInterrupt:
             # To be stopped is how a running broker ends: no failure for whoever started it.
             sys.exit(exits.OK if is_running else exits.INTERRUPTED)

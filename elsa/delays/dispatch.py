@@ -206,10 +206,10 @@ class Dispatch:
             if move is None or move.topic is None:
                 continue
             code = getattr(error, "code", "")
-            if code in _UNHEARD and move.topic in self._own:
-                # the next session looks whether the delay topics are there, and makes what is missing
-                raise error
             if code in _UNHEARD:
+                if move.topic in self._own:
+                    # the next session looks whether the delay topics are there, and makes what is missing
+                    raise error
                 self._targets.avoid(move.topic, str(error).splitlines()[0], UNHEARD_SECONDS)
             elif code in _FINAL:
                 self._refusals.suspect(mark)

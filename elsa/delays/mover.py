@@ -15,6 +15,7 @@ from elsa.delays import topics as delay_topics
 from elsa.delays.session import Session, Surroundings
 from elsa.errors import AuthorizationFailed, KafkaError
 from elsa.kafka.consumer import GroupConsumer
+from elsa.kafka.membership import FENCED_HINT
 from elsa.kafka.transactions import TransactionalProducer
 from elsa.policies.delay import TIERS
 from elsa.renewing import Renewing
@@ -139,6 +140,6 @@ class Mover(Renewing):
                 "group": self.group,
                 "instance": old,
                 "new_instance": self._instance,
-                "hint": "give each host its own ELSA_INSTANCE (once after a broker failed: its own join came late)",
+                "hint": FENCED_HINT,
             },
         )

@@ -8,6 +8,9 @@ from __future__ import annotations
 
 from typing import Any
 
+#: KAFKA-20985: a broker may work on a join late that its client has given up and repeated, which fences the repetition
+FENCED_HINT = "give each host its own ELSA_INSTANCE (once after a broker failed: its own join came late)"
+
 _PREFIX = b"CGMDv2:"
 _IDS = len(_PREFIX) + 4
 

@@ -144,6 +144,9 @@ class TransactionalProducer:
         """
 
         def report(error: ClientError | None, message: Any) -> None:
+            if error is None and message.offset() is None:
+                # taken for written because a later one was, which is no proof (see Producer.unconfirmed)
+                error = ClientError(ClientError.REQUEST_TIMED_OUT, "a message may not have been written")
             if error is not None:
                 self._failed.append((error, topic, mark))
                 return
@@ -197,8 +200,12 @@ class TransactionalProducer:
         """End the transaction: all of it is there for readers."""
         end = SYSTEM.monotonic() + timeout
         # librdkafka (2.16) may never hear of what was sent behind a refused message, and its commit waits for all
-        while not self._failed and self.flush(_LOOK_SECONDS) and SYSTEM.monotonic() < end:
-            pass
+        while not self._failed and (left := self.flush(_LOOK_SECONDS)):
+            if SYSTEM.monotonic() >= end:
+                # the client's commit would go on without asking what became of them
+                raise errors.BrokerUnavailable(
+                    f"transaction {self.id}: {left} messages were not confirmed within {timeout:g} s", code="_TIMED_OUT"
+                )
         self._check_taken()
         self._patiently(self._raw.commit_transaction, end - SYSTEM.monotonic())
 

@@ -12,6 +12,7 @@ import secrets
 from typing import TYPE_CHECKING
 
 from elsa.kafka.consumer import GroupConsumer
+from elsa.kafka.membership import FENCED_HINT
 from elsa.message import TopicPartition
 from elsa.worker import starts
 
@@ -143,7 +144,7 @@ class GroupMembership:
                 "group": self._manager.name,
                 "instance": old,
                 "new_instance": self._instance,
-                "hint": "give each host its own ELSA_INSTANCE (once after a broker failed: its own join came late)",
+                "hint": FENCED_HINT,
             },
         )
 

@@ -132,7 +132,7 @@ def test_something_else_at_the_port_is_one_clear_error(alone: Stage) -> None:
         port = server.getsockname()[1]
         tree = alone.start("--port", str(port), command="dev", json_logs=False)
 
-        assert tree.code() == exits.FAILED
+        assert tree.code() == exits.USAGE
     assert f"error: port {port} of this machine is taken by something that does not answer as Kafka" in tree.log
     assert "Traceback" not in tree.log
 

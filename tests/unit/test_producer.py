@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from confluent_kafka import KafkaError as Code
@@ -28,6 +28,9 @@ from elsa.message import Record, RecordMetadata
 from elsa.observer import Observer
 from elsa.partitioners import md5
 from elsa.producer import Producer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 class FakeClient:
@@ -148,6 +151,60 @@ def test_headers_and_id_are_sent_as_pairs() -> None:
     producer_with(client).send("orders", b"v", headers=[("a", "1"), ("a", b"2")], id="x1")
 
     assert client.taken[0][7] == [("a", b"1"), ("a", b"2"), ("elsa-id", b"x1")]
+
+
+class TestWrittenWithoutAPlace:
+    """The client's report says that a message was written, and not where (tests/unit/kafka/test_unconfirmed.py)."""
+
+    @pytest.fixture(autouse=True)
+    def _producer(self) -> Iterator[None]:
+        self.client = FakeClient()
+        self.client.auto = False
+        self.producer = producer_with(self.client)
+        yield
+        self.producer.close(quietly=True)
+
+    @staticmethod
+    def report(delivery: Any) -> None:
+        delivery(None, Message("orders", 2, -1001, b"k", b"v", timestamp=(1, 1_500)))
+
+    def test_it_is_sent_again_as_it_was(self) -> None:
+        delivery = self.producer.send("orders", b"v", headers={"a": "1"}, id="x1", key="k")
+        self.report(delivery)
+        pairs = [("a", b"1"), ("elsa-id", b"x1")]
+
+        assert not delivery.done()
+        assert self.client.taken[1] == ("orders", b"v", b"k", 2, delivery, None, 1_500, pairs)
+
+    def test_its_delivery_fails_when_there_is_no_room(self) -> None:
+        delivery = self.producer.send("orders", b"v")
+        self.client.room = 1
+        self.report(delivery)
+
+        with pytest.raises(BufferFull):
+            delivery.result(0)
+
+    def test_its_delivery_fails_when_the_client_refuses_it(self) -> None:
+        delivery = self.producer.send("orders", b"v")
+        self.client.raises = [KafkaException(Code(Code.TOPIC_AUTHORIZATION_FAILED))]
+        self.report(delivery)
+
+        with pytest.raises(AuthorizationFailed):
+            delivery.result(0)
+
+    def test_a_producer_that_is_being_closed_sends_it_again(self) -> None:
+        delivery = self.producer.send("orders", b"v")
+
+        def flush(timeout: float) -> int:
+            self.report(delivery)
+            self.client.report()
+            return 0
+
+        self.client.flush = flush  # type: ignore[method-assign]
+        self.producer.close()
+
+        assert delivery.result(0).offset is not None
+        assert len(self.client.taken) == 2
 
 
 @pytest.mark.parametrize(

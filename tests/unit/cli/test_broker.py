@@ -14,7 +14,7 @@ def test_a_taken_port_is_a_clear_error_and_not_a_traceback() -> None:
 
         result = CliRunner().invoke(command, ["--ephemeral", "--port", str(port)])
 
-    assert result.exit_code == exits.FAILED
+    assert result.exit_code == exits.USAGE
     assert result.stderr.startswith(f"elsa broker: port {port} of 127.0.0.1 is taken\n  hint: ")
     assert not result.stdout
 

@@ -174,7 +174,7 @@ def test_a_broker_that_ends_by_itself_ends_the_worker_and_says_why(bench: Bench,
 @pytest.mark.parametrize(
     ("error", "code"),
     [
-        (PortInUse("port 9092 is taken"), exits.FAILED),
+        (PortInUse("port 9092 is taken"), exits.USAGE),
         (JavaMissing(hint="pip install 'elsa[broker]'"), exits.FAILED),
         (BrokerUnavailable("no Kafka answers"), exits.BROKER),
     ],

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import ctypes
-import re
 import time
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from confluent_kafka import KafkaError as ClientError
@@ -17,50 +14,10 @@ from elsa.kafka import membership
 from elsa.kafka.consumer import Committed, GroupConsumer
 from elsa.message import TopicPartition
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+from .refusing import PARTITIONS, RefusingMock
 
 JOIN_GROUP = 11
-PARTITIONS = 4
 BOTH = ["t"] * PARTITIONS + ["u"] * PARTITIONS
-
-
-class Mock:
-    """librdkafka's mock cluster by its C functions: only they can have a request refused."""
-
-    def __init__(self) -> None:
-        # loaded by confluent_kafka before
-        path = re.search(r"\S*librdkafka\S*", Path("/proc/self/maps").read_text())
-        assert path is not None
-        self._library = library = ctypes.CDLL(path.group())
-        library.rd_kafka_conf_new.restype = library.rd_kafka_new.restype = ctypes.c_void_p
-        library.rd_kafka_mock_cluster_new.restype = ctypes.c_void_p
-        library.rd_kafka_mock_cluster_bootstraps.restype = ctypes.c_char_p
-        text = ctypes.create_string_buffer(512)
-        config = ctypes.c_void_p(library.rd_kafka_conf_new())
-        library.rd_kafka_conf_set(config, b"log_level", b"0", text, ctypes.c_size_t(512))
-        self._owner = ctypes.c_void_p(library.rd_kafka_new(0, config, text, ctypes.c_size_t(512)))
-        self._cluster = ctypes.c_void_p(library.rd_kafka_mock_cluster_new(self._owner, 1))
-        self.bootstrap = library.rd_kafka_mock_cluster_bootstraps(self._cluster).decode()
-        for topic in (b"t", b"u"):
-            library.rd_kafka_mock_topic_create(self._cluster, topic, PARTITIONS, 1)
-
-    def answer(self, request: int, errors: Sequence[int]) -> None:
-        """The next requests of this kind get these errors."""
-        codes = (ctypes.c_int * len(errors))(*errors)
-        push = self._library.rd_kafka_mock_push_request_errors_array
-        push(self._cluster, ctypes.c_int16(request), ctypes.c_size_t(len(errors)), codes)
-
-    def stop(self) -> None:
-        self._library.rd_kafka_mock_cluster_destroy(self._cluster)
-        self._library.rd_kafka_destroy(self._owner)
-
-
-@pytest.fixture
-def mock() -> Iterator[Mock]:
-    made = Mock()
-    yield made
-    made.stop()
 
 
 class Member:
@@ -99,13 +56,13 @@ def poll_until(condition: Any, *members: Member) -> None:
             member.consumer.poll(0.05)
 
 
-def test_who_joins_anew_unnoticed_has_lost_everything_and_gets_it_anew(mock: Mock) -> None:
-    member = Member(mock.bootstrap, "one")
+def test_who_joins_anew_unnoticed_has_lost_everything_and_gets_it_anew(refusing_mock: RefusingMock) -> None:
+    member = Member(refusing_mock.bootstrap, "one")
     poll_until(lambda: member.owned == ["t"] * PARTITIONS, member)
     before = member.consumer.proof()
     member.told.clear()
     # it asks to join again by itself, and hears that nobody knows it
-    mock.answer(JOIN_GROUP, [ClientError.UNKNOWN_MEMBER_ID])
+    refusing_mock.answer(JOIN_GROUP, [ClientError.UNKNOWN_MEMBER_ID])
     member.consumer.subscribe(["t", "u"])
     poll_until(lambda: member.owned == BOTH, member)
     after, told = member.consumer.proof(), list(member.told)

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from confluent_kafka import Message
 
 from elsa.config import Settings
 from elsa.errors import AuthorizationFailed, BrokerUnavailable, ConfigError, TransactionAborted
 from elsa.kafka import transactions
-from elsa.kafka.transactions import TransactionalProducer, take_over
+from elsa.kafka.transactions import TransactionalProducer, is_verdict, take_over
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -171,3 +172,61 @@ def test_an_id_that_is_not_allowed_is_told_with_what_to_do(
     ):
         producer.begin()
     monkeypatch.undo()
+
+
+class Vague:
+    """A client that says of the first message that it was written, and not where; `silent` ones get no report."""
+
+    def __init__(self, *, silent: int = 0) -> None:
+        self.silent = silent
+        self.reports: list[Any] = []
+        self.committed = 0
+
+    def begin_transaction(self) -> None:
+        pass
+
+    def produce(self, topic: str, value: bytes, key: None, partition: int, report: Any, *_: Any) -> None:
+        self.reports.append((report, Message(topic, 0, len(self.reports) - 1 if self.reports else -1001)))
+
+    def flush(self, timeout: float) -> int:
+        for report, message in self.reports:
+            report(None, message)
+        self.reports.clear()
+        return self.silent
+
+    def commit_transaction(self, timeout: float) -> None:
+        self.committed += 1
+
+
+def test_a_message_that_may_not_have_been_written_is_not_committed_without_it(
+    make: Callable[[str], TransactionalProducer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """See test_unconfirmed.py; the mock cluster refuses a first message with a wrong number in a transaction."""
+    producer, client = make("vague"), Vague()
+    monkeypatch.setattr(producer, "_raw", client)
+    producer.begin()
+    producer.produce("t", b"first", key=None, mark="the first")
+    producer.produce("t", b"second", key=None, mark="the second")
+    with pytest.raises(TransactionAborted, match="may not have been written"):
+        producer.commit(TIMEOUT)
+    failures = producer.failures()
+    monkeypatch.undo()
+
+    assert client.committed == 0
+    assert [mark for _, mark in failures] == ["the first"]
+    assert not any(is_verdict(error) for error, _ in failures), "the message itself is not to blame"
+
+
+def test_what_nothing_was_heard_of_is_not_committed(
+    make: Callable[[str], TransactionalProducer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    producer, client = make("silent"), Vague(silent=2)
+    monkeypatch.setattr(producer, "_raw", client)
+    producer.begin()
+    with pytest.raises(BrokerUnavailable, match=r"2 messages were not confirmed within 0\.3 s"):
+        producer.commit(0.3)
+    client.silent = 0
+    producer.commit(0.3)
+    monkeypatch.undo()
+
+    assert client.committed == 1
