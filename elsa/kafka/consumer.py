@@ -251,13 +251,18 @@ class GroupConsumer:
         if offsets:
             self._consumer.incremental_assign(_lines(offsets))
 
-    def unassign(self, partitions: Iterable[Partition]) -> None:
-        """Remove those that were added; librdkafka refuses all when one of them was not."""
+    def unassign(self, partitions: Iterable[Partition]) -> bool:
+        """Remove those that were added; whether others are left.
+
+        Librdkafka refuses all when one of them was not. Within `close` it may have ended the membership as soon as the
+        last ones are gone, and whatever it is asked then it never answers (2.16), with the interpreter's lock held.
+        """
         ours = set(self.assigned())
         gone = [p for p in partitions if p in ours]
         self._unassigned.update(gone)
         if lines := [TopicPartition(*p) for p in gone]:
             self._consumer.incremental_unassign(lines)
+        return len(gone) < len(ours)
 
     def assigned(self) -> list[Partition]:
         return _plain(self._consumer.assignment())

@@ -86,10 +86,11 @@ class MemoryConsumer:
         for partition, offset in offsets.items():
             self.seek(partition, offset)
 
-    def unassign(self, partitions: Iterable[TopicPartition]) -> None:
+    def unassign(self, partitions: Iterable[TopicPartition]) -> bool:
         for partition in partitions:
             self._positions.pop(partition, None)
             self._paused.discard(partition)
+        return bool(self._positions)
 
     def generation(self) -> int:
         return GENERATION
@@ -162,5 +163,5 @@ class MemoryMembership:
     def chores(self, now: float) -> None:
         """Nobody else is in the group."""
 
-    def gave_up(self, *, is_lost: bool = False) -> None:
+    def gave_up(self, *, has_some: bool, is_lost: bool = False) -> None:
         """Nobody takes partitions away."""

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 #: what a worker process is started with; the spec follows over the control channel
 COMMAND = (sys.executable, "-m", "elsa.worker.process")
+#: between the stacks of one that is overdue and its end
+_STACKS_SECONDS = 0.5
 #: reasons of `finished` after which a place stays empty
 LASTING = frozenset({"burst", "max_messages"})
 
@@ -125,6 +127,18 @@ class Child:
         self.channel.send({"type": "now"})
         due = SYSTEM.monotonic() + grace
         self.kill_at = due if self.kill_at is None else min(due, self.kill_at)
+
+    def overdue(self) -> None:
+        """Its time is over and it has not said why: it writes its stacks, and is killed a moment later.
+
+        That works also for one in which no thread of Python runs any more: a call into C keeps the interpreter's lock.
+        """
+        if self.was_killed or not self.has_greeted:
+            self.kill()
+            return
+        self.was_killed = True
+        self.kill_at = SYSTEM.monotonic() + _STACKS_SECONDS
+        self.signal(signal.SIGUSR1)
 
     def kill(self) -> None:
         """End it by force."""

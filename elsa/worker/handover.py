@@ -113,8 +113,8 @@ class Handover:
             if ours:
                 hooks.call(self._app, "revoked", ours)
         finally:
-            manager.consumer.unassign(partitions)
-            manager.membership.gave_up()
+            has_some = manager.consumer.unassign(partitions)
+            manager.membership.gave_up(has_some=has_some)
 
     def lost(self, partitions: list[TopicPartition]) -> None:
         """Somebody else may have these partitions already: cancel, commit nothing."""
@@ -124,8 +124,8 @@ class Handover:
             manager.observer.lost(ours)
             hooks.call(self._app, "lost", ours)
         finally:
-            manager.consumer.unassign(partitions)
-            manager.membership.gave_up(is_lost=True)
+            has_some = manager.consumer.unassign(partitions)
+            manager.membership.gave_up(has_some=has_some, is_lost=True)
 
     def release(
         self, partitions: Sequence[TopicPartition], *, deadline: float, commit: bool, is_heard: bool = True

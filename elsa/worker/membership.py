@@ -116,9 +116,9 @@ class GroupMembership:
         self._is_joined = True
         manager.is_ready = True
 
-    def gave_up(self, *, is_lost: bool = False) -> None:
+    def gave_up(self, *, has_some: bool, is_lost: bool = False) -> None:
         """Partitions were given up; a leave is over when none is left. Who has lost them joins as a new member."""
-        self._has_left = not self._manager.consumer.assigned()
+        self._has_left = not has_some
         if is_lost:
             self._is_joined = False
 
@@ -314,7 +314,7 @@ class StandaloneMembership:
     def chores(self, now: float) -> None:
         """Nothing to look after: the positions are kept by the manager."""
 
-    def gave_up(self, *, is_lost: bool = False) -> None:
+    def gave_up(self, *, has_some: bool, is_lost: bool = False) -> None:
         """Only a group takes partitions away."""
 
     def failed(self, error: Exception) -> None:

@@ -415,7 +415,7 @@ class Supervisor:
                 self._spawn(place)
         for place, child in self._crew.children():
             if child.kill_at is not None and now >= child.kill_at:
-                child.kill()
+                child.overdue()
             if (silent_at := child.silent_at(self._silent_after)) is not None and now >= silent_at:
                 child.is_silence_told = True
                 text = "worker process is silent since its start: the import of the app hangs or is very slow"

@@ -92,3 +92,22 @@ def test_a_stop_ends_within_its_deadline_when_a_handler_is_stuck(set_stage: SetS
     assert "delivered again" in tree.log
     named = tree.events("drain_timeout") + tree.events("forced_stop")
     assert {(entry["partition"], entry["offset"]) for entry in named} == {(0, 0)}
+
+
+def test_a_process_in_which_nothing_runs_any_more_tells_its_stacks_before_it_is_killed(set_stage: SetStage) -> None:
+    """A call into C that keeps the interpreter's lock: no thread of the process can say what it waits for."""
+    stage = set_stage(partitions=1, drain_timeout=0.5, stop_timeout=1.0)
+    stage.source = stage.source.replace("time.sleep(event.seconds)", "ctypes.PyDLL(None).sleep(int(event.seconds))")
+    stage.source = "import ctypes\n" + stage.source
+    stage.produce(1, seconds=600, partitions=1)
+    tree = stage.start()
+    until(lambda: len(stage.calls()) == 1, "the handler is stuck")
+    tree.signal(signal.SIGTERM)
+
+    assert tree.code(30) == exits.FORCED
+    assert tree.members() == []
+    assert [event["code"] for event in tree.events("forced")] == [-signal.SIGKILL]
+    assert "in handle\n" in tree.log
+    account = stage.account()
+    assert stage.committed() == stage.handled_through()
+    assert len(account.started) == 1

@@ -80,9 +80,16 @@ def test_a_commit_without_an_error_is_committed(consumer: GroupConsumer, answers
 def test_giving_up_what_was_never_taken_does_not_keep_the_rest(consumer: GroupConsumer) -> None:
     # a partition of a topic that no handler here wants is assigned by the group and never taken
     consumer.assign({ZERO: 0})
-    consumer.unassign([ONE, ZERO])
+    assert not consumer.unassign([ONE, ZERO])
 
     assert consumer.assigned() == []
+
+
+def test_it_is_told_whether_partitions_are_left(consumer: GroupConsumer) -> None:
+    consumer.assign({ZERO: 0, ONE: 0})
+
+    assert consumer.unassign([ZERO])
+    assert not consumer.unassign([ONE])
 
 
 def test_what_one_fetch_brings_does_not_grow_with_the_number_of_partitions(consumer: GroupConsumer) -> None:
@@ -168,7 +175,7 @@ class Arrived:
 class Interrupted:
     """A client in whose second call a callback runs: nothing at first, one message, then that callback and the rest."""
 
-    def __init__(self, first: Arrived, callback: Callable[[], None], rest: list[Arrived]) -> None:
+    def __init__(self, first: Arrived, callback: Callable[[], object], rest: list[Arrived]) -> None:
         self._first, self._callback, self._rest = first, callback, rest
         self._is_asked = False
         self.owned: list[Line] = []

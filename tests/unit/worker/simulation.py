@@ -184,9 +184,10 @@ class ScriptedConsumer:
     def seek(self, where: TopicPartition, offset: int) -> None:
         self.positions[where] = 0 if offset == BEGINNING else offset
 
-    def unassign(self, partitions: Iterable[TopicPartition]) -> None:
+    def unassign(self, partitions: Iterable[TopicPartition]) -> bool:
         for where in partitions:
             self.positions.pop(where, None)
+        return bool(self.positions)
 
     def assigned(self) -> list[TopicPartition]:
         return list(self.positions)

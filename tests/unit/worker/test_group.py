@@ -66,8 +66,9 @@ class Consumer:
     def assign(self, offsets: dict[TopicPartition, int]) -> None:
         self.assignment |= set(offsets)
 
-    def unassign(self, partitions: list[TopicPartition]) -> None:
+    def unassign(self, partitions: list[TopicPartition]) -> bool:
         self.assignment -= set(partitions)
+        return bool(self.assignment)
 
     def assigned(self) -> list[TopicPartition]:
         return list(self.assignment)
@@ -323,3 +324,24 @@ def test_a_topic_that_is_refused_does_not_keep_the_others(manager: Any, failures
 def test_what_is_no_failure_is_not_spoken_of(manager: Any, failures: list[Any], code: int) -> None:
     assert meet(manager, code, None) == []
     assert not failures
+
+
+@pytest.mark.parametrize("how", ["revoked", "lost"])
+def test_within_a_callback_the_client_is_asked_nothing_once_the_partitions_are_given_up(manager: Any, how: str) -> None:
+    """Inside a close librdkafka 2.16 never answers then, and holds the interpreter's lock: the process is frozen."""
+    manager.handover.take({ZERO: Begin(0, 0)})
+    consumer = manager.consumer
+
+    class Ended:
+        def __getattr__(self, name: str) -> Any:
+            raise AssertionError(f"{name} would never return")
+
+    def unassign(partitions: list[TopicPartition]) -> bool:
+        manager.consumer = Ended()
+        return False
+
+    consumer.unassign = unassign
+    getattr(manager.handover, how)([ZERO])
+
+    assert isinstance(manager.consumer, Ended)
+    assert manager.membership._has_left

@@ -87,7 +87,7 @@ def test_a_member_that_was_let_in_changes_it_at_once(member: GroupMembership, cl
 def test_who_has_lost_its_partitions_waits_again(member: GroupMembership, client: Client) -> None:
     member.topology({"t1": 1}, frozenset())
     member._assigned([])
-    member.gave_up(is_lost=True)
+    member.gave_up(has_some=False, is_lost=True)
     member.topology({"t1": 1, "t2": 1}, frozenset())
     member.chores(0.0)
     assert client.asked == [["t1"]]
