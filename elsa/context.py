@@ -90,9 +90,6 @@ class Site(Protocol):
     def partition(self) -> TopicPartition: ...
 
     @property
-    def handler_name(self) -> str: ...
-
-    @property
     def group(self) -> str | None: ...
 
     @property
@@ -103,6 +100,8 @@ class Site(Protocol):
 
     @property
     def progress(self) -> dict[int, Any]: ...
+
+    def handler_of(self, raws: Sequence[Any]) -> str: ...
 
     def ack(self, messages: Sequence[Message]) -> None: ...
 
@@ -169,8 +168,8 @@ class Context:
 
     @property
     def handler(self) -> str:
-        """The handler's name."""
-        return self._site.handler_name
+        """The handler's name; "tasks of <topic>" for a message that names no task of its topic."""
+        return self._site.handler_of(self._raw)
 
     @property
     def group(self) -> str | None:

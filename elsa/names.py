@@ -1,4 +1,4 @@
-"""Names of topics that Elsa makes, and which topics count as internal."""
+"""Names of topics that Elsa makes, which topics count as internal, and how tasks of one topic are called together."""
 
 from __future__ import annotations
 
@@ -84,6 +84,11 @@ def status_topic(app: str) -> str:
 def task_topic(app: str) -> str:
     """The topic that tasks share unless they name another."""
     return legal(f"{app}.tasks")
+
+
+def tasks_of(topic: str) -> str:
+    """How the tasks that share `topic` are called together, where others have the name of a handler."""
+    return f"tasks of {topic}"
 
 
 def is_internal(topic: str, app: str | None = None) -> bool:

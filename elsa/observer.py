@@ -59,7 +59,11 @@ class PartitionSnapshot:
 
 
 class HandlerObserver:
-    """What is told about one handler on one topic; made once per (group, topic, handler), never per message."""
+    """What is told about one handler on one topic; made once per (group, topic, handler), never per message.
+
+    Of a topic with tasks each task has one, and so has the topic, named "tasks of <topic>": it hears `received`,
+    `waited` and `aged` of all of them, and what becomes of messages that name no task of the topic.
+    """
 
     def received(self, messages: int, size: int) -> None:
         """`messages` of together `size` bytes were taken from Kafka for this handler."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from elsa import headers as header_names
 from elsa.errors import DeclarationError
 from elsa.handlers import Handler, Task
-from elsa.names import dead_letter_topic, is_internal
+from elsa.names import dead_letter_topic, is_internal, tasks_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -36,7 +36,7 @@ class Binding:
     @property
     def name(self) -> str:
         """The handler's name, or how the tasks are called together."""
-        return self.handler.name if self.handler else f"tasks of {self.topic}"
+        return self.handler.name if self.handler else tasks_of(self.topic)
 
     def handlers(self) -> list[Handler[Any, Any]]:
         return [self.handler] if self.handler else list(self.tasks.values())
@@ -44,6 +44,11 @@ class Binding:
     def task_of(self, raw: Any) -> Task[Any, Any] | None:
         """Which task a client's message calls; None for one that names none of these, and where there are no tasks."""
         return self.tasks.get(header_names.text(raw.headers(), header_names.TASK) or "") if self.tasks else None
+
+    def name_for(self, raw: Any) -> str:
+        """Whose a client's message is: the handler's name, the task's, or `name` when it names none of the tasks."""
+        task = self.task_of(raw)
+        return self.name if task is None else task.name
 
     def matches(self, topic: str) -> bool:
         """Whether a topic belongs here; a regex never matches an internal topic."""
@@ -67,7 +72,6 @@ _SHARED = (
     "max_in_flight",
     "partitions_count",
     "topic_config",
-    "buckets",
 )
 
 

@@ -133,6 +133,11 @@ class Tally(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     exceptions: int = 0
     spread: list[tuple[float | None, int]] = []
 
+    @property
+    def has_run(self) -> bool:
+        """Whether there is anything to tell."""
+        return bool(self.running or self.outcomes or self.exceptions)
+
 
 class Status(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="status"):
     """How a worker process is; `partitions` are `elsa.observer.PartitionSnapshot`s as mappings."""

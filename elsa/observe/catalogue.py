@@ -192,7 +192,7 @@ EXPIRED = _counter(
 )
 DEAD_LETTERS = _counter(
     "elsa_dead_letters_total",
-    "group topic reason",
+    "group topic handler reason",
     "Messages confirmed in the dead-letter topic.",
     "Reasons that handlers give in words are not labels: they stand in the dead letter, here they are _OTHER.",
     reason=DEAD_REASONS,

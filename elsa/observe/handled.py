@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from threading import Lock
 from typing import TYPE_CHECKING
 
@@ -124,9 +123,10 @@ class HandlerMetrics(HandlerObserver):
             page.add(catalogue.EXPIRED, key, self._expired)
             for name, count in self._exceptions.values.items():
                 page.add(catalogue.EXCEPTIONS, (*key, name), count)
+            for reason, count in self._dead.values.items():
+                page.add(catalogue.DEAD_LETTERS, (*key, reason), count)
             topic.received += self._messages
             topic.size += self._size
-            topic.dead.update(self._dead.values)
             topic.waits.merge(self._waits)
             topic.ages.merge(self._ages)
             return self._running
@@ -138,15 +138,12 @@ class _Topic:
     def __init__(self, buckets: Buckets) -> None:
         self.received = 0
         self.size = 0
-        self.dead: Counter[str] = Counter()
         self.waits = Histogram(buckets.of(catalogue.QUEUE_WAIT))
         self.ages = Histogram(buckets.of(catalogue.END_TO_END))
 
     def collect(self, page: Page, labels: tuple[str, str]) -> None:
         page.add(catalogue.RECEIVED, labels, self.received)
         page.add(catalogue.RECEIVED_BYTES, labels, self.size)
-        for reason, count in self.dead.items():
-            page.add(catalogue.DEAD_LETTERS, (*labels, reason), count)
         page.histogram(catalogue.QUEUE_WAIT, labels, self.waits)
         page.histogram(catalogue.END_TO_END, labels, self.ages)
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from elsa import __version__
 from elsa.clock import SYSTEM
+from elsa.names import tasks_of
 from elsa.observe import catalogue, handled
 from elsa.observe.brokers import BrokerMetrics
 from elsa.observe.buckets import Buckets
@@ -26,7 +27,7 @@ from elsa.observe.partitions import PartitionGauges
 from elsa.observer import GroupObserver, HandlerObserver, MoverObserver, Observer, ScheduleObserver
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
     from elsa.app import App
     from elsa.clock import Clock
@@ -142,10 +143,14 @@ class PrometheusObserver(Observer):
             self._observer_errors.add(observer)
 
     def tallies(self) -> list[Tally]:
-        """What each handler has done, for the reports of this process: a few numbers, and nobody is asked."""
+        """What each handler has done, for the reports of this process: a few numbers, and nobody is asked.
+
+        Of tasks that share a topic only those that have run: there may be hundreds.
+        """
         with self._lock:
             handlers = dict(self._handlers)
-        return [handler.tally(key) for key, handler in handlers.items()]
+        tallies = {key: handler.tally(key) for key, handler in handlers.items()}
+        return [tally for key, tally in tallies.items() if tally.has_run or not _is_task(key, handlers)]
 
     def families(self) -> list[Family]:
         """The values of now, as plain tuples."""
@@ -204,11 +209,17 @@ class PrometheusObserver(Observer):
         return iter(())
 
 
+def _is_task(key: HandlerKey, known: Collection[HandlerKey]) -> bool:
+    """Whether that is one of several tasks that share a topic."""
+    group, topic, handler = key
+    together = tasks_of(topic)
+    return handler != together and (group, topic, together) in known
+
+
 def observer_of(app: App) -> PrometheusObserver:
     """The observer of a worker process, as the settings and the handlers of its App say; raises ConfigError."""
     settings = app.settings
-    # tasks that share a topic are counted together, and have to agree
-    own = {binding.name: found for binding in app.registry.bindings() if (found := binding.first.declared.buckets)}
+    own = {handler.name: found for handler in app.registry if (found := handler.declared.buckets)}
     return PrometheusObserver(
         partition_labels=settings.metrics_partition_labels,
         buckets=Buckets(settings.metrics_histograms, settings.metrics_buckets, own),

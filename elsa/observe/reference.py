@@ -10,7 +10,8 @@ _PAGE = """\
 Every metric that Elsa exports, made by `python -m elsa.observe.catalogue > dashboards/metrics.md`; do not edit it.
 
 - **Labels.** `group` is empty for a standalone handler. `topic` is the pattern where a handler has subscribed to one,
-  and the topic itself in metrics of single partitions. Tasks that share a topic are one `handler`.
+  and the topic itself in metrics of single partitions. A task is a `handler` of its own; what belongs
+  to the topic of tasks as a whole (slots, messages that name none of them) has the `handler` "tasks of <topic>".
 - **Several processes** of one `elsa worker` are one page: counters and histograms are added up, and never fall when a
   process dies; gauges are merged as their type says (`gauge` alone: added up) and vanish with their process. Users'
   own gauges and `process_*` keep a label `process`.

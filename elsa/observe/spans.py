@@ -6,6 +6,7 @@ runs where the handler runs and takes its parent from the message's headers.
 
 from __future__ import annotations
 
+import functools
 import sys
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -76,15 +77,10 @@ class TracingObserver(Observer):
             base["messaging.consumer.group.name"] = group
         if topic.startswith("^"):
             base["messaging.destination.template"] = topic
-        # tasks share a topic: which one it is says the message
-        known = {} if self._functions(handler) is None else self._named(handler)
-        base |= known or {"elsa.handler": handler}
-
-        def span(messages: Sequence[Message], attempt: int) -> _ProcessSpan:
-            task = None if known else header(messages[0].headers, names.TASK)
-            return self._process(base if task is None else {**base, **self._named(task)}, messages, attempt)
-
-        observer.span = span
+        base["elsa.handler"] = handler
+        if (function := self._functions(handler)) is not None:
+            base["code.function.name"] = function
+        observer.span = functools.partial(self._process, base)
         return observer
 
     def group(self, group: str | None) -> GroupObserver:
@@ -95,13 +91,6 @@ class TracingObserver(Observer):
         """Known once a client has asked for metadata."""
         found = identity.id_of(self._brokers)
         return {} if found is None else {"messaging.kafka.cluster.id": found}
-
-    def _named(self, handler: str) -> dict[str, Any]:
-        function = self._functions(handler)
-        if function is None:
-            # a header may say anything: what no handler has is no name of one
-            return {}
-        return {"elsa.handler": handler, "code.function.name": function}
 
     def _process(self, base: Mapping[str, Any], messages: Sequence[Message], attempt: int) -> _ProcessSpan:
         first = messages[0]

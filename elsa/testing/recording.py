@@ -226,7 +226,7 @@ class RecordingWorker(PartitionWorker):
         super().__init__(*args, **fields)
 
     def _make_invoker(self, handler: Handler[Any, Any]) -> Invoker:
-        invoker = RecordingInvoker(handler, self._lifecycle.instance, self.observer, self.clock)
+        invoker = RecordingInvoker(handler, self._lifecycle.instance, self.observer_of(handler.name), self.clock)
         invoker.journal = self.journal
         invoker.values = self._values
         return invoker
@@ -262,9 +262,8 @@ class RecordingWorker(PartitionWorker):
 
     def handled(self, raw: Any, outcome: Outcome) -> Handled:
         """What the journal keeps of one delivery."""
-        invoker = self.router.invoker(raw)
         return Handled(
-            invoker.handler.name if invoker is not None else self.binding.name,
+            self.binding.name_for(raw),
             self.to_message(raw),
             outcome.kind.value,
             self.kept.made(raw) + 1,

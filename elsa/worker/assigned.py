@@ -43,6 +43,8 @@ class Assigned:
     partition: TopicPartition
     binding: Binding
     observer: HandlerObserver
+    #: of each task by name, where tasks share the topic
+    task_observers: Mapping[str, HandlerObserver] = field(default_factory=dict)
     _: KW_ONLY
     base: InitVar[int]
     #: how many unfinished messages the worker may have

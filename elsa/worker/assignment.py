@@ -5,6 +5,7 @@ Owned by the group manager's thread; it calls no Kafka client.
 
 from __future__ import annotations
 
+import functools
 import itertools
 import logging
 from typing import TYPE_CHECKING, Any
@@ -64,7 +65,7 @@ class Assignment:
         self.taken: dict[TopicPartition, Assigned] = {}
         #: what waits for room; who was let in goes to the end
         self._waiting: dict[TopicPartition, None] = {}
-        self._observers: dict[tuple[str, str], HandlerObserver] = {}
+        self._observers: dict[tuple[str, str], tuple[HandlerObserver, Mapping[str, HandlerObserver]]] = {}
         #: closed workers that still have something running
         self.ending: set[PartitionWorker] = set()
 
@@ -77,7 +78,7 @@ class Assignment:
         assigned = Assigned(
             partition,
             binding,
-            self._observer_of(binding),
+            *self._observers_of(binding),
             source=source or partition.topic,
             base=max(begin.offset, -1),
             limit=limit,
@@ -90,10 +91,12 @@ class Assignment:
         self._budget.share(1)
         return assigned
 
-    def _observer_of(self, binding: Binding) -> HandlerObserver:
+    def _observers_of(self, binding: Binding) -> tuple[HandlerObserver, Mapping[str, HandlerObserver]]:
+        """Who hears of a binding, and of each of its tasks by name: the same ones for all of its partitions."""
         key = (binding.topic, binding.name)
         if key not in self._observers:
-            self._observers[key] = self._app.observer.handler(self._group, *key)
+            make = functools.partial(self._app.observer.handler, self._group, binding.topic)
+            self._observers[key] = make(binding.name), {name: make(name) for name in binding.tasks}
         return self._observers[key]
 
     def _make_worker(self, *args: Any, **fields: Any) -> PartitionWorker:
@@ -110,6 +113,7 @@ class Assignment:
             epoch=next(_EPOCHS),
             generation=generation,
             observer=assigned.observer,
+            task_observers=assigned.task_observers,
             inherited=assigned.bequeath(),
         )
         if not self.flows or assigned.is_paused:

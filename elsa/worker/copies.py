@@ -59,8 +59,7 @@ class Copy:
         self._backoff = Backoff(first=0.5, most=30.0)
         #: how often it was made smaller
         self._reduction = 0
-        invoker = worker.router.invoker(raw)
-        self._handler = invoker.handler.name if invoker is not None else worker.binding.name
+        self._handler = worker.binding.name_for(raw)
 
     def send(self) -> None:
         try:
@@ -188,7 +187,7 @@ class DeadLetter(Copy):
         return self if self._reduction <= 2 else None
 
     def _accepted(self) -> None:
-        self.worker.observer.dead_letter(self.outcome.reason)
+        self.worker.observer_of(self._handler).dead_letter(self.outcome.reason)
 
 
 class Later(Copy):

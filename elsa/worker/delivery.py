@@ -300,10 +300,13 @@ async def run(worker: PartitionWorker, turn: Turn) -> None:
     only, kept, to_message = worker.router.only, worker.kept, worker.to_message
     attempts, comes_back = kept.attempts, kept.before is not None
     forgets, holds = worker.seen is None and not worker.is_transactional, worker.is_transactional
-    activate, is_traced = _ACTIVE.set, worker.observer.span is not None
+    activate, is_traced = _ACTIVE.set, turn.observer.span is not None
     turn.since = previous = _counter()
     for raw in turn.messages():
-        invoker = only or worker.router.invoker(raw)
+        invoker = only
+        if invoker is None:
+            invoker = turn.invoker(raw)
+            is_traced = turn.observer.span is not None
         attempt = kept.made(raw) + 1 if attempts or comes_back else 1
         context = Context(worker, (raw,), to_message, attempt)
         if holds:
@@ -311,10 +314,10 @@ async def run(worker: PartitionWorker, turn: Turn) -> None:
         activate(context)
         outcome: Outcome
         if invoker is None:
-            worker.conclude(turn, raw, context, traced.unrun(worker.observer, context, unknown(raw, worker.binding)))
+            worker.conclude(turn, raw, context, traced.unrun(turn.observer, context, unknown(raw, worker.binding)))
             continue
         if (invoker.expires is not None or raw.headers()) and (late := invoker.expired(raw, attempt)) is not None:
-            worker.conclude(turn, raw, context, traced.unrun(worker.observer, context, late))
+            worker.conclude(turn, raw, context, traced.unrun(turn.observer, context, late))
             continue
         try:
             if not is_traced:

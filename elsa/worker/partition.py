@@ -33,7 +33,7 @@ from elsa.worker.underway import Underway
 from elsa.worker.vigil import Vigil
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from elsa.context import Context
     from elsa.handlers import Handler
@@ -68,6 +68,7 @@ class PartitionWorker:
         observer: HandlerObserver,
         source: str | None = None,
         inherited: Inheritance | None = None,
+        task_observers: Mapping[str, HandlerObserver] | None = None,
     ) -> None:
         declared, inherited = binding.first.declared, inherited or Inheritance()
         self.partition = partition
@@ -79,6 +80,7 @@ class PartitionWorker:
         self.epoch = epoch
         self.generation = generation
         self.observer = observer
+        self._task_observers = task_observers or {}
         self.app, self.clock, self.post = equipment.app, equipment.clock, equipment.post
         self._settlement = equipment.settlement
         self.ordering = declared.ordering
@@ -118,9 +120,9 @@ class PartitionWorker:
 
     # -- what contexts ask -------------------------------------------------------------------------
 
-    @property
-    def handler_name(self) -> str:
-        return self.binding.name
+    def handler_of(self, raws: Sequence[Any]) -> str:
+        """Whose messages these are; without any: everybody's on this topic."""
+        return self.binding.name_for(raws[0]) if raws else self.binding.name
 
     @property
     def group(self) -> str | None:
@@ -275,6 +277,10 @@ class PartitionWorker:
         with self.lock:
             return self._lifecycle.is_ready and self.flows and self.backlog.is_ready(executor)
 
+    def observer_of(self, handler: str) -> HandlerObserver:
+        """Who hears what the messages of a handler come to; tasks that share the topic have one each."""
+        return self._task_observers.get(handler, self.observer)
+
     def make_router(self) -> None:
         """Make what finds the function of each message; a class handler has its instance by now."""
         self.router = delivery.Router(self.binding, self._make_invoker)
@@ -282,7 +288,7 @@ class PartitionWorker:
     # the harness makes parts that write down what becomes of each message
 
     def _make_invoker(self, handler: Handler[Any, Any]) -> delivery.Invoker:
-        return delivery.Invoker(handler, self._lifecycle.instance, self.observer, self.clock)
+        return delivery.Invoker(handler, self._lifecycle.instance, self.observer_of(handler.name), self.clock)
 
     def _make_deferrals(self) -> Deferrals:
         return Deferrals(self)
@@ -296,11 +302,12 @@ class PartitionWorker:
             await delivery.call_step(turn.step)
             return
         size = turn.size
-        self.observer.started(size)
+        turn.observer.started(size)
         try:
             await (batches.run(self, turn) if isinstance(turn, BatchTurn) else delivery.run(self, turn))
         finally:
-            self.observer.ended(size)
+            # another one's, where tasks share the topic
+            turn.observer.ended(size)
 
     def conclude(self, turn: Turn, raw: Any, context: Context, outcome: Outcome) -> None:
         """Take over what one message came to, when it is more than being done; on the runner's thread."""

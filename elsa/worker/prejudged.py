@@ -43,8 +43,9 @@ class Prejudged:
             self._poison.discard(raw.offset())
             outcome = delivery.poison(raw, worker.binding.task_of(raw) or worker.binding.first)
             context = Context(worker, (raw,), worker.to_message, outcome.attempt)
-            outcome = traced.unrun(worker.observer, context, outcome)
-            worker.observer.finished([], {outcome.kind.value: 1})
+            observer = worker.observer_of(worker.binding.name_for(raw))
+            outcome = traced.unrun(observer, context, outcome)
+            observer.finished([], {outcome.kind.value: 1})
             worker.conclusion.give_up(raw, outcome)
         return left
 

@@ -18,12 +18,12 @@ def is_repeated(worker: PartitionWorker, turn: Turn, raw: Any) -> bool:
     """Whether a message is not to run (now): it was handled before, or another one with its id is under way."""
     seen = worker.seen
     assert seen is not None
+    invoker = worker.router.only or turn.invoker(raw)
     attempts = worker.kept.made(raw)
     context = Context(worker, (raw,), worker.to_message, attempts + 1)
     try:
         id_ = seen.identify(context.message)
     except Exception as error:  # border: the user's function has failed, so its message has
-        invoker = worker.router.invoker(raw)
         if invoker is None:
             return False
         worker.conclude(turn, raw, context, invoker.failed(error, attempts + 1, raw))
@@ -35,7 +35,7 @@ def is_repeated(worker: PartitionWorker, turn: Turn, raw: Any) -> bool:
         if not is_done and seen.claim(id_, raw.offset()):
             return False
     if is_done:
-        outcome = traced.unrun(worker.observer, context, REPEATED)
+        outcome = traced.unrun(turn.observer, context, REPEATED)
     else:
         # it is looked at again: that is no attempt
         outcome = Outcome(Kind.RETRY, delay=BUSY_SECONDS, attempt=attempts)

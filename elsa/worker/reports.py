@@ -22,10 +22,9 @@ def calls(worker: PartitionWorker, *, with_stacks: bool = True) -> list[dict[str
         raws = turn.running()
         if not raws:
             continue
-        task = worker.binding.task_of(raws[0])
         offset, key = raws[0].offset(), raws[0].key()
         call: dict[str, Any] = {
-            "handler": worker.handler_name if task is None else task.name,
+            "handler": worker.handler_of(raws),
             "group": worker.group,
             "source": worker.source,
             "topic": worker.partition.topic,

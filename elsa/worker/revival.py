@@ -74,7 +74,7 @@ class Revival:
             "topic": assigned.partition.topic,
             "partition": assigned.partition.partition,
             "offset": at,
-            "handler": worker.handler_name,
+            "handler": worker.binding.name,
         }
         manager.consumer.pause([assigned.partition])
         manager.assignment.ending.add(worker)
@@ -116,7 +116,7 @@ class Revival:
                 "topic": assigned.partition.topic,
                 "partition": assigned.partition.partition,
                 "offset": offset,
-                "handler": worker.handler_name,
+                "handler": worker.binding.name,
             },
         )
         self._reviving[worker] = (assigned, None)

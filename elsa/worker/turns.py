@@ -11,6 +11,7 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
+from elsa.worker.accounts import Accounts
 from elsa.worker.ages import ages
 from elsa.worker.arrivals import GRAIN_SECONDS, without_last
 from elsa.worker.repeats import is_repeated
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from elsa.outcome import Outcome
+    from elsa.worker.delivery import Invoker
     from elsa.worker.executors import Executor
     from elsa.worker.lanes import KeyedLanes, Lanes, SingleLane
     from elsa.worker.partition import PartitionWorker
@@ -34,6 +36,7 @@ class Turn:
     """Messages to be run by one executor, one at a time."""
 
     __slots__ = (
+        "accounts",
         "ages",
         "cancel",
         "cell",
@@ -45,6 +48,7 @@ class Turn:
         "executor",
         "harvested",
         "is_over",
+        "observer",
         "on_close",
         "since",
         "suspects",
@@ -75,6 +79,10 @@ class Turn:
         #: seconds of each call, and how many came to which outcome other than ok
         self.durations: list[float] = []
         self.counts: dict[str, int] = {}
+        #: who hears of what runs now; of tasks that share a topic each has its own
+        self.observer = worker.observer
+        #: what was put down of tasks whose messages came before the last ones
+        self.accounts: Accounts | None = None
         #: (seconds, messages): how long what it runs has waited for it, how old it was when it had succeeded
         self.waits: list[tuple[float, int]] = []
         self.ages: list[tuple[float, int]] = []
@@ -91,7 +99,7 @@ class Turn:
     @property
     def has_run(self) -> bool:
         """Whether a call has come to an end."""
-        return bool(self.durations or self.counts or self.done or self.harvested)
+        return bool(self.durations or self.counts or self.done or self.harvested or self.accounts)
 
     @property
     def size(self) -> int:
@@ -102,7 +110,32 @@ class Turn:
         """A call has ended, and that is what it came to."""
         self.durations.append(seconds)
         if outcome.trace is not None:
-            self.worker.observer.sampled(seconds, outcome.trace)
+            self.observer.sampled(seconds, outcome.trace)
+
+    def invoker(self, raw: Any) -> Invoker | None:
+        """Who runs a message of tasks that share a topic; from here on their observer hears of the turn."""
+        worker = self.worker
+        found = worker.router.invoker(raw)
+        observer = worker.observer if found is None else found.observer
+        if observer is not self.observer:
+            self.put_down()
+            self.observer.ended(self.size)
+            observer.started(self.size)
+            self.observer = observer
+        return found
+
+    def put_down(self) -> None:
+        """Give what has happened since the last time to the account of who has heard of it so far."""
+        accounts = self.accounts
+        if accounts is None:
+            if not self.has_run:
+                return
+            accounts = self.accounts = Accounts()
+        with self.worker.lock:
+            ok = self.harvested + len(self.done)
+        accounts.put_down(self.observer, self.durations, self.counts, ok)
+        if self.counts:
+            self.counts = {}
 
     def messages(self) -> Iterator[Any]:
         """What to run, one after the other; ends when the worker closes or holds, or the turn has lasted enough."""

@@ -49,12 +49,17 @@ class Underway:
         return found
 
     def tell(self, turn: Turn) -> None:
-        """Tell the observer what a turn came to, once it is over: outcomes, durations, waits and ages."""
-        if not turn.durations and not turn.counts:
+        """Tell the observers what a turn came to, once it is over: outcomes, durations, waits and ages."""
+        if turn.accounts is not None:
+            turn.put_down()
+            turn.accounts.tell()
+        elif turn.durations or turn.counts:
+            counts = turn.counts
+            counts["ok"] = counts.get("ok", 0) + turn.harvested
+            turn.observer.finished(turn.durations, counts)
+        else:
             return
-        observer, counts = self._worker.observer, turn.counts
-        counts["ok"] = counts.get("ok", 0) + turn.harvested
-        observer.finished(turn.durations, counts)
+        observer = self._worker.observer
         turn.note_ages()
         if turn.waits:
             observer.waited(turn.waits)

@@ -15,7 +15,6 @@ class Site:
     """Where the calls of these tests run."""
 
     partition = TopicPartition("orders", 3)
-    handler_name = "shop.bill"
     group = "billing"
     generation = 7
     is_stopping = False
@@ -24,6 +23,9 @@ class Site:
         self.app: Any = type("App", (), {"name": "shop", "send": lambda _, topic, value, **options: (topic, value)})()
         self.acked: list[Message] = []
         self.progress: dict[int, Any] = {}
+
+    def handler_of(self, raws: Any) -> str:
+        return f"shop.bill of {[raw.offset for raw in raws]}"
 
     def ack(self, messages: Any) -> None:
         self.acked += messages
@@ -52,7 +54,7 @@ def test_the_context_tells_where_the_message_is() -> None:
     assert (ctx.topic, ctx.partition, ctx.offset, ctx.key, ctx.timestamp) == ("orders", 3, 4, b"k", 5.0)
     assert (ctx.connection, ctx.handler, ctx.group, ctx.generation, ctx.attempt) == (
         "shop",
-        "shop.bill",
+        "shop.bill of [4]",
         "billing",
         7,
         2,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -54,6 +55,19 @@ def test_handlers_are_found_by_name(app: elsa.App) -> None:
     assert app.registry.get("nobody") is None
     assert len(app.registry) == 3
     assert {handler.name for handler in app.registry} == {"pattern", "exact", "alone"}
+
+
+def test_a_message_is_its_tasks_or_everybodys_who_shares_the_topic(app: elsa.App) -> None:
+    def message(task: bytes) -> Any:
+        return SimpleNamespace(headers=lambda: [("elsa-task", task)])
+
+    app.task(topic="jobs", name="mail")(lambda: None)
+    app.task(topic="jobs", name="bill")(lambda: None)
+    jobs = next(b for b in app.registry.bindings() if b.topic == "jobs")
+    alone = next(b for b in app.registry.bindings() if b.topic == "orders-us")
+
+    assert [jobs.name_for(message(task)) for task in (b"bill", b"nobody")] == ["bill", "tasks of jobs"]
+    assert alone.name_for(message(b"bill")) == "exact"
 
 
 def test_two_pairs_of_topic_and_group_with_one_name_in_common_are_refused(app: elsa.App) -> None:

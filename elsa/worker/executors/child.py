@@ -180,7 +180,6 @@ class Site:
     def __init__(self, child: Child, call: Call) -> None:
         self._child = child
         self.app = child.app
-        self.handler_name = child.handler.name
         self.group = call.group
         self.generation = call.generation
         self.progress = dict(call.progress)
@@ -191,6 +190,9 @@ class Site:
     @property
     def is_stopping(self) -> bool:
         return self._child.is_stopping
+
+    def handler_of(self, raws: Sequence[Any]) -> str:  # noqa: ARG002 - the seam
+        return self._child.handler.name
 
     def to_message(self, raw: Any) -> Message:
         message = to_message(raw, self.generation)
@@ -203,7 +205,7 @@ class Site:
 
     def ack(self, messages: Sequence[Message]) -> None:  # noqa: ARG002 - the seam
         raise NotAssigned(
-            f"{self.handler_name} runs in a child process: its messages are done when its call returns",
+            f"{self._child.handler.name} runs in a child process: its messages are done when its call returns",
             hint='use executor="thread" to defer and acknowledge',
         )
 

@@ -38,7 +38,6 @@ if TYPE_CHECKING:
     from elsa.config import Settings
     from elsa.handlers import Handler
     from elsa.worker.delivery import Invoker
-    from elsa.worker.partition import PartitionWorker
     from elsa.worker.turns import Turn
 
 _counter = time.perf_counter
@@ -83,8 +82,7 @@ class InChild:
 
     def run(self, turn: Turn) -> None:
         """Every message of the turn (or its batch) in a call of its own."""
-        worker = turn.worker
-        worker.observer.started(turn.size)
+        turn.observer.started(turn.size)
         with self._lock:
             self._turn = turn
         turn.cancel, turn.on_close = functools.partial(self._kill, turn), functools.partial(self._notify, turn)
@@ -97,21 +95,21 @@ class InChild:
         finally:
             with self._lock:
                 self._turn = None
-            worker.observer.ended(turn.size)
+            turn.observer.ended(turn.size)
 
     def _run_message(self, turn: Turn, raw: Any) -> None:
         worker = turn.worker
         attempt = worker.kept.made(raw) + 1
         context = Context(worker, (raw,), worker.to_message, attempt)
-        invoker = worker.router.invoker(raw)
+        invoker = worker.router.only or turn.invoker(raw)
         if invoker is None:
-            worker.conclude(turn, raw, context, traced.unrun(worker.observer, context, unknown(raw, worker.binding)))
+            worker.conclude(turn, raw, context, traced.unrun(turn.observer, context, unknown(raw, worker.binding)))
             return
         if (late := invoker.expired(raw, attempt)) is not None:
-            worker.conclude(turn, raw, context, traced.unrun(worker.observer, context, late))
+            worker.conclude(turn, raw, context, traced.unrun(turn.observer, context, late))
             return
         # outside of what counts as the message's failure
-        if not self._prepare(worker):
+        if not self._prepare(turn):
             return
         began = _counter()
         with _span(invoker, context) as span:
@@ -128,7 +126,7 @@ class InChild:
 
     def _run_batch(self, turn: BatchTurn) -> None:
         worker = turn.worker
-        if not self._prepare(worker):
+        if not self._prepare(turn):
             return
         batch = Batch(worker, turn)
         batch.let_expire()
@@ -165,7 +163,7 @@ class InChild:
                     attempt,
                     progress,
                     worker.is_retry,
-                    () if worker.observer.span is None else tracing.carried(),
+                    () if turn.observer.span is None else tracing.carried(),
                 ),
             )
             if worker.closed:
@@ -184,15 +182,15 @@ class InChild:
         self._note(process, end)
         return end
 
-    def _prepare(self, worker: PartitionWorker) -> bool:
+    def _prepare(self, turn: Turn) -> bool:
         """Have a child, and whether anything is still to begin in it; raises WorkerStartError."""
         if self._process is not None and self._process.has_ended:
             # killed while it had nothing to do: no message has failed by that
             self._discard(kill=True)
         if self._process is None:
-            self._start(is_traced=worker.observer.span is not None)
+            self._start(is_traced=turn.observer.span is not None)
         # that takes a while: the partition may have gone
-        return not worker.closed
+        return not turn.worker.closed
 
     def _start(self, *, is_traced: bool) -> None:
         process = ChildProcess(self._handler.name)

@@ -11,7 +11,7 @@ import pytest
 import elsa
 from elsa.observe.metrics import PrometheusObserver
 
-from .waiting import Seen, total, until
+from .waiting import Log, Seen, total, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -229,3 +229,66 @@ def test_statistics_tell_of_brokers_and_of_the_group(app: elsa.App, metrics: Pro
 
         assert count(metrics, "elsa_kafka_broker_connects_total", client="consumer", broker="1") >= 1
         assert count(metrics, "elsa_kafka_broker_rtt_seconds", client="consumer", broker="1", stat="p99") > 0
+
+
+def test_tasks_that_share_a_topic_are_told_apart(
+    app: elsa.App, metrics: PrometheusObserver, topic: Topics, log: Log
+) -> None:
+    name = topic(2)
+    begun, go_on = threading.Event(), threading.Event()
+
+    @app.task(topic=name, name="good")
+    async def good() -> None:
+        """Succeeds."""
+
+    @app.task(topic=name, name="bad", retry=elsa.Retry(max_attempts=3, base=0.01, where="memory"))
+    def bad() -> None:
+        raise ValueError("as always")
+
+    @app.task(topic=name, name="moved", retry=elsa.Retry(max_attempts=2, base=1.0, jitter=False, where="topic"))
+    def moved(ctx: elsa.Context) -> None:
+        if ctx.attempt == 1:
+            raise OSError("not yet")
+
+    @app.task(topic=name, name="slow")
+    def slow() -> None:
+        begun.set()
+        go_on.wait(30)
+
+    everybody = f"tasks of {name}"
+
+    def by_task(metric: str, **labels: str) -> dict[str, float]:
+        names = ("good", "bad", "moved", "slow", everybody)
+        found = {task: count(metrics, metric, topic=name, handler=task, **labels) for task in names}
+        return {task: value for task, value in found.items() if value}
+
+    calls = [task for _ in range(5) for task in ("good", "bad", "good", "nobody", "moved")]
+    app.produce(name, [elsa.Record(b"[[], {}]", headers={"elsa-task": task}) for task in [*calls, "slow"]])
+    with app:
+        assert begun.wait(60)
+        until(lambda: by_task("elsa_messages_in_progress") == {"slow": 1}, "only the slow one is at work")
+        go_on.set()
+        log.wait_for(f"{name}.{app.name}.dlq", 10)
+        ended = {"good": 10, "moved": 5, "slow": 1}
+        until(lambda: by_task("elsa_messages_processed_total", outcome="ok") == ended, "all have come to their end")
+        until(lambda: by_task("elsa_dead_letters_total") == {"bad": 5, everybody: 5}, "and to the dead letters")
+        until(lambda: by_task("elsa_messages_in_progress") == {}, "nobody is at work")
+
+        assert by_task("elsa_messages_processed_total", outcome="retried") == {"bad": 10}
+        assert by_task("elsa_messages_processed_total", outcome="moved") == {"moved": 5}
+        assert by_task("elsa_messages_processed_total", outcome="dead") == {"bad": 5, everybody: 5}
+        assert by_task("elsa_dead_letters_total", reason="exhausted") == {"bad": 5}
+        assert by_task("elsa_dead_letters_total", reason="unknown") == {everybody: 5}
+        assert by_task("elsa_process_duration_seconds_count") == {"good": 10, "bad": 15, "moved": 10, "slow": 1}
+        assert by_task("elsa_handler_exceptions_total") == {"bad": 15, "moved": 5}
+        assert sum(by_task("elsa_worker_slots").values()) == 0
+        slots = {pairs["handler"] for pairs in labels_of(metrics, "elsa_worker_slots")}
+        assert slots == {everybody}
+        assert count(metrics, "elsa_partitions_assigned", topic=name) == 2
+    assert count(metrics, "elsa_partitions_assigned", topic=name) == 0
+    assert by_task("elsa_messages_in_progress") == {}
+
+
+def labels_of(metrics: PrometheusObserver, name: str) -> list[dict[str, str]]:
+    """Of each series of a metric."""
+    return [dict(pairs) for family, _, _, samples in metrics.families() if family == name for _, pairs, *_ in samples]

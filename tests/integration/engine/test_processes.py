@@ -12,8 +12,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+import elsa
+from elsa.observe.metrics import PrometheusObserver
+
 from .jobs import is_alive
-from .waiting import Log, stays, until
+from .waiting import Log, stays, total, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,6 +33,21 @@ def handle_batch(jobs: list[Job], ctx: elsa.Context):
         if job.do == "blame":
             raise elsa.BatchError(index, ValueError("this one"))
         tell(job.do, job.n)
+"""
+
+_TASKS = """
+
+@app.task(topic={topic!r} + ".tasks", name="in_child", executor="process")
+def in_child(ctx: elsa.Context):
+    tell(ctx.handler, 0)
+
+@app.task(topic={topic!r} + ".tasks", name="kills", executor="process", retry=None)
+def kills(ctx: elsa.Context):
+    tell(ctx.handler, 0)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+@app.task(topic={topic!r} + ".tasks", name="in_thread")
+def in_thread(): pass
 """
 
 
@@ -231,3 +249,29 @@ def test_signals_that_end_a_child_are_named() -> None:
     from elsa.worker.child import how_it_ended
 
     assert how_it_ended(-signal.SIGKILL) == "was killed by SIGKILL"
+
+
+def test_tasks_in_children_are_counted_each_by_its_name(jobs: Callable[..., Jobs]) -> None:
+    found = jobs(extra=_TASKS)
+    topic, metrics = f"{found.name}.tasks", PrometheusObserver()
+    found.app.observer = metrics
+    found.app.topics.create(topic, partitions=1)
+    calls = [task for _ in range(3) for task in ("in_child", "kills", "nobody", "in_thread")]
+    found.app.produce(topic, [elsa.Record(b"[[], {}]", headers={"elsa-task": task}) for task in calls])
+
+    def by_task(metric: str, **labels: str) -> dict[str, float]:
+        names = ("in_child", "kills", "in_thread", f"tasks of {topic}")
+        values = {task: total(metrics, metric, handler=task, **labels) for task in names}
+        return {task: value for task, value in values.items() if value}
+
+    with found.app:
+        found.wait_told(3, "in_child")
+        until(lambda: sum(by_task("elsa_dead_letters_total").values()) == 6, "what fails is a dead letter")
+        until(lambda: by_task("elsa_messages_processed_total", outcome="ok") == {"in_child": 3, "in_thread": 3}, "end")
+        until(lambda: by_task("elsa_messages_in_progress") == {}, "nobody is at work")
+
+    assert by_task("elsa_dead_letters_total") == {"kills": 3, f"tasks of {topic}": 3}
+    assert by_task("elsa_handler_exceptions_total", error_type="elsa.errors.ChildEnded") == {"kills": 3}
+    assert by_task("elsa_messages_processed_total", outcome="dead") == by_task("elsa_dead_letters_total")
+    # what they are called there is what they are called here
+    assert len(found.told("in_child")) == len(found.told("kills")) == 3

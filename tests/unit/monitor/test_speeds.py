@@ -49,6 +49,13 @@ def test_handlers_of_all_workers_are_added_up() -> None:
     assert found.p95 == pytest.approx(0.1 + 0.4 * (0.95 * 156 - 140) / 16)
 
 
+def test_a_task_that_was_not_reported_before_had_not_run_before() -> None:
+    everybody, mail = tally("tasks of jobs"), tally("mail", outcomes={"ok": 20})
+    found = handlers({"a": report(1010.0, everybody, mail, before=(1000.0, (everybody,)))})
+
+    assert [(one.handler, one.rate) for one in found] == [("mail", 2.0), ("tasks of jobs", 0.0)]
+
+
 def test_without_a_second_report_nothing_is_known_of_speed() -> None:
     (found,) = handlers({"a": report(1010.0, tally(running=1, outcomes={"ok": 5}))})
 

@@ -60,16 +60,21 @@ def test_a_handlers_buckets_come_before_the_apps_and_those_before_the_catalogues
     assert len(bounds(families, "elsa_commit_duration_seconds")) == len(catalogue.FAST) + 1
 
 
-def test_tasks_of_one_topic_have_to_agree(app: elsa.App) -> None:
-    @app.task(topic="jobs", buckets=[1])
+def test_tasks_of_one_topic_have_their_own(app: elsa.App) -> None:
+    @app.task(topic="jobs", name="one", buckets=[1])
     def one() -> None:
         """Never called."""
 
-    with pytest.raises(elsa.errors.DeclarationError, match="disagree on buckets"):
+    @app.task(topic="jobs", name="two", buckets=[2, 3])
+    def two() -> None:
+        """Never called."""
 
-        @app.task(topic="jobs")
-        def two() -> None:
-            """Never called."""
+    observer = observer_of(app)
+    for name in ("one", "two"):
+        observer.handler("g", "jobs", name)
+
+    assert bounds(observer.families(), "elsa_process_duration_seconds", handler="one") == ["1.0", "+Inf"]
+    assert bounds(observer.families(), "elsa_process_duration_seconds", handler="two") == ["2.0", "3.0", "+Inf"]
 
 
 def test_every_histogram_follows_the_setting() -> None:

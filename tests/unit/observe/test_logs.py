@@ -41,7 +41,7 @@ def root_is_restored() -> Iterator[None]:
 
 @pytest.fixture
 def in_handler() -> Iterator[None]:
-    site = SimpleNamespace(app=None, handler_name="shop.bill", group="billing", generation=1, is_stopping=False)
+    site = SimpleNamespace(app=None, handler_of=lambda _: "shop.bill", group="billing", generation=1, is_stopping=False)
     message = Message("orders", 3, 7, None, b"")
     token = _ACTIVE.set(Context(site, [message], lambda raw: raw, attempt=2))
     yield
@@ -244,7 +244,7 @@ def test_a_message_with_an_id_and_a_task(logger: logging.Logger) -> None:
 def test_in_setup_there_is_no_message_yet(logger: logging.Logger) -> None:
     stream = io.StringIO()
     setup("info", json_logs=True, stream=stream)
-    site = SimpleNamespace(handler_name="shop.bill", group="billing", partition=TopicPartition("orders", 3))
+    site = SimpleNamespace(handler_of=lambda _: "shop.bill", group="billing", partition=TopicPartition("orders", 3))
     token = _ACTIVE.set(Context(site, [], lambda raw: raw, attempt=1))
 
     logger.info("setting up")

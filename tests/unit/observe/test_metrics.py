@@ -19,6 +19,7 @@ from elsa.observe.metrics import MAX_TOPICS, PrometheusObserver
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from elsa.observer import PartitionSnapshot
 
 BROKER = {"nodeid": 1, "txerrs": 1, "rxerrs": 2, "connects": 1, "rtt": {"cnt": 4, "avg": 1_500, "p99": 9_000}}
 STATISTICS = {
@@ -239,7 +240,9 @@ def test_the_same_names_get_the_same_counters(observer: PrometheusObserver) -> N
     assert observer.group(None) is observer.group(None)
 
 
-def test_tasks_that_share_a_topic_are_summed_per_topic(observer: PrometheusObserver, value: Callable[..., Any]) -> None:
+def test_what_tasks_receive_is_summed_per_topic_and_dead_letters_are_each_ones_own(
+    observer: PrometheusObserver, value: Callable[..., Any]
+) -> None:
     for name in ("welcome", "bye"):
         handler = observer.handler("g", "emails", name)
         handler.received(2, 20)
@@ -249,7 +252,8 @@ def test_tasks_that_share_a_topic_are_summed_per_topic(observer: PrometheusObser
 
     assert value(families, "elsa_messages_received_total") == 4
     assert value(families, "elsa_received_bytes_total") == 40
-    assert value(families, "elsa_dead_letters_total", reason="unknown") == 2
+    for name in ("welcome", "bye"):
+        assert value(families, "elsa_dead_letters_total", handler=name, reason="unknown") == 1
 
 
 def test_more_than_fifty_classes_of_exceptions_become_other(
@@ -382,3 +386,44 @@ def test_a_process_reports_what_its_handlers_have_done(observer: PrometheusObser
     assert tally.spread == [(0.005, 1), (0.01, 0), (0.025, 1)]
     assert observer.handler(None, "mails", "shop.mail") is not None
     assert observer.tallies()[1].group is None
+
+
+def test_of_tasks_that_share_a_topic_only_those_that_have_run_are_reported(observer: PrometheusObserver) -> None:
+    for name in ("tasks of jobs", "mail", "bill", "idle"):
+        observer.handler("shop", "jobs", name)
+    observer.handler("shop", "jobs", "mail").finished([], {"skipped": 1})
+    observer.handler("shop", "jobs", "bill").started(1)
+    # two handlers without a group share a topic, and are no tasks
+    for name in ("first", "second"):
+        observer.handler(None, "jobs", name)
+
+    assert [tally.handler for tally in observer.tallies()] == ["tasks of jobs", "mail", "bill", "first", "second"]
+
+
+def test_slots_and_lag_of_tasks_are_those_of_their_topic(
+    observer: PrometheusObserver, partition: Callable[..., PartitionSnapshot], value: Callable[..., Any]
+) -> None:
+    together = "tasks of jobs"
+    for name in (together, "mail", "bill"):
+        observer.handler("shop", "jobs", name)
+    observer.handler("shop", "jobs", "bill").started(2)
+    observer.group("shop").slots({together: {"pool": 8}})
+    owned = [partition(group="shop", topic="jobs", handler=together, in_progress=3, running=2)]
+    observer.watch(lambda: owned)
+
+    def values() -> list[Any]:
+        families = observer.families()
+        return [
+            value(families, "elsa_worker_slots", handler=together),
+            value(families, "elsa_worker_slots_busy", handler=together),
+            value(families, "elsa_partitions_assigned", topic="jobs"),
+            value(families, "elsa_topic_lag_messages", topic="jobs"),
+            value(families, "elsa_consumer_lag_messages", topic="jobs"),
+            value(families, "elsa_buffer_messages", topic="jobs"),
+            *(value(families, "elsa_messages_in_progress", handler=name) for name in ("mail", "bill", together)),
+        ]
+
+    assert values() == [8, 2, 1, 10, 10, 3 + 3 - 2, 0, 2, 0]
+    owned.clear()
+    observer.handler("shop", "jobs", "bill").ended(2)
+    assert values() == [8, 0, 0, 0, None, 0, 0, 0, 0]

@@ -17,7 +17,7 @@ from elsa.worker.pace import Paces
 from elsa.worker.partition import PartitionWorker
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     import elsa
     from elsa.clock import Clock
@@ -150,7 +150,13 @@ class Around:
 
     # -- the worker
 
-    def make(self, app: elsa.App, observer: HandlerObserver | None = None, **inherited: Any) -> Worker:
+    def make(
+        self,
+        app: elsa.App,
+        observer: HandlerObserver | None = None,
+        task_observers: Mapping[str, HandlerObserver] | None = None,
+        **inherited: Any,
+    ) -> Worker:
         return Worker(
             TopicPartition("t", 0),
             app.registry.bindings()[0],
@@ -165,6 +171,7 @@ class Around:
             epoch=1,
             generation=3,
             observer=observer or HandlerObserver(),
+            task_observers=task_observers,
             inherited=Inheritance(**inherited),
             outcomes=self.outcomes,
         )

@@ -9,7 +9,7 @@ import pytest
 import elsa
 from elsa.clock import SYSTEM
 from elsa.message import TopicPartition
-from elsa.observer import GroupObserver
+from elsa.observer import GroupObserver, HandlerObserver, Observer
 from elsa.testing.clock import FakeClock
 from elsa.worker.assignment import Assignment
 from elsa.worker.budget import Budget
@@ -63,6 +63,28 @@ def take(assignment: Assignment, app: elsa.App, number: int) -> Assigned:
     assigned = assignment.add(TopicPartition("t", number), app.registry.bindings()[0], Begin(0, -1))
     assignment.start(assigned, 1)
     return assigned
+
+
+def test_the_observers_of_tasks_are_made_once_for_all_partitions() -> None:
+    made: list[tuple[str | None, str, str]] = []
+
+    class Told(Observer):
+        def handler(self, group: str | None, topic: str, handler: str) -> HandlerObserver:
+            made.append((group, topic, handler))
+            return HandlerObserver()
+
+    app = elsa.App("unit-assignment-tasks", observer=Told())
+    for name in ("mail", "bill"):
+        app.task(topic="t", name=name)(lambda: None)
+    assignment = make(app, Budget(messages=20, size=10_000), [])
+    one, two = (take(assignment, app, number) for number in range(2))
+    app.stop()
+
+    assert made == [("g", "t", name) for name in ("tasks of t", "mail", "bill")]
+    assert one.task_observers is two.task_observers
+    assert one.worker is not None
+    assert one.worker.observer_of("bill") is one.task_observers["bill"]
+    assert one.worker.observer_of("tasks of t") is one.observer
 
 
 def test_no_partition_waits_for_another_ones_handler(app: elsa.App, raw: Any) -> None:

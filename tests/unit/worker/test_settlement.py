@@ -69,14 +69,19 @@ class Worker:
         self.source = "t"
         self.closed = False
         self.gave_up = threading.Event()
-        self.router = self
-        self.binding = type("Binding", (), {"name": "h", "first": self})
+        self.counted: list[str] = []
+        self.binding = self
+        self.first = self
         self.declared = self
         self.conclusion = self
         self.dead_letter = None
 
-    def invoker(self, _: Any) -> None:
-        return None
+    def name_for(self, raw: Any) -> str:
+        return f"h of {raw.offset()}"
+
+    def observer_of(self, handler: str) -> HandlerObserver:
+        self.counted.append(handler)
+        return self.observer
 
     def to_message(self, raw: Any) -> Any:
         return to_message(raw)
@@ -125,11 +130,12 @@ class Mute(Exception):
 def test_what_cannot_be_said_of_an_error_does_not_hold_its_dead_letter(
     settlement: Settlement, app: App, raw: Any, outcome: Outcome
 ) -> None:
-    settled = Settled()
-    settlement.dead_letter(Worker(app), raw(0), outcome, settled)  # type: ignore[arg-type]  # a stand-in
+    settled, worker = Settled(), Worker(app)
+    settlement.dead_letter(worker, raw(0), outcome, settled)  # type: ignore[arg-type]  # a stand-in
 
     assert settled.done.is_set()
     assert len(app.sent) == 1
+    assert worker.counted == ["h of 0"]
 
 
 def test_many_refused_copies_wait_on_one_thread(settlement: Settlement, app: App, raw: Any) -> None:

@@ -160,3 +160,46 @@ def test_the_bucket_of_a_call_shows_its_trace(app: elsa.App, raw: Any, provide: 
     for le, _, (labels, seconds, _) in found:
         assert dict(labels)["trace_id"] in TRACES
         assert seconds <= float(le)
+
+
+def test_of_tasks_each_has_its_spans_and_traces_and_who_is_unknown_has_neither(
+    app: elsa.App, raw: Any, provide: Callable[[Any], None]
+) -> None:
+    provide(ALWAYS_ON)
+    for name in ("one", "two"):
+
+        @app.task(topic="t", name=name)
+        def task() -> None:
+            """Whichever it is."""
+
+    spans, metrics = TracingObserver(), PrometheusObserver()
+    heard: list[str] = []
+
+    def observer_of(name: str) -> HandlerObserver:
+        made = Compound(spans, metrics).handler("g", "t", name)
+        assert made.span is not None
+        enclose = made.span
+
+        def span(messages: Any, attempt: int) -> Any:
+            heard.append(name)
+            return enclose(messages, attempt)
+
+        made.span = span
+        return made
+
+    around = Around()
+    worker = around.make(
+        app, observer=observer_of("all"), task_observers={name: observer_of(name) for name in ("one", "two")}
+    )
+    called = ("two", "one", "nobody", "two")
+    worker.put([raw(offset, b"[[],{}]", headers=[("elsa-task", name.encode())]) for offset, name in enumerate(called)])
+    around.run(worker)
+
+    assert heard == ["two", "one", "all", "two"]
+    exemplars = {
+        dict(labels)["handler"]
+        for name, _, _, samples in metrics.families()
+        for _, labels, _, exemplar in samples
+        if exemplar is not None and name == "elsa_process_duration_seconds"
+    }
+    assert exemplars == {"one", "two"}

@@ -8,6 +8,7 @@ from typing import Any, cast
 
 import pytest
 
+from elsa.observer import HandlerObserver
 from elsa.testing.clock import FakeClock
 from elsa.worker import turns
 from elsa.worker.arrivals import Arrivals
@@ -27,6 +28,7 @@ class Worker:
         self.closed = False
         self.held = False
         self.seen = None
+        self.observer = HandlerObserver()
         self.vigil = SimpleNamespace(is_on=False)
         self.kept = Kept(Inheritance())
         self.backlog = self
