@@ -62,7 +62,8 @@ _ANY = -1
 class Producer:
     """One idempotent `acks=all` producer, made at the first send; every method may be called from any thread.
 
-    A thread of its own delivers the reports. Messages of one key keep their order, also through retries.
+    A thread of its own delivers the reports. Messages of one key keep their order, also through retries
+    (`unconfirmed` says when one does not).
     After a fork the child makes its own client; after `close` everything raises NotStarted.
 
     ```python
