@@ -31,13 +31,15 @@ _RETRY_SECONDS = 0.05
 _LOST = {ClientError._TRANSPORT, ClientError._ALL_BROKERS_DOWN} | codes.numbers(codes.CREDENTIALS)
 #: how long brokers may take to show that it is the client which is at fault
 _LOOK_SECONDS = 1.0
+#: a client that fails is made anew when it is so old
+RENEW_SECONDS = 10.0
 
 
 class ClusterClient:
     """What every call needs of the client; for any thread.
 
-    It is made at the first call, again in a forked child, when it has lost a coordinator for good, and when the
-    password in its file has changed.
+    It is made at the first call, again in a forked child, when it has lost a coordinator for good, when the password in
+    its file has changed, and when it goes on failing.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -48,25 +50,39 @@ class ClusterClient:
         self._held = threading.local()
         #: whether it has told of a broker that it could not reach any more, or that refused it
         self._has_lost = False
+        #: whether no broker has answered its last call
+        self._is_failing = False
+        self._made_at = 0.0
         self._reports = Reports(settings)
         self._login = Login(settings)
         _admins.add(self)
 
     def _client(self) -> AdminClient:
         with self._lock:
+            before = self._raw  # to be freed outside of the lock: that takes a moment
             if self._raw is not None:
                 self._raw.poll(0)  # hands over what it has to say
                 # A client that was refused waits up to 10 s before it logs in again. While its connections stand it
                 # stays: the file may have the new password before the brokers do.
-                if self._has_lost and self._login.has_changed():
+                if (self._has_lost and self._login.has_changed()) or self._is_stuck():
                     self._raw = None
             if self._raw is None:
                 self._raw, self._has_lost = self._made(), False
-            # the last reference of a client ends what is asked of it: each thread keeps its own until it asks again
-            self._held.client = self._raw
-            return self._raw
+            client = self._raw
+        # the last reference of a client ends what is asked of it: each thread keeps its own until it asks again
+        self._held.client = client
+        del before
+        return client
+
+    def _is_stuck(self) -> bool:
+        """Whether it may be the client that is at fault.
+
+        One of librdkafka 2.16 that has lived through a broker that stood still may never reach it again.
+        """
+        return self._is_failing and SYSTEM.monotonic() - self._made_at >= RENEW_SECONDS
 
     def _made(self) -> AdminClient:
+        self._is_failing, self._made_at = False, SYSTEM.monotonic()
         self._reports.forget()
         self._login = Login(self._settings)
         try:
@@ -90,15 +106,22 @@ class ClusterClient:
         except KafkaException as error:
             raise self._translated(error, **facts) from error
         except concurrent.futures.TimeoutError as error:
+            self._is_failing = True
             raise BrokerUnavailable(
                 f"no Kafka broker answered at {self._settings.brokers} within {timeout:g} s", code="_TIMED_OUT"
             ) from error
-        self._reports.forget()
+        self._succeeded()
         return result
 
     def _translated(self, error: KafkaException, **facts: Any) -> ElsaError:
         self._held.client.poll(0)  # hands over what the client itself has to say
-        return self._reports.translate(error, **facts)
+        translated = self._reports.translate(error, **facts)
+        self._is_failing = isinstance(translated, BrokerUnavailable)
+        return translated
+
+    def _succeeded(self) -> None:
+        self._reports.forget()
+        self._is_failing = False
 
     def _metadata(self, timeout: float) -> Any:
         """The cluster's brokers and all topics; asking for one topic could create it."""
@@ -106,7 +129,7 @@ class ClusterClient:
             found = self._client().list_topics(timeout=timeout)
         except KafkaException as error:
             raise self._translated(error, operation="Describe") from error
-        self._reports.forget()
+        self._succeeded()
         identity.learn(self._settings.brokers, found)
         return found
 

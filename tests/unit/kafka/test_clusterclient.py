@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import threading
 import weakref
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
 from confluent_kafka import KafkaError as ClientError
+from confluent_kafka import KafkaException
 
 from elsa.config import Settings, load
 from elsa.errors import BrokerUnavailable
 from elsa.kafka.clusterclient import ClusterClient
+from elsa.testing.clock import FakeClock
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -112,6 +116,38 @@ def test_a_new_password_is_taken_by_a_new_client_once_connections_fail(tmp_path:
     assert second.config["sasl.password"] == "new"  # type: ignore[attr-defined]
     (tmp_path / "word").write_text("newer")
     assert cluster._client() is second, "nobody has refused it"
+
+
+class Refusing(Client):
+    """A client that cannot reach a broker, or does."""
+
+    reaches = False
+
+    def list_topics(self, timeout: float) -> object:
+        if not self.reaches:
+            raise KafkaException(ClientError(ClientError._TRANSPORT, "gone"))
+        return SimpleNamespace(cluster_id="one")
+
+
+def test_one_that_goes_on_failing_is_made_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = FakeClock()
+    monkeypatch.setattr("elsa.kafka.clusterclient.AdminClient", Refusing)
+    monkeypatch.setattr("elsa.kafka.clusterclient.SYSTEM", clock)
+    cluster = ClusterClient(Settings(brokers="127.0.0.1:1"))
+
+    def ask_after(seconds: float) -> object:
+        clock.advance(seconds)
+        with contextlib.suppress(BrokerUnavailable):
+            cluster._metadata(1.0)
+        return cluster._raw
+
+    first = ask_after(0)
+    assert ask_after(9) is first
+    second = ask_after(1)
+    assert second is not first
+    monkeypatch.setattr(Refusing, "reaches", True)
+    assert ask_after(5) is second
+    assert ask_after(60) is second
 
 
 def test_a_client_lives_while_another_thread_waits_for_its_answer() -> None:
