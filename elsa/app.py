@@ -532,6 +532,17 @@ def get_app(name: str) -> App:
         return app
 
 
+def sole_app() -> App:
+    """The default App if it is used, else the only App of this process; raises DeclarationError among several."""
+    alive = [app for app in _APPS.values() if not app._stopped]
+    if (_DEFAULT and not _DEFAULT[0]._stopped) or not alive:
+        return default_app()
+    if len(alive) > 1:
+        names = ", ".join(sorted(app.name for app in alive))
+        raise DeclarationError(f"there are several Apps ({names}), and none is the default", hint="call it on the App")
+    return alive[0]
+
+
 def default_app() -> App:
     """The App that `elsa.handler`, `elsa.produce` and the other short forms use; made at first use."""
     if not _DEFAULT or _DEFAULT[0]._stopped:

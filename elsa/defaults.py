@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from elsa.app import default_app
+from elsa.app import default_app, sole_app
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -50,8 +50,12 @@ def produce(topic: str, messages: Any, **options: Any) -> list[RecordMetadata]:
 
 
 def cancel(id: str, **options: Any) -> None:  # noqa: A002 - as in App.cancel
-    """`App.cancel` on the default App: `elsa.cancel(delivery.id)` takes a delayed message back."""
-    default_app().cancel(id, **options)
+    """`App.cancel` on the default App: `elsa.cancel(delivery.id)` takes a delayed message back.
+
+    Where the default App is not used it is the only App of this process, for a message waits in the topics of its App;
+    raises DeclarationError among several.
+    """
+    sole_app().cancel(id, **options)
 
 
 def fetch(topic: str, **options: Any) -> FetchResult:

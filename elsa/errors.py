@@ -60,6 +60,7 @@ Two roots, so that `except ElsaError` never swallows a handler's own signal:
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -370,12 +371,19 @@ class Signal(Exception):
         return _again, (type(self), self.args, self.__dict__)
 
 
-class RetryLater(Signal):
-    """Try this message again after `delay` seconds; counts as one attempt."""
+#: nobody means three thousand years
+_FAR_SECONDS = 1e11
 
-    def __init__(self, delay: float, reason: str = "") -> None:
-        super().__init__(reason or f"retry in {delay:g} s")
-        self.delay = delay
+
+class RetryLater(Signal):
+    """Try this message again after `delay` seconds (or a timedelta); counts as one attempt."""
+
+    def __init__(self, delay: float | timedelta, reason: str = "") -> None:
+        seconds: Any = delay.total_seconds() if isinstance(delay, timedelta) else delay
+        if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not seconds < _FAR_SECONDS:
+            raise TypeError(f"RetryLater({delay!r}) is neither a number of seconds nor a timedelta")
+        super().__init__(reason or f"retry in {seconds:g} s")
+        self.delay = float(seconds)
         self.reason = reason
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -51,18 +52,27 @@ class Retry:
             raise DeclarationError(f"Retry(where={self.where!r}) is unknown", hint='use "auto", "memory" or "topic"')
         if not isinstance(self.max_attempts, int):
             raise DeclarationError(f"Retry(max_attempts={self.max_attempts!r}) is no whole number")
+        for name in ("base", "factor", "max_delay", "max_age"):
+            value = getattr(self, name)
+            if not (isinstance(value, int | float) or (name == "max_age" and value is None)):
+                raise DeclarationError(f"Retry({name}={value!r}) is no number", hint="durations are in seconds")
         if self.max_age is not None and self.max_age < 0:
             raise DeclarationError(f"Retry(max_age={self.max_age!r}) is below 0 seconds")
         if self.max_attempts < 1:
             raise DeclarationError(f"Retry(max_attempts={self.max_attempts}) is below 1", hint="1 means: never again")
         if self.base < 0 or self.factor < 1 or self.max_delay < 0:
             raise DeclarationError("Retry needs base >= 0, factor >= 1 and max_delay >= 0 seconds")
+        if self.when is not None and not callable(self.when):
+            raise DeclarationError(f"Retry(when={self.when!r}) is no function of (attempt, error)")
+        if not isinstance(self.jitter, bool):
+            raise DeclarationError(f"Retry(jitter={self.jitter!r}) is neither True nor False")
         for name in ("on", "ignore"):
-            kinds = getattr(self, name)
-            if isinstance(kinds, type):
-                object.__setattr__(self, name, (kinds,))
-            elif not all(isinstance(kind, type) and issubclass(kind, BaseException) for kind in kinds):
-                raise DeclarationError(f"Retry({name}=...) takes exception classes")
+            given = getattr(self, name)
+            kinds = (given,) if isinstance(given, type) else given
+            is_list = isinstance(kinds, Iterable) and not isinstance(kinds, str)
+            if not is_list or not all(isinstance(kind, type) and issubclass(kind, BaseException) for kind in kinds):
+                raise DeclarationError(f"Retry({name}={given!r}) takes exception classes")
+            object.__setattr__(self, name, tuple(kinds))
         for kind, policy in self.per.items():
             if not isinstance(kind, type) or not issubclass(kind, BaseException):
                 raise DeclarationError(f"Retry(per=...) has {kind!r}, which is no exception class")

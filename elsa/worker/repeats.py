@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from elsa.context import Context
 from elsa.outcome import REPEATED, Kind, Outcome
 from elsa.worker import traced
-from elsa.worker.seen import BUSY_SECONDS, Refused
+from elsa.worker.seen import Refused
 
 if TYPE_CHECKING:
     from elsa.worker.partition import PartitionWorker
@@ -34,11 +34,12 @@ def is_repeated(worker: PartitionWorker, turn: Turn, raw: Any) -> bool:
         is_done = seen.is_done(id_)
         if not is_done and seen.claim(id_, raw.offset()):
             return False
+        patience = seen.patience(id_)
     if is_done:
         outcome = traced.unrun(turn.observer, context, REPEATED)
     else:
         # it is looked at again: that is no attempt
-        outcome = Outcome(Kind.RETRY, delay=BUSY_SECONDS, attempt=attempts)
+        outcome = Outcome(Kind.RETRY, delay=patience, attempt=attempts)
     worker.conclude(turn, raw, context, outcome)
     return True
 

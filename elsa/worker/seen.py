@@ -28,8 +28,9 @@ log = logging.getLogger("elsa.worker")
 #: of a partition so many ids are known, for so long
 MOST_IDS = 10_000
 SECONDS = 24 * 3600.0
-#: how soon a message looks again whether another one with its id, which is under way, has been handled
-BUSY_SECONDS = 0.2
+#: How soon a message looks again whether another one with its id, which is under way, has been handled: mostly that one
+#: has returned and only waits until Kafka has its id. One that takes longer is looked at less often.
+BUSY_SECONDS, LONG_SECONDS = 0.02, 0.2
 _CONFIG = {
     "cleanup.policy": "compact,delete",
     "retention.ms": str(int(SECONDS * 1000)),
@@ -48,6 +49,8 @@ class Seen:
         self._done: OrderedDict[bytes, float] = OrderedDict()
         #: ids of messages that are under way, and the other way round
         self._offsets: dict[bytes, int] = {}
+        #: since when they are under way
+        self._since: dict[bytes, float] = {}
         self._ids: dict[int, bytes] = {}
 
     def identify(self, message: Message) -> bytes | None:
@@ -68,7 +71,13 @@ class Seen:
         if holder != offset:
             return False
         self._ids[offset] = id_
+        self._since[id_] = self._clock.monotonic()
         return True
+
+    def patience(self, id_: bytes) -> float:
+        """Seconds until a message whose id is under way looks again."""
+        is_fresh = self._clock.monotonic() - self._since.get(id_, 0.0) < LONG_SECONDS
+        return BUSY_SECONDS if is_fresh else LONG_SECONDS
 
     def claimed(self, offset: int) -> bytes | None:
         """The id of a message that runs."""
@@ -86,10 +95,12 @@ class Seen:
             id_ = self._ids.pop(offset, None)
             if id_ is not None:
                 self._offsets.pop(id_, None)
+                self._since.pop(id_, None)
 
     def restart(self) -> None:
         """A new worker begins: nothing is under way."""
         self._offsets.clear()
+        self._since.clear()
         self._ids.clear()
 
     def add(self, id_: bytes, at: float) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import weakref
 from typing import Any
 
 import pytest
 
 import elsa
+from elsa.app import default_app, sole_app
 from elsa.errors import AppNotFound, ConfigError, DeclarationError, NotStarted
 
 
@@ -141,3 +143,34 @@ def test_a_stop_before_a_start_is_fine_and_not_ready() -> None:
 
     assert not app.is_ready
     app.stop()
+
+
+class TestTheShortFormOfCancel:
+    """`elsa.cancel` cannot know whose message an id is."""
+
+    @pytest.fixture(autouse=True)
+    def _none_is_used(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("elsa.app._DEFAULT", [])
+        monkeypatch.setattr("elsa.app._APPS", weakref.WeakValueDictionary())
+
+    def test_it_is_the_only_app_that_is_meant(self) -> None:
+        shop = elsa.App("the-only-one")
+
+        assert sole_app() is shop
+        shop.stop()
+        assert sole_app() is default_app()
+
+    def test_the_default_app_wins_when_it_is_used(self) -> None:
+        shop, default = elsa.App("another"), default_app()
+
+        assert sole_app() is default
+        shop.stop()
+        default.stop()
+
+    def test_among_several_it_is_refused(self) -> None:
+        apps = [elsa.App("one-of-two"), elsa.App("two-of-two")]
+
+        with pytest.raises(DeclarationError, match=r"several Apps \(one-of-two, two-of-two\)"):
+            elsa.cancel("id")
+        for app in apps:
+            app.stop()

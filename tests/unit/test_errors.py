@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -44,3 +45,14 @@ def test_an_error_goes_to_another_process_and_stays_what_it_was(error: BaseExcep
         return {name: repr(value) for name, value in vars(one).items()}
 
     assert (type(found), str(found), facts(found)) == (type(error), str(error), facts(error))
+
+
+def test_a_wait_is_seconds_or_a_timedelta() -> None:
+    assert errors.RetryLater(timedelta(minutes=1)).delay == 60.0
+    assert str(errors.RetryLater(3)) == "retry in 3 s"
+
+
+@pytest.mark.parametrize("delay", ["3", None, True, float("inf"), float("nan"), 1e12])
+def test_a_wait_that_is_none_is_refused_where_it_is_raised(delay: Any) -> None:
+    with pytest.raises(TypeError, match="neither a number of seconds nor a timedelta"):
+        errors.RetryLater(delay)

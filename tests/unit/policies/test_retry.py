@@ -130,3 +130,13 @@ def test_each_exception_can_have_a_policy_of_its_own() -> None:
 def test_what_cannot_be_meant_is_refused(options: Any, text: str) -> None:
     with pytest.raises(DeclarationError, match=text):
         Retry(**options)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"when": 3}, {"jitter": "x"}, {"on": 3}, {"on": "abc"}, {"max_age": "1h"}, {"base": None}, {"ignore": [3]}],
+)
+def test_what_makes_no_sense_is_named(wrong: dict[str, Any]) -> None:
+    (name,) = wrong
+    with pytest.raises(DeclarationError, match=rf"Retry\({name}="):
+        Retry(**wrong)

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from elsa.clock import SYSTEM
+from elsa.testing.clock import FakeClock
 from elsa.worker.seen import Loading, Seen
 
 if TYPE_CHECKING:
@@ -29,3 +30,17 @@ def test_a_loading_that_fails_ends_with_its_partition() -> None:
     later.pop()()
 
     assert (later, posted) == ([], [])
+
+
+def test_who_waits_for_another_one_looks_soon_at_first_and_seldom_later() -> None:
+    clock = FakeClock()
+    seen = Seen("t.seen", 0, "id", clock)
+    seen.claim(b"1", 7)
+    at_first = seen.patience(b"1")
+    clock.advance(1.0)
+    later = seen.patience(b"1")
+
+    assert (at_first, later) == (0.02, 0.2)
+    seen.release([7])
+    assert seen.claim(b"1", 8)
+    assert seen.patience(b"1") == at_first
