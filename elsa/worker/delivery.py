@@ -157,6 +157,8 @@ class Invoker:
                 "event": "handler_failed",
                 "limit": (self.handler.name, type(error), outcome.kind),
                 "handler": self.handler.name,
+                # said outside of a call, of a child process for example, no context says it
+                "group": self.handler.group,
                 "topic": raw.topic(),
                 "partition": raw.partition(),
                 "offset": raw.offset(),
