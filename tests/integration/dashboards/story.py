@@ -37,6 +37,8 @@ FASTER = 60.0
 #: seconds of load before the last act, so that the pictures show a course
 ACT = 60.0
 PAUSED = 3
+#: a topic that was deleted is there again after so many seconds
+RENEWED = 5.0
 
 
 @dataclass(slots=True)
@@ -223,9 +225,7 @@ def _acts(story: Story, shop: Shop, load: Load) -> None:
     shared = f"count(sum by (instance) (elsa_partitions_assigned{{{group}}}) > 0) == 2"
     until(lambda: watcher.query(shared), "both workers have partitions")
     _slow_down(story, shop, first)
-    shop.run("topics", "delete", "--yes", shop.names["offers"])
-    lost = 'elsa_kafka_client_errors_total{error_type="UNKNOWN_TOPIC_OR_PART"} > 0'
-    until(lambda: watcher.query(lost), "a client misses its topic")
+    _take_topic_away(story, shop)
     paused = ("--topic", shop.names["orders"], "--partition", str(PAUSED))
     shop.run("control", "pause", "--name", shop.names["shop"], *paused)
     story.pages = {"worker": _page(first), "monitor": _page(monitor)}
@@ -243,6 +243,21 @@ def _acts(story: Story, shop: Shop, load: Load) -> None:
         watcher.forget(address)
     until(lambda: "ElsaGroupHasNoWorkers" in story.note_alerts(), "an alert says that nobody is left")
     story.over = time.time()
+
+
+def _take_topic_away(story: Story, shop: Shop) -> None:
+    """Delete a topic until a metric says that a client has missed it: its worker makes it anew, perhaps before that."""
+    lost = 'elsa_kafka_client_errors_total{error_type="UNKNOWN_TOPIC_OR_PART"} > 0'
+    deleted = 0.0
+
+    def is_missed() -> bool:
+        nonlocal deleted
+        if time.monotonic() > deleted + RENEWED:
+            probe.delete_topics(shop.brokers, [shop.names["offers"]])
+            deleted = time.monotonic()
+        return bool(story.prometheus.query(lost))
+
+    until(is_missed, "a client misses its topic")
 
 
 def _slow_down(story: Story, shop: Shop, address: str) -> None:
