@@ -102,6 +102,7 @@ class Producer:
         #: held while `close` runs
         self._closing = threading.Lock()
         self._client: ProducerClient | None = None
+        #: the one that is being closed, or was
         self._last: ProducerClient | None = None
         #: the one that failed for good last
         self._failed: ProducerClient | None = None

@@ -59,9 +59,9 @@ class ClusterClient:
 
     def _client(self) -> AdminClient:
         with self._lock:
-            before = self._raw  # to be freed outside of the lock: that takes a moment
-            if self._raw is not None:
-                self._raw.poll(0)  # hands over what it has to say
+            before = self._raw  # keeps it until the lock is free: to end a client takes a moment
+            if before is not None:
+                before.poll(0)  # hands over what it has to say
                 # A client that was refused waits up to 10 s before it logs in again. While its connections stand it
                 # stays: the file may have the new password before the brokers do.
                 if (self._has_lost and self._login.has_changed()) or self._is_stuck():
@@ -71,7 +71,6 @@ class ClusterClient:
             client = self._raw
         # the last reference of a client ends what is asked of it: each thread keeps its own until it asks again
         self._held.client = client
-        del before
         return client
 
     def _is_stuck(self) -> bool:

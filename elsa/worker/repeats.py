@@ -34,7 +34,7 @@ def is_repeated(worker: PartitionWorker, turn: Turn, raw: Any) -> bool:
         is_done = seen.is_done(id_)
         if not is_done and seen.claim(id_, raw.offset()):
             return False
-        patience = seen.patience(id_)
+        patience = 0.0 if is_done else seen.patience(id_)
     if is_done:
         outcome = traced.unrun(turn.observer, context, REPEATED)
     else:

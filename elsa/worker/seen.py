@@ -47,10 +47,8 @@ class Seen:
         self._by = by
         self._clock = clock
         self._done: OrderedDict[bytes, float] = OrderedDict()
-        #: ids of messages that are under way, and the other way round
-        self._offsets: dict[bytes, int] = {}
-        #: since when they are under way
-        self._since: dict[bytes, float] = {}
+        #: offsets of messages that are under way by their ids, with the time since when; and the other way round
+        self._claims: dict[bytes, tuple[int, float]] = {}
         self._ids: dict[int, bytes] = {}
 
     def identify(self, message: Message) -> bytes | None:
@@ -67,17 +65,17 @@ class Seen:
 
     def claim(self, id_: bytes, offset: int) -> bool:
         """Whether this message is the one of its id that runs."""
-        holder = self._offsets.setdefault(id_, offset)
-        if holder != offset:
+        claim = self._claims.get(id_)
+        if claim is not None and claim[0] != offset:
             return False
         self._ids[offset] = id_
-        self._since[id_] = self._clock.monotonic()
+        self._claims[id_] = offset, self._clock.monotonic()
         return True
 
     def patience(self, id_: bytes) -> float:
         """Seconds until a message whose id is under way looks again."""
-        is_fresh = self._clock.monotonic() - self._since.get(id_, 0.0) < LONG_SECONDS
-        return BUSY_SECONDS if is_fresh else LONG_SECONDS
+        _, since = self._claims[id_]
+        return BUSY_SECONDS if self._clock.monotonic() - since < LONG_SECONDS else LONG_SECONDS
 
     def claimed(self, offset: int) -> bytes | None:
         """The id of a message that runs."""
@@ -94,13 +92,11 @@ class Seen:
         for offset in offsets:
             id_ = self._ids.pop(offset, None)
             if id_ is not None:
-                self._offsets.pop(id_, None)
-                self._since.pop(id_, None)
+                self._claims.pop(id_, None)
 
     def restart(self) -> None:
         """A new worker begins: nothing is under way."""
-        self._offsets.clear()
-        self._since.clear()
+        self._claims.clear()
         self._ids.clear()
 
     def add(self, id_: bytes, at: float) -> None:

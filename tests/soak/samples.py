@@ -8,7 +8,7 @@ from collections import defaultdict
 from typing import TYPE_CHECKING
 
 from tests.benchmarks.measure import Memory, children, memory
-from tests.soak.growth import LEAST_SECONDS, growth
+from tests.soak.growth import growth
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -66,9 +66,10 @@ class Samples:
         """Whether anything grows."""
         for name, found in self.memory.items():
             resident = [one.rss for one in found]
-            findings.add_growth(name, "MB", resident, growth(self.times, resident))
+            grown = growth(self.times, resident)
+            findings.add_growth(name, "MB", resident, grown)
         largest = max(one.rss for one in self.memory["worker process"])
-        if largest > _MOST_RESIDENT and self.times[-1] - self.times[0] >= LEAST_SECONDS:
+        if largest > _MOST_RESIDENT and grown.is_judged:
             findings.blame(f"the worker process had {largest:.0f} MB, more than {_MOST_RESIDENT:.0f}")
         for name, series in self.sizes.items():
             values = [size for _, size in series]
