@@ -138,6 +138,11 @@ class Account:
         ended = Counter((c.pid, c.partition, c.offset) for c in self.calls if c.is_end and c.pid in ours)
         return (begun - ended).total()
 
+    def ended_lately(self, pids: Iterable[int], seconds: float) -> int:
+        """Calls that ended within the last seconds of these processes: more than those can't be without a commit."""
+        last = {pid: max(call.at for call in self.calls if call.pid == pid) for pid in pids}
+        return sum(c.is_end and c.pid in last and c.at >= last[c.pid] - seconds for c in self.calls)
+
     def lane(self, call: Call) -> tuple[int, int]:
         """What runs one after the other: a partition, or one key of it."""
         return call.partition, call.id % self.keys if self.keys else 0

@@ -193,10 +193,12 @@ class Run:
         with self._broker_lock:
             begins = time.monotonic()
             take = self._cluster.kill_node if what == "broker-kill" else self._cluster.stop_node
-            take(number)
-            time.sleep(seconds)
-            self._cluster.start_node(number)
-            self._fleet.note(Trouble(what, begins, time.monotonic()))
+            try:
+                take(number)
+                time.sleep(seconds)
+                self._cluster.start_node(number)
+            finally:
+                self._fleet.note(Trouble(what, begins, time.monotonic()))
 
     # -- the account ---------------------------------------------------------------------------------
 
