@@ -19,7 +19,8 @@ demo: $(VENV)/.installed  ## real flights through a real Kafka, with a live tabl
 
 # Files stay whole: their tests share brokers. In the order of tests/conftest.py, which begins with what takes long.
 # Where a file is named, or what failed, one process is quicker and easier to follow.
-WORKERS ?= 4
+# The suite wants all the processor: beyond one process more than there are cores it takes no less time, it only fails.
+WORKERS ?= $(shell "$(PYTHON)" -c 'import os; print(min(4, (os.cpu_count() or 1) + 1))')
 ALONE = $(strip $(foreach word,.py --last-failed --lf,$(findstring $(word),$(ARGS))))
 SPREAD = $(if $(ALONE),,-n $(WORKERS) --dist loadfile --no-loadscope-reorder)
 

@@ -81,5 +81,5 @@ def mock_kafka(elsa_mock_kafka: MockCluster) -> MockCluster:
 def kafka_cluster() -> Iterator[EmbeddedKafka]:
     """A real Kafka of 3 nodes for one module, whose nodes may be stopped, killed and started; heal it afterwards."""
     require_embedded()
-    with EmbeddedKafka(nodes=3, ephemeral=True, start_timeout=150) as cluster:
+    with EmbeddedKafka(nodes=3, ephemeral=True) as cluster:
         yield cluster

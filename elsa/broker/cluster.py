@@ -72,7 +72,7 @@ class EmbeddedKafka:
         secure: bool = False,
         on_progress: Progress | None = None,
         properties: Mapping[str, str] | None = None,
-        start_timeout: float = 60.0,
+        start_timeout: float = 150.0,
     ) -> None:
         if nodes not in _HEAP_MEGABYTES:
             raise ConfigError(f"nodes must be 1 or 3, not {nodes!r}")

@@ -62,10 +62,7 @@ def elsa_secure_kafka(pytestconfig: pytest.Config) -> EmbeddedKafka:
     from elsa.testing.kafka import require_embedded  # noqa: PLC0415 - see above
 
     require_embedded()
-    return pytestconfig.stash[_ENDING].enter_context(
-        # several of them may start at the same time, and each has certificates to make
-        EmbeddedKafka(ephemeral=True, secure=True, start_timeout=150)
-    )
+    return pytestconfig.stash[_ENDING].enter_context(EmbeddedKafka(ephemeral=True, secure=True))
 
 
 @pytest.fixture

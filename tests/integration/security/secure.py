@@ -124,6 +124,6 @@ def secure_kafka(folder: Path) -> Iterator[Secure]:
         properties[f"listener.name.{name}.ssl.keystore.location"] = str(store)
         properties[f"listener.name.{name}.ssl.keystore.password"] = _WORD
         properties[f"listener.name.{name}.ssl.key.password"] = _WORD
-    with EmbeddedKafka(port=ports[0], ephemeral=True, secure=True, properties=properties, start_timeout=150) as broker:
+    with EmbeddedKafka(port=ports[0], ephemeral=True, secure=True, properties=properties) as broker:
         expired, foreign, plain, both, certified = (f"{HOST}:{port}" for port in ports[1:])
         yield Secure(broker, expired, foreign, plain, both, certified, other_authority=authority.certificate)

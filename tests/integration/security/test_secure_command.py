@@ -117,7 +117,7 @@ def test_it_tells_people_what_to_type(tmp_path: Path) -> None:
 
 def test_three_nodes_are_secure_among_themselves(tmp_path: Path) -> None:
     require_embedded()
-    with EmbeddedKafka(nodes=3, ephemeral=True, secure=True, start_timeout=150) as kafka:
+    with EmbeddedKafka(nodes=3, ephemeral=True, secure=True) as kafka:
         admin = Settings(name="it-three", brokers=kafka.bootstrap, kafka=kafka.client())
         Topics(admin).create("orders", partitions=3, replicas=3)
         producer = Producer(Settings(name="it-three", brokers=kafka.bootstrap, kafka=kafka.client("producer")))
