@@ -62,7 +62,7 @@ def age_limit(seconds: Any, *, dead_letter: bool = False) -> tuple[Middleware, M
     app.middleware(*age_limit("1h"))
     ```
     """
-    limit = _read("age_limit", units.seconds, seconds)
+    limit = _read("age_limit", units.Duration(), seconds)
 
     def check(message: Message, ctx: Context) -> None:
         age = None if message.timestamp is None else ctx.app.clock.now() - message.timestamp

@@ -77,7 +77,8 @@ class Answers:
         if self.refused or self.missing:
             texts = [f"{name}: {why}" for name, why in self.refused.items()]
             texts += [f"{name}: no answer within {timeout:g} s" for name in self.missing]
-            raise CommandError("; ".join(texts), **facts)
+            # a line each: a reason may bring a hint, which ends its own line
+            raise CommandError("\n".join(texts), **facts)
 
 
 def _where(target: Target) -> str:

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 OPTIONS = ("delay", "eta", "expires")
 #: nobody means the year 5138, but milliseconds instead of seconds
 _FAR_SECONDS = 1e11
+#: nor 1970, but seconds from now
+_LONG_AGO_SECONDS = 1e8
 _OWN = dict.fromkeys((names.EXPIRES_AT, names.SENT_AT))
 
 
@@ -66,8 +68,10 @@ def timing(options: dict[str, Any], clock: Clock = SYSTEM) -> Timing | None:
 def _seconds(name: str, value: Any) -> float:
     if isinstance(value, timedelta):
         value = value.total_seconds()
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < _FAR_SECONDS:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
         raise TypeError(f"{name}={value!r} is neither seconds from now nor a timedelta")
+    if value >= _FAR_SECONDS:
+        raise TypeError(f"{name}={value!r} is more than 3,000 years: give seconds from now")
     return float(value)
 
 
@@ -82,6 +86,8 @@ def _moment(name: str, value: Any, now: float | None) -> float:
         raise TypeError(f"{name}={value!r} is neither a datetime with a time zone nor seconds of the epoch")
     if value >= _FAR_SECONDS:
         raise TypeError(f"{name}={value!r} looks like milliseconds: give seconds of the epoch")
+    if value < _LONG_AGO_SECONDS:
+        raise TypeError(f"{name}={value!r} looks like seconds from now: give seconds of the epoch, or delay={value!r}")
     return float(value)
 
 

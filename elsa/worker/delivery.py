@@ -270,6 +270,7 @@ def poison(raw: Any, handler: Handler[Any, Any]) -> Outcome:
         "a message has killed its worker process too often and is given up",
         extra={
             "event": "poison_message",
+            "group": handler.group,
             "handler": handler.name,
             "topic": raw.topic(),
             "partition": raw.partition(),

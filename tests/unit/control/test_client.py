@@ -155,6 +155,6 @@ def test_who_refused_and_who_is_missing_are_told_with_what_the_others_have_done(
     error = checked(DONE, REFUSED, expected={"a", "c", "d"})
 
     assert error is not None
-    assert str(error) == "c: not so; d: no answer within 2 s"
+    assert str(error) == "c: not so\nd: no answer within 2 s"
     assert (error.results, error.refused, error.missing) == ({"a": 1}, {"c": "not so"}, ["d"])
     assert exits.code_of(error) == exits.FAILED

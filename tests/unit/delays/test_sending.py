@@ -70,9 +70,11 @@ def test_a_send_that_says_nothing_of_time_is_left_alone() -> None:
         ({"delay": True}, "delay=True is neither"),
         ({"delay": "5m"}, "delay='5m' is neither"),
         ({"delay": float("nan")}, "delay=nan is neither"),
-        ({"delay": 1.7e12}, "is neither seconds"),
+        ({"delay": float("inf")}, "delay=inf is neither"),
+        ({"delay": 1.7e12}, "is more than 3,000 years: give seconds from now"),
         ({"eta": datetime(2030, 1, 1)}, "has no time zone: add tzinfo=datetime.UTC"),  # noqa: DTZ001 - it is to be refused
         ({"eta": 1.7e12}, "looks like milliseconds"),
+        ({"eta": 5}, "looks like seconds from now: give seconds of the epoch, or delay=5"),
         ({"eta": "tomorrow"}, "is neither a datetime with a time zone nor seconds of the epoch"),
         ({"delay": 1, "eta": NOW}, "say the same thing"),
         ({"expires": 0.5, "delay": 1}, r"expires=0.5 is over before the message is due"),
@@ -108,7 +110,7 @@ def test_a_delayed_message_says_when_and_where_it_is_to_be(app: elsa.App) -> Non
 def test_what_is_due_already_is_sent_at_once(app: elsa.App) -> None:
     with app.test() as t:
         app.send("orders", b"v", delay=0)
-        app.send("orders", b"v", eta=1.0)
+        app.send("orders", b"v", eta=1.0e9)
 
         assert len(t.sent("orders")) == 2
 
