@@ -72,7 +72,8 @@ class Service:
         # An answer that comes late is of no use, twice does not matter, and nothing here is ever many. An id for
         # idempotence would have to be had first, which a fresh cluster refuses for a while.
         settings = dataclasses.replace(app.settings, send_timeout=_SEND_SECONDS, send_linger=0.0, send_buffer=1_000)
-        self._producer = Producer(settings, connect=functools.partial(ProducerClient, is_idempotent=False))
+        connect = functools.partial(ProducerClient, is_idempotent=False, on_throttled=app.observer.throttled)
+        self._producer = Producer(settings, connect=connect)
         self._time = BrokerClock(clock)
         #: (sent, confirmed, stamped) of reports, from the producer's thread
         self._stamps: deque[tuple[float, float, float]] = deque(maxlen=10)

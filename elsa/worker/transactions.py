@@ -25,7 +25,7 @@ from elsa.worker.mailbox import TransactionEnded
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from elsa.config import Settings
+    from elsa.app import App
     from elsa.delivery import HeldSend
     from elsa.kafka.membership import Proof
     from elsa.message import TopicPartition
@@ -142,7 +142,7 @@ class Transactions:
         manager = self._manager
         self._under_way = batch
         if self._transactor is None:
-            self._transactor = Transactor(manager.app.settings, manager.transactional_id, manager.mailbox.put)
+            self._transactor = Transactor(manager.app, manager.transactional_id, manager.mailbox.put)
         self._transactor.put(batch)
 
     def ended(self, news: TransactionEnded) -> None:
@@ -214,8 +214,8 @@ class Transactions:
 class Transactor:
     """Makes one transaction after the other, in a thread of its own."""
 
-    def __init__(self, settings: Settings, transactional_id: str, post: Callable[[Any], None]) -> None:
-        self._settings = settings
+    def __init__(self, app: App, transactional_id: str, post: Callable[[Any], None]) -> None:
+        self._app = app
         self._id = transactional_id
         self._post = post
         self._queue: queue.SimpleQueue[Batch | None] = queue.SimpleQueue()
@@ -282,7 +282,9 @@ class Transactor:
         producer.commit(_TIMEOUT_SECONDS)
 
     def _connect(self) -> TransactionalProducer:
-        producer = TransactionalProducer(self._settings, self._id, timeout=_TIMEOUT_SECONDS)
+        producer = TransactionalProducer(
+            self._app.settings, self._id, timeout=_TIMEOUT_SECONDS, on_throttled=self._app.observer.throttled
+        )
         try:
             producer.init(_CALL_SECONDS)
         except Exception:

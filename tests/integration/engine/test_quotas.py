@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+import elsa  # noqa: TC001 - a handler annotation is read at run time
 from elsa.kafka.config import client_config
 from elsa.observe.metrics import PrometheusObserver
 
@@ -19,7 +20,6 @@ from .waiting import total, until
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    import elsa
     from elsa.testing.kafka import Topics
 
 pytestmark = pytest.mark.broker
@@ -30,13 +30,13 @@ BYTES_PER_SECOND, SENT = 20_000, 2_000_000
 
 
 @pytest.fixture
-def limited(brokers: str) -> Iterator[Callable[[elsa.App, Any], None]]:
-    """`limited(app, kind)` gives that kind of the App's clients a quota."""
+def limited(brokers: str) -> Iterator[Callable[..., None]]:
+    """`limited(app, kind, bytes_per_second)` gives that kind of the App's clients a quota."""
     given = []
 
-    def limit(app: elsa.App, kind: Any) -> None:
+    def limit(app: elsa.App, kind: Any, bytes_per_second: float = BYTES_PER_SECOND) -> None:
         client_id, quota = client_config(app.settings, kind)["client.id"], f"{kind}_byte_rate"
-        set_quota(brokers, client_id, quota, BYTES_PER_SECOND)
+        set_quota(brokers, client_id, quota, bytes_per_second)
         given.append((client_id, quota))
 
     yield limit
@@ -47,7 +47,7 @@ def limited(brokers: str) -> Iterator[Callable[[elsa.App, Any], None]]:
 @pytest.mark.parametrize("kind", ["producer", "consumer"])
 def test_a_throttled_client_is_told_and_counted(
     kind: str,
-    limited: Callable[[elsa.App, Any], None],
+    limited: Callable[..., None],
     make_app: Callable[..., elsa.App],
     topic: Topics,
     caplog: pytest.LogCaptureFixture,
@@ -70,6 +70,39 @@ def test_a_throttled_client_is_told_and_counted(
 
     assert [record.getMessage() for record in said] == [f"a quota of Kafka slows this {kind} down"]
     assert said[0].seconds > 0  # type: ignore[attr-defined]  # an extra field
+
+
+def test_the_producer_of_transactions_is_counted(
+    limited: Callable[..., None], make_app: Callable[..., elsa.App], topic: Topics
+) -> None:
+    metrics = PrometheusObserver()
+    app, name, output = make_app(), topic(1), topic(1)
+    app.observer = metrics
+    limited(app, "producer")
+
+    @app.handler(name, transactional=True)
+    def pass_on(body: bytes, ctx: elsa.Context) -> None:
+        ctx.send(output, bytes(100_000))
+
+    # another App's: what this one has of its own is not held back
+    make_app().produce(name, [b"v"] * 20)
+    app.start()
+
+    until(lambda: has_throttled(metrics, "producer"), "a transaction is throttled", 60)
+
+
+def test_the_producer_of_reports_is_counted(
+    limited: Callable[..., None], make_app: Callable[..., elsa.App], topic: Topics
+) -> None:
+    metrics = PrometheusObserver()
+    app = make_app()
+    app.observer = metrics
+    app.handler(topic(1))(take)
+    # it reports every two seconds, nothing else is sent
+    limited(app, "producer", 10)
+    app.start()
+
+    until(lambda: has_throttled(metrics, "producer"), "a report is throttled", 60)
 
 
 def take(body: bytes) -> None:
