@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ from elsa import exits
 from elsa.cli import output
 from elsa.cli.hints import near_names
 from elsa.cli.parameters import LetterPlace, Moment, Pair, Rate, common, examples, settings_of
+from elsa.errors import UnknownTopic
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -145,7 +147,11 @@ def _list_topics(settings: Settings, app: str | None, wanted: Filters, *, handle
     else:
         loaded = load_app(app)
         names = topics.of_app(loaded.name, loaded.registry.bindings(), there)
-    found = [_letters(name, settings, app).summary(handled=handled, **wanted) for name in names]
+    found = []
+    for name in names:
+        # it may have been deleted since
+        with contextlib.suppress(UnknownTopic):
+            found.append(_letters(name, settings, app).summary(handled=handled, **wanted))
     if as_json:
         for one in found:
             output.line(letters.summary_json(one), flush=False)
@@ -153,7 +159,7 @@ def _list_topics(settings: Settings, app: str | None, wanted: Filters, *, handle
     columns = [name for name in letters.SUMMARY_COLUMNS if handled or name != "handled"]
     rows = [dict(zip(letters.SUMMARY_COLUMNS, letters.summary_row(one), strict=True)) for one in found]
     output.table(columns, [[one[name] for name in columns] for one in rows], numbers=("open", "handled"))
-    if not names:
+    if not found:
         output.note("there are no dead-letter topics")
 
 

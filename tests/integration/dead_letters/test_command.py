@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from elsa import exits
+from elsa.topics import Topics
 
 from .conftest import bodies
 
@@ -37,6 +38,23 @@ def test_topics_are_listed_with_what_is_open(run: Elsa, world: World) -> None:
     assert (one["open"], one["handled"]) == (3, 1)
     assert one["errors"] == {"builtins.TimeoutError": 3, "builtins.ValueError": 1}
     assert one["handlers"] == {"shop.bill": 4}
+
+
+def test_a_topic_that_is_deleted_while_all_are_counted_is_left_out(
+    run: Elsa, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.die(1)
+    there = Topics.list
+
+    def with_a_ghost(topics: Topics, **options: Any) -> list[str]:
+        return [*there(topics, **options), f"{world.name}.gone.dlq"]
+
+    monkeypatch.setattr(Topics, "list", with_a_ghost)
+    ran = run("dlq", "list")
+
+    assert ran.code == exits.OK
+    assert any(line.startswith(world.name) for line in ran.out.splitlines())
+    assert "gone" not in ran.out
 
 
 def test_the_letters_of_a_topic_are_listed(run: Elsa, make_world: MakeWorld) -> None:
