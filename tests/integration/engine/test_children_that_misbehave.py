@@ -61,6 +61,8 @@ def test_a_child_that_is_killed_while_it_has_nothing_to_do_fails_no_message(
         found.committed(1)
         ((*_, pid),) = found.told("nothing")
         os.kill(pid, signal.SIGKILL)
+        # gone, but not reaped: a call that it gets while it dies fails with it
+        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
         found.send(("nothing", 2))
         found.committed(2)
 
