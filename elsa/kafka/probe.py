@@ -16,7 +16,7 @@ from confluent_kafka.admin._config import ConfigResource
 from confluent_kafka.cimpl import NewTopic
 
 from elsa.clock import SYSTEM
-from elsa.errors import TopicError
+from elsa.errors import BrokerUnavailable, TopicError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 _SILENT = logging.getLogger("elsa.kafka.probe")
 _SILENT.addHandler(logging.NullHandler())
 _SILENT.propagate = False
+
+_GONE = {KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError.GROUP_ID_NOT_FOUND, KafkaError.NON_EMPTY_GROUP}
+_EARLY = {KafkaError.COORDINATOR_LOAD_IN_PROGRESS, KafkaError.COORDINATOR_NOT_AVAILABLE, KafkaError.NOT_COORDINATOR}
 
 
 class Probe:
@@ -106,19 +109,26 @@ def delete_topics(bootstrap: str, topics: Sequence[str], *, timeout: float = 30.
 
 def delete_groups(bootstrap: str, groups: Sequence[str], *, timeout: float = 30.0) -> None:
     """Delete consumer groups; one that never was, or whose dead members have not expired yet, is no error."""
-    if groups:
-        admin = _admin(bootstrap)
-        _finish(admin.delete_consumer_groups(list(groups), request_timeout=timeout), timeout)
+    end, pause, left = SYSTEM.monotonic() + timeout, Event(), list(groups)
+    admin = _admin(bootstrap)
+    # the first who asks a fresh cluster for a group's coordinator has it chosen, and is refused until that is done
+    while left:
+        left = _finish(admin.delete_consumer_groups(left, request_timeout=timeout), timeout)
+        if left and SYSTEM.monotonic() >= end:
+            raise BrokerUnavailable(f"no coordinator deletes {', '.join(left)} within {timeout:g} s")
+        pause.wait(0.05 if left else 0.0)
 
 
-def _finish(futures: Mapping[str, Any], timeout: float) -> None:
-    for future in futures.values():
+def _finish(futures: Mapping[str, Any], timeout: float) -> list[str]:
+    """Wait for all of them; those whose coordinator was not there yet."""
+    early = []
+    for name, future in futures.items():
         try:
             future.result(timeout)
         except KafkaException as error:
-            if error.args[0].code() not in {
-                KafkaError.UNKNOWN_TOPIC_OR_PART,
-                KafkaError.GROUP_ID_NOT_FOUND,
-                KafkaError.NON_EMPTY_GROUP,
-            }:
+            code = error.args[0].code()
+            if code in _EARLY:
+                early.append(name)
+            elif code not in _GONE:
                 raise
+    return early

@@ -37,8 +37,7 @@ def test_a_free_port_that_is_taken_before_kafka_listens_is_replaced(monkeypatch:
 
 
 def test_a_given_port_is_used_and_cannot_be_had_twice() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
+    (port,) = ports.free_ports(1)
     with EmbeddedKafka(port=port, ephemeral=True) as kafka:
         assert f"127.0.0.1:{port}" == kafka.bootstrap
 
@@ -55,3 +54,10 @@ def test_a_stopped_broker_leaves_nothing_and_starts_afresh() -> None:
 
     with broker:
         assert probe.list_topics(broker.bootstrap) == []
+
+
+def test_groups_can_be_deleted_as_soon_as_a_broker_answers() -> None:
+    with EmbeddedKafka(ephemeral=True) as kafka:
+        probe.delete_groups(kafka.bootstrap, ["never-was"])
+
+        assert probe.list_topics(kafka.bootstrap) == []
