@@ -94,10 +94,18 @@ def replicas(bootstrap: str, topic: str, *, timeout: float = 30.0) -> int:
 
 def topic_config(bootstrap: str, topic: str, *, timeout: float = 30.0) -> dict[str, str]:
     """Every setting of a topic, defaults included."""
-    admin = _admin(bootstrap)
+    admin, end, pause = _admin(bootstrap), SYSTEM.monotonic() + timeout, Event()
     resource = ConfigResource(ConfigResource.Type.TOPIC, topic)
-    entries = admin.describe_configs([resource], request_timeout=timeout)[resource].result(timeout)
-    return {name: str(entry.value) for name, entry in entries.items()}
+    while True:
+        try:
+            entries = admin.describe_configs([resource], request_timeout=timeout)[resource].result(timeout)
+        except KafkaException as error:
+            # as above: any node may be asked
+            if error.args[0].code() != KafkaError.UNKNOWN_TOPIC_OR_PART or SYSTEM.monotonic() >= end:
+                raise
+            pause.wait(0.05)
+        else:
+            return {name: str(entry.value) for name, entry in entries.items()}
 
 
 def delete_topics(bootstrap: str, topics: Sequence[str], *, timeout: float = 30.0) -> None:
