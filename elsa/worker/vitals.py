@@ -30,6 +30,8 @@ GRACE_SECONDS = 60.0
 LATE_SECONDS = 30.0
 #: a join state may last so many `max_poll_interval`
 FROZEN_INTERVALS = 2
+#: so many of the topics that may not be read are named
+_NAMED = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,7 +110,7 @@ class Vitals:
             "live": [check for manager in managers for check in self._of_group(manager)]
             + [self._of_service(service) for service in self._runtime.services]
             + list(self._of_handlers()),
-            "ready": [self._assignment(manager) for manager in managers]
+            "ready": [check for manager in managers for check in (self._assignment(manager), _topics(manager))]
             + [self._intake(), self._brokers(), *self._runtime.readiness.checks()],
             "startup": [
                 Check(
@@ -221,3 +223,16 @@ class Vitals:
         )
         ok = trouble is None and age is not None and age <= limit
         return Check(name="brokers", ok=ok, age=age, limit=limit, hint=hint)
+
+
+def _topics(manager: GroupManager) -> Check:
+    refused = manager.trouble.refusals.now
+    since = min((refusal.since for refusal in refused.values()), default=None)
+    return Check(
+        name="topics",
+        about=manager.name,
+        ok=not refused,
+        age=None if since is None else SYSTEM.monotonic() - since,
+        hint="nothing is taken, and nothing has to be restarted: "
+        + "; ".join(refusal.text for refusal in list(refused.values())[:_NAMED]),
+    )
