@@ -106,11 +106,12 @@ class Vitals:
         managers = self._runtime.managers
         if self._runtime.brokers_answered()[1] is not None:
             self._away_at = SYSTEM.monotonic()
+        groups = [(manager, list(self._of_group(manager))) for manager in managers]
         return {
-            "live": [check for manager in managers for check in self._of_group(manager)]
+            "live": [check for _, found in groups for check in found]
             + [self._of_service(service) for service in self._runtime.services]
             + list(self._of_handlers()),
-            "ready": [check for manager in managers for check in (self._assignment(manager), _topics(manager))]
+            "ready": [check for each in groups for check in (self._assignment(*each), _topics(each[0]))]
             + [self._intake(), self._brokers(), *self._runtime.readiness.checks()],
             "startup": [
                 Check(
@@ -202,14 +203,16 @@ class Vitals:
             )
             yield aged("handler", self._blamed(longest[name], limit), limit, hint, name)
 
-    def _assignment(self, manager: GroupManager) -> Check:
-        return Check(
-            name="assignment",
-            about=manager.name,
-            ok=manager.pulse.was_assigned or manager.is_ready,
-            age=SYSTEM.monotonic() - self._started_at,
-            hint="it has never had its partitions: is Kafka there, do its topics exist, does the group rebalance?",
-        )
+    def _assignment(self, manager: GroupManager, alive: Iterable[Check]) -> Check:
+        """Whether it is a member that works, with partitions or without: a rebalance is no reason to say no."""
+        pulse = manager.pulse
+        hint = next((check.hint for check in alive if not check.ok), "")
+        if not (pulse.was_assigned or manager.is_ready):
+            hint = "it has never had its partitions: is Kafka there, do its topics exist, does the group rebalance?"
+        elif pulse.is_out:
+            hint = hint or "it was thrown out of its group, where others have its partitions now, and joins anew"
+        age = SYSTEM.monotonic() - self._started_at
+        return Check(name="assignment", about=manager.name, ok=not hint, age=age, hint=hint)
 
     def _intake(self) -> Check:
         is_ending = self._runtime.is_stopping or self._runtime.is_quiet

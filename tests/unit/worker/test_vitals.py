@@ -20,7 +20,7 @@ from elsa.worker.refusals import Refusals
 from elsa.worker.vitals import Check, Vitals
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 #: how often it was to be looked whether the brokers answer
 doubts: list[int] = []
@@ -123,6 +123,23 @@ def test_it_is_ready_once_assigned_and_not_while_it_takes_no_messages() -> None:
     assert all(check.ok for check in found(of, "ready").values())
     for ending in ("is_stopping", "is_quiet"):
         assert not found(runtime(**{ending: True}), "ready")["intake"].ok
+
+
+def test_it_is_not_ready_while_it_is_out_of_its_group_or_its_thread_or_its_join_stands_still() -> None:
+    def why(change: Callable[[Pulse], None]) -> str:
+        of = runtime()
+        pulse = of.managers[0].pulse
+        pulse.assigned()
+        change(pulse)
+        check = found(of, "ready")["assignment"]
+        assert check.about == "billing"
+        return "" if check.ok else check.hint
+
+    assert why(lambda pulse: None) == ""
+    assert "it was thrown out of its group" in why(Pulse.thrown_out)
+    assert "the thread that polls hangs" in why(lambda pulse: setattr(pulse, "polled_at", ago(301)))
+    assert "stands still in 'wait-sync'" in why(lambda pulse: setattr(pulse, "frozen", ("wait-sync", ago(601))))
+    assert why(lambda pulse: setattr(pulse, "frozen", ("wait-sync", ago(599)))) == ""
 
 
 def test_it_is_not_ready_while_a_topic_is_refused() -> None:
