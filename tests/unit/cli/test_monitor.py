@@ -39,3 +39,13 @@ def test_a_certificate_that_can_not_be_used_is_no_matter_of_the_port(monkeypatch
     assert "/nope: No such file" in ran.stderr
     assert "hint: http_cert is a PEM file of the certificate and its chain" in ran.stderr
     assert "--http-port" not in ran.stderr
+
+
+@pytest.mark.parametrize("argv", [("--window", "1s", "--interval", "5s"), ("--interval", "5m")])
+def test_a_window_that_never_holds_two_looks_is_refused(argv: tuple[str, ...]) -> None:
+    # an address that is refused later: nothing is to be served here
+    ran = monitor(*argv, "--http-host", "0.0.0.0")
+
+    assert ran.exit_code == exits.USAGE
+    assert "a --window of " in ran.stderr
+    assert "never holds two looks at an --interval of " in ran.stderr
