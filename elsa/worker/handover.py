@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
+from elsa.errors import name_of
 from elsa.worker import deaths, hooks, reports, seen
 from elsa.worker.acknowledger import Commit
 
@@ -164,7 +165,8 @@ class Handover:
             manager.results.harvest(ours)
             manager.transactions.finish(ours, deadline)
             if is_heard and (error := manager.commits.make(ours)) is not None:
-                manager.trouble.report("commit", f"the last commit before giving partitions up failed: {error}")
+                text = f"the last commit before giving partitions up failed: {error}"
+                manager.trouble.report(name_of(error), text)
         assignment.remove(ours)
         manager.share_rates()
         manager.commits.forget(ours, lost=not commit)
