@@ -105,11 +105,13 @@ class Look:
     failures: tuple[Failure, ...] = ()
     #: by the worker's name; None when the app that was asked for has no topic for them
     reports: Mapping[str, Report] | None = field(default_factory=dict)
+    #: patterns like which no group is named
+    unmatched: tuple[str, ...] = ()
 
     @property
     def unknown(self) -> tuple[str, ...]:
-        """The groups that were named and do not exist."""
-        return tuple(group.name for group in self.groups if group.state == DEAD)
+        """The groups that were named and do not exist, and the patterns that match none."""
+        return (*(group.name for group in self.groups if group.state == DEAD), *self.unmatched)
 
     def unread(self, topics: Iterable[str]) -> list[str]:
         """Those of these topics in which no group that was seen holds or has committed anything."""

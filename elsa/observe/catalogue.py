@@ -326,7 +326,7 @@ METADATA_IGNORED = _counter(
 CLIENT_ERRORS = _counter(
     "elsa_kafka_client_errors_total",
     "group error_type",
-    "Error events of the Kafka client, by Kafka's error name.",
+    "Errors that the Kafka client has reported, refused commits and aborted transactions too, by Kafka's error name.",
     "At most 50 names per group, the rest is _OTHER.",
 )
 THROTTLE = _gauge(

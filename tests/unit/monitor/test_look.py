@@ -84,5 +84,5 @@ def test_a_group_sums_its_lag_and_has_the_age_of_its_oldest_message() -> None:
     assert group().oldest_seconds == 0.0
 
 
-def test_a_dead_group_is_unknown() -> None:
-    assert look(group(state="dead", name="nobody"), group()).unknown == ("nobody",)
+def test_a_dead_group_and_a_pattern_that_matches_none_are_unknown() -> None:
+    assert look(group(state="dead", name="nobody"), group(), unmatched=("z*",)).unknown == ("nobody", "z*")
