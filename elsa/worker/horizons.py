@@ -16,7 +16,7 @@ from elsa.message import TopicPartition
 from elsa.worker.mailbox import Horizon
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from elsa.app import App
     from elsa.clock import Clock
@@ -25,10 +25,12 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("elsa.worker")
 
-#: how long a partition may stand still before its end is asked for
-STILL_SECONDS = 10.0
-#: how often that is done
-ASK_SECONDS = 15.0
+#: how long a partition may stand still before its end is asked for: a full buffer mostly has room again before that
+STILL_SECONDS = 1.0
+#: how often that is done, for scrapes may come every few seconds; less often, to the second number, where it takes more
+#: than this part of the time
+ASK_SECONDS = 1.0, 15.0
+_ASK_SHARE = 0.05
 #: how long the messages that wait first may take to be read
 HEADS_SECONDS = 3.0
 _LOOK_SECONDS = 1.0
@@ -103,11 +105,15 @@ class Ends:
         """Ask when it is time, and there is something to ask for; while no broker answers, nothing is known."""
         if self.seconds_until_due() > 0:
             return
+        began = self._clock.monotonic()
         wanted = {partition for manager in self._managers for partition in manager.horizons.still}
-        # a partition that comes to a standstill is to be seen a moment later, not 15 s later
-        self._due = self._clock.monotonic() + (ASK_SECONDS if wanted else _LOOK_SECONDS)
-        if not wanted:
-            return
+        if wanted:
+            self._ask(wanted)
+        soonest, latest = ASK_SECONDS
+        took = self._clock.monotonic() - began
+        self._due = began + min(latest, max(soonest, took / _ASK_SHARE))
+
+    def _ask(self, wanted: Collection[TopicPartition]) -> None:
         try:
             ends = self._app.topics.ends(wanted)
             self._heads = [self._ask_heads(*each, ends) for each in zip(self._managers, self._heads, strict=True)]
