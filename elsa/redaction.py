@@ -10,13 +10,12 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 HIDDEN = "***"
-_SECRET = re.compile(r"pass|pwd|secret|key|token|oauth|credential|sasl\.jaas", re.IGNORECASE)
+_SECRET = re.compile(r"pass|pwd|secret|key|token|oauth|credential|jaas", re.IGNORECASE)
 #: a word that is nearly one of these is one that was misspelt; no word of a key that is public is as near
-_WORDS = ("password", "passphrase", "secret", "token", "credential", "key")
+_WORDS = ("password", "passphrase", "secret", "token", "credential", "key", "jaas")
 _NEARNESS = 0.75
 #: `ssl.key.location` and its like hold the path of a secret, or its address, which helps whoever looks for it
 _PUBLIC = re.compile(r"\.(location|url|id)$", re.IGNORECASE)
-
 
 #: what stands before the host of a URL; a password may hold `@` and `/`, so the last `@` ends it
 _USERINFO = re.compile(r"(?<=://)\S+(?=@)")

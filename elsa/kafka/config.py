@@ -144,6 +144,7 @@ def validate_kafka(settings: Settings) -> None:
 
 
 def _wrong_key(kafka: Mapping[str, Any], text: str) -> ConfigError:
+    text = redact_urls(text)
     culprit = next((name for name in sorted(kafka, key=len, reverse=True) if name in text), None)
     if culprit is None:
         return ConfigError(f"the `kafka` mapping is refused: {text}")
@@ -154,7 +155,7 @@ def _wrong_key(kafka: Mapping[str, Any], text: str) -> ConfigError:
     if not is_known:
         known = difflib.get_close_matches(culprit, sorted(CONSUMER_ONLY | PRODUCER_ONLY | COMMON | OWNED.keys()), n=1)
         hint = f"did you mean {known[0]!r}?" if known else "see librdkafka's CONFIGURATION.md for the keys"
-    return ConfigError(f"kafka[{culprit!r}] is refused: {redact_urls(text)}", hint=hint)
+    return ConfigError(f"kafka[{culprit!r}] is refused: {text}", hint=hint)
 
 
 def milliseconds(seconds: float) -> int:

@@ -23,6 +23,7 @@ from elsa.redaction import HIDDEN, is_secret, redact_brokers, redact_kafka
         "sasl.passwrd",
         "sasl.pssword",
         "sasl.pwd",
+        "sasl.jass.config",
         "sasl_pasword",
         "ssl.keystor.passwort",
         "schema.registry.secrt",
