@@ -51,6 +51,16 @@ def examine(role: str, settings: Settings, app: App | None, *, topics: Iterable[
         yield Access(state, right, is_needed, command)
 
 
+def unasked(found: Iterable[Access]) -> list[str]:
+    """Topics that are read, and of which was not asked whether this client may send there.
+
+    Nobody can tell from declarations whether handlers send to a topic or delayed messages go there.
+    """
+    topics = [one.right for one in found if one.right.resource == "topic" and not one.right.is_prefix]
+    written = {right.name for right in topics if right.operation == "Write"}
+    return sorted({right.name for right in topics if right.operation == "Read"} - written)
+
+
 def _is_named(right: Right, topics: Iterable[str]) -> bool:
     return right.name in set(topics)
 

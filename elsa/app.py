@@ -378,9 +378,12 @@ class App:
 
         return topics.of_app(self.name, self.registry.bindings(), self.topics.list(internal=True))
 
-    def create_declared(self, topic: str, declared: Options) -> None:
-        """Create the topic of a handler as its options say (`partitions_count`, `topic_config`), if it is not there."""
-        self.topics.create(
+    def create_declared(self, topic: str, declared: Options) -> bool:
+        """Create the topic of a handler as its options say (`partitions_count`, `topic_config`), if it is not there.
+
+        False when it was.
+        """
+        return self.topics.create(
             topic,
             partitions=declared.partitions_count or self.settings.default_partitions,
             replicas=self.settings.replication,

@@ -17,7 +17,7 @@ from elsa.kafka.producer import in_poll_thread
 from elsa.message import RecordMetadata
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Sequence
+    from collections.abc import Callable, Generator, Mapping, Sequence
 
     from elsa.message import Record
 
@@ -53,6 +53,11 @@ class Owner(Protocol):
     @property
     def sent(self) -> Callable[[str, str, float, str | None], None] | None:
         """The observer's `sent`; None when nobody listens."""
+        ...
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """What every error of its client says; see `elsa.kafka.errors.facts_of`."""
         ...
 
     def refused(self, topic: str, error: ClientError) -> ClientError:
@@ -152,7 +157,7 @@ class Delivery(msgspec.Struct, gc=False, eq=False):
             raise TimeoutError(f"Kafka did not confirm the message for topic {self.topic!r} within {timeout or 0:g} s")
         outcome = self._outcome
         if isinstance(outcome, ClientError):
-            outcome = self._outcome = translate(outcome, topic=self.topic, operation="Write")
+            outcome = self._outcome = translate(outcome, **self._owner.facts, topic=self.topic, operation="Write")
         return outcome if isinstance(outcome, BaseException) else None
 
     def wait(self, timeout: float | None = None) -> bool:

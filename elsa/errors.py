@@ -371,6 +371,15 @@ class Signal(Exception):
         return _again, (type(self), self.args, self.__dict__)
 
 
+def name_of(error: BaseException) -> str:
+    """What errors are counted by: Kafka's name, of one that has none its class.
+
+    >>> name_of(BrokerUnavailable(code="_TRANSPORT")), name_of(ValueError())
+    ('_TRANSPORT', 'ValueError')
+    """
+    return getattr(error, "code", "") or type(error).__name__
+
+
 #: nobody means three thousand years
 _FAR_SECONDS = 1e11
 

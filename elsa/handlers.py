@@ -231,7 +231,8 @@ class Handler(Generic[P, R]):
 
     def _encode(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[bytes | None, header_names.Pairs]:
         if len(args) != 1 or kwargs:
-            raise TypeError(f"{self.name}.send takes one body and the options key, headers, partition, id, topic")
+            given = f", and {', '.join(f'{name}=' for name in kwargs)} belongs into options(...)" if kwargs else ""
+            raise TypeError(f"{self.name}.options(...).send takes the body alone{given}")
         return self._encoder(args[0]), []
 
 

@@ -8,7 +8,7 @@ is middleware) and must not block. Every method is a no-op here, so an observer 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -22,6 +22,19 @@ class Span(Protocol):
 
     def outcome(self, name: str, error: BaseException | None = None) -> None:
         """Say what the call came to, before the span ends."""
+        ...
+
+
+@runtime_checkable
+class LastingSpan(Span, Protocol):
+    """One that may outlive its call: what the call has sent and not waited for belongs to it until it is confirmed."""
+
+    def keep(self) -> None:
+        """End by `end`, not when the call is left."""
+        ...
+
+    def end(self) -> None:
+        """What the call has sent is confirmed, or refused (`outcome` was told anew); for a batch more than once."""
         ...
 
 

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from contextvars import Context as Surroundings
 
+    from elsa.observer import LastingSpan
+
 
 class Result(Enum):
     """The named results of a handler."""
@@ -70,6 +72,10 @@ class Kind(Enum):
     ABANDONED = "abandoned"
 
 
+#: outcomes after which the offset moves on, so that what the call has sent must be confirmed before
+CONFIRMED = (Kind.DONE, Kind.SKIPPED, Kind.CONTINUED)
+
+
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """The decision about one call; policies return it, settlement carries it out."""
@@ -92,6 +98,8 @@ class Outcome:
     scope: Surroundings | None = None
     #: the trace of the span that the call ran in (32 hex digits), if that is recorded and sampled
     trace: str | None = None
+    #: that span, while it waits for what the call has sent
+    span: LastingSpan | None = None
 
     @property
     def is_fine(self) -> bool:

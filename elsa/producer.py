@@ -25,6 +25,7 @@ from elsa.errors import (
 from elsa.kafka.errors import (
     ClientError,
     ClientException,
+    facts_of,
     is_fatal,
     is_forbidden,
     is_given_up,
@@ -37,7 +38,7 @@ from elsa.partitioners import choose, murmur2, resolve
 from elsa.records import check_payloads, milliseconds, records
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
     from elsa.config import Settings
     from elsa.message import RecordMetadata
@@ -264,6 +265,11 @@ class Producer:
         """Wait until a broker answers; raises BrokerUnavailable after `timeout` seconds."""
         self._open().wait_ready(timeout)
 
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """What every error of this producer says: where the brokers are, and as whom it came."""
+        return facts_of(self._settings)
+
     def refused(self, topic: str, error: ClientError) -> ClientError:
         """Hear of a refused message (from its Delivery) and say why: of a client that failed, it is its failure.
 
@@ -434,8 +440,8 @@ class Producer:
             except ClientException as error:
                 if replaced or not is_fatal(error):
                     reason = self.refused(message[0], error.args[0])
-                    where = {"topic": message[0], "partition": message[3], "brokers": self._settings.brokers}
-                    raise translate(reason, **where, operation="Write") from error
+                    where = {"topic": message[0], "partition": message[3]}
+                    raise translate(reason, **self.facts, **where, operation="Write") from error
                 self._replace(client)
                 replaced = True
             else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -9,23 +10,47 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 HIDDEN = "***"
-_SECRET = re.compile(r"password|passphrase|secret|key|token|oauth|credential|sasl\.jaas", re.IGNORECASE)
+_SECRET = re.compile(r"pass|pwd|secret|key|token|oauth|credential|jaas", re.IGNORECASE)
+#: a word that is nearly one of these is one that was misspelt; no word of a key that is public is as near
+_WORDS = ("password", "passphrase", "secret", "token", "credential", "key", "jaas")
+_NEARNESS = 0.75
 #: `ssl.key.location` and its like hold the path of a secret, or its address, which helps whoever looks for it
 _PUBLIC = re.compile(r"\.(location|url|id)$", re.IGNORECASE)
 
+#: what stands before the host of a URL; a password may hold `@` and `/`, so the last `@` ends it
+_USERINFO = re.compile(r"(?<=://)\S+(?=@)")
+
 
 def is_secret(key: str) -> bool:
-    """Whether the dotted Kafka key holds a secret.
+    """Whether the dotted Kafka key holds a secret, also if it is misspelt.
 
-    >>> is_secret("sasl.password"), is_secret("ssl.ca.location")
-    (True, False)
+    >>> is_secret("sasl.password"), is_secret("sasl.pssword"), is_secret("ssl.ca.location")
+    (True, True, False)
     """
-    return _SECRET.search(key) is not None and _PUBLIC.search(key) is None
+    return _PUBLIC.search(key) is None and (_SECRET.search(key) is not None or _is_misspelt(key))
+
+
+def _is_misspelt(key: str) -> bool:
+    words = re.split(r"[\W_]+", key.lower())
+    return any(difflib.get_close_matches(word, _WORDS, 1, _NEARNESS) for word in words)
 
 
 def redact_kafka(kafka: Mapping[str, Any]) -> dict[str, Any]:
-    """The `kafka` mapping with its secrets hidden."""
-    return {key: HIDDEN if is_secret(key) else value for key, value in kafka.items()}
+    """The `kafka` mapping with its secrets hidden, those in URLs too."""
+    return {key: HIDDEN if is_secret(key) else _without_userinfo(value) for key, value in kafka.items()}
+
+
+def _without_userinfo(value: Any) -> Any:
+    return redact_urls(value) if isinstance(value, str) else value
+
+
+def redact_urls(text: str) -> str:
+    """The text without the users and passwords in its URLs.
+
+    >>> redact_urls("https://ann:pw@sso.example/token")
+    'https://***@sso.example/token'
+    """
+    return _USERINFO.sub(HIDDEN, text)
 
 
 class KafkaKeys(dict[str, Any]):

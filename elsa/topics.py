@@ -73,8 +73,10 @@ class Topics:
         timeout: float = 10.0,
         wait: bool = True,
         exist_ok: bool = False,
-    ) -> None:
+    ) -> bool:
         """Create a topic and, with `wait`, return when it can be used: each partition has a leader that answers.
+
+        False when it was there already.
 
         `replicas` None is the cluster's default. Raises TopicExists unless `exist_ok` (the existing topic
         stays as it is), TopicError for what the broker refuses, BrokerUnavailable after `timeout` seconds.
@@ -87,14 +89,17 @@ class Topics:
             )
         text = {key: _text(value) for key, value in (config or {}).items()}
         start = SYSTEM.monotonic()
+        is_new = True
         try:
             self._admin.create_topic(name, partitions, -1 if replicas is None else replicas, text, timeout)
         except TopicExists:
             if not exist_ok:
                 raise
+            is_new = False
         if wait:
             left = max(0.1, start + timeout - SYSTEM.monotonic())
             self._until(lambda: self._is_usable(name), left, f"topic {name!r} was created but is not usable yet", name)
+        return is_new
 
     def delete(self, name: str, *, missing_ok: bool = False, timeout: float = 10.0, wait: bool = True) -> None:
         """Delete a topic with its messages and, with `wait`, return when it is gone from the metadata."""

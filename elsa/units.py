@@ -187,4 +187,5 @@ class Words:
             found = tuple(part.lower() for part in found)
             if set(found) <= set(self.allowed):
                 return found
-        raise ValueError(f"a list of {', '.join(self.allowed) or 'words'}")
+        written = ",".join(self.allowed[:2]) or "tenant,user"
+        raise ValueError(f"a list of {', '.join(self.allowed) or 'words'}, written {written}")

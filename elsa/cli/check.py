@@ -38,7 +38,13 @@ if TYPE_CHECKING:
 @click.option("--strict", is_flag=True, help="Warnings count as errors.")
 @click.option("--acl", is_flag=True, help="Check the rights of this user (the broker's ACLs) instead.")
 @click.option("--role", type=click.Choice(ROLES), help="With --acl: what the user is for. [default: worker]")
-@click.option("-t", "--topic", "topics", multiple=True, help="With --acl: a topic that is sent to; repeatable.")
+@click.option(
+    "-t",
+    "--topic",
+    "topics",
+    multiple=True,
+    help="With --acl: a topic that is sent to, or that delayed messages go to; repeatable.",
+)
 @common(json=True)
 def command(
     *,
@@ -54,8 +60,8 @@ def command(
     """Check that the brokers answer, that the topics of APP exist with enough partitions, and the settings.
 
     Without APP only brokers and settings are looked at. With --acl it is asked instead what the user of these settings
-    may do, of all that the role needs, and what grants the rest; nothing is changed. Ends with 8 when something is
-    wrong.
+    may do, of all that the role needs, and what grants the rest; nothing is changed. Which topics handlers send to,
+    and to which delayed messages go, no declaration says: name them with --topic. Ends with 8 when something is wrong.
     """
     if not acl and (role or topics):
         raise click.UsageError("--role and --topic belong to --acl")
@@ -85,13 +91,14 @@ def _rights(
     settings = loaded_of(app, brokers).settings
     found = list(access.examine(role, settings, app, topics=topics))
     missing = [one for one in found if one.state == "missing"]
+    unasked = access.unasked(found) if role == "worker" else []
     is_wrong = any(one.is_needed or strict for one in missing)
     if as_json:
         rows = [
             {"state": one.state, "needed": one.is_needed, "command": one.command, **dataclasses.asdict(one.right)}
             for one in found
         ]
-        output.document({"ok": not is_wrong, "role": role, "rights": rows})
+        output.document({"ok": not is_wrong, "role": role, "rights": rows, "unasked": unasked})
         return exits.CHECK_FAILED if is_wrong else exits.OK
     output.table(
         ("state", "right", "for", "when"),
@@ -102,6 +109,9 @@ def _rights(
     )
     if any(one.state == "unknown" for one in found):
         output.note("unknown: the topic does not exist yet, and what is not there cannot be asked about")
+    if role == "worker" and app is not None:
+        places = ", ".join([*map(repr, unasked), "topics that are not listed"])
+        output.note(f"not asked: Write on {places}; where handlers send, or delayed messages go, ask with --topic")
     for one in missing:
         output.say(one.command)
     return exits.CHECK_FAILED if is_wrong else exits.OK

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import difflib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from elsa.errors import ElsaError, UnknownGroup, UnknownTopic
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from elsa.config import Settings
 
@@ -29,6 +29,12 @@ def near_names(settings: Settings, *names: str) -> Iterator[None]:
             elif error.hint is None:
                 error.add_note(f"  hint: `elsa {'topics' if is_topic else 'groups'} list` shows what there is")
         raise
+
+
+def refuse_groups(settings: Settings, names: Sequence[str]) -> NoReturn:
+    """Raise UnknownGroup for groups, or patterns of them, that a command was given."""
+    with near_names(settings, *names):
+        raise UnknownGroup(f"there is no group {', '.join(map(repr, names))}", code="GROUP_ID_NOT_FOUND")
 
 
 def _topics(settings: Settings) -> list[str]:

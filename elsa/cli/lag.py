@@ -39,7 +39,7 @@ _LOOKS = 6
     + f"\n\n\b\nWith --check:\n"
     f"  {exits.OK:>3}  every group is within the limits\n"
     f"  {exits.OVER_LIMIT:>3}  a group is over one\n"
-    f"  {exits.NOT_FOUND:>3}  a group that was named does not exist, or nobody reads a topic that was\n"
+    f"  {exits.NOT_FOUND:>3}  no group is named so, or nobody reads a topic that was\n"
     f"  {exits.BROKER:>3}  Kafka did not answer, or not all of it",
 )
 @click.argument("names", nargs=-1, metavar="[GROUP]...")
@@ -228,20 +228,14 @@ def _ending(
     if not quiet:
         _tell(look)
     if look.unknown:
-        _refuse(look.unknown, settings)
+        from elsa.cli.hints import refuse_groups
+
+        refuse_groups(settings, look.unknown)
     if not look.failures and (unread := look.unread(topics)):
         # a name with a slip in it must not pass for a topic that nobody is behind in
         _refuse_topics(unread, settings)
     failures = [each for each in look.failures if each.what != "age" or needs_ages]
     return exits.BROKER if failures else None
-
-
-def _refuse(names: Sequence[str], settings: Settings) -> None:
-    from elsa.cli.hints import near_names
-    from elsa.errors import UnknownGroup
-
-    with near_names(settings, *names):
-        raise UnknownGroup(f"there is no group {', '.join(map(repr, names))}", code="GROUP_ID_NOT_FOUND")
 
 
 def _refuse_topics(names: Sequence[str], settings: Settings) -> None:
@@ -269,7 +263,7 @@ def _check(
         over_texts = [{"group": each.group, "text": each.text} for each in over]
         output.document(_document(look, grades if limits.is_graded else None) | {"over": over_texts})
     else:
-        _report(found, look)
+        _report(found, look, topics)
     # what is certain goes first, then what cannot be said
     code = _ending(look, settings, topics, quiet=as_json, needs_ages=limits.age_seconds is not None)
     if over:
@@ -277,10 +271,12 @@ def _check(
     return code or (exits.BROKER if found else exits.OK)
 
 
-def _report(found: Sequence[Excess], look: Look) -> None:
+def _report(found: Sequence[Excess], look: Look, topics: Sequence[str]) -> None:
     for each in found:
         sign, colour = ("unknown", "yellow") if each.is_unknown else ("over", "red")
         output.say(f"{click.style(f'{sign:<7}', fg=colour, bold=True)}  {each.group}: {each.text}")
+    if look.unread(topics):
+        return  # in a topic that nobody was seen to read, nobody is well
     good = {group.name for group in _known(look)} - {each.group for each in found}
     for name in sorted(good):
         output.say(f"{click.style('ok     ', fg='green', bold=True)}  {name}")

@@ -61,6 +61,11 @@ def command(
 
     if interval <= 0 or window <= 0:
         raise click.UsageError("--interval and --window have to be above 0")
+    if window < interval:
+        raise click.UsageError(
+            f"a --window of {window:g} s never holds two looks at an --interval of {interval:g} s:"
+            " give a longer window, or a shorter interval"
+        )
     settings = override(loaded_of(app, brokers), http_host=http_host, http_open=http_open, json_logs=json_logs).settings
     logs.setup(settings.log_level, settings.json_logs)
     request = Request(groups, topics, read_committed=not read_uncommitted)

@@ -8,7 +8,6 @@ from typing import IO, TYPE_CHECKING
 
 import click
 
-from elsa import exits
 from elsa.cli import output
 from elsa.cli.parameters import Pair, common, examples, settings_of
 from elsa.errors import EncodeError, UnknownPartition
@@ -167,6 +166,4 @@ def _report(topic: str, shipment: Shipment, *, as_json: bool) -> int:
         output.fail(f"stopped at {shipment.stopped}\n  nothing of that line and after it was sent")
     if shipment.unconfirmed:
         output.fail(f"{shipment.unconfirmed} messages were sent and not confirmed: they may be written or not")
-    if shipment.is_interrupted:
-        return exits.INTERRUPTED
-    return exits.OK if shipment.is_complete else exits.FAILED
+    return shipment.exit_code

@@ -6,6 +6,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from elsa import exits
 from elsa.cli.lines import BadLine
 from elsa.errors import ElsaError, MessageTooLarge
 
@@ -35,11 +36,21 @@ class Shipment:
     is_interrupted: bool = False
     unconfirmed: int = 0
     places: dict[int, list[int]] = field(default_factory=dict)
+    _codes: set[int] = field(default_factory=set)
     _pending: deque[tuple[int, Delivery]] = field(default_factory=deque)
 
     @property
     def is_complete(self) -> bool:
         return not (self.failed or self.stopped or self.is_interrupted)
+
+    @property
+    def exit_code(self) -> int:
+        """What elsa.exits says of the reason, if all failed for reasons of one kind; FAILED if only a part did."""
+        if self.is_interrupted:
+            return exits.INTERRUPTED
+        if self.is_complete:
+            return exits.OK
+        return next(iter(self._codes)) if not self.delivered and len(self._codes) == 1 else exits.FAILED
 
     def send(
         self,
@@ -64,6 +75,7 @@ class Shipment:
                     progress(self)
         except BadLine as error:
             self.stopped = str(error)
+            self._codes.add(exits.FAILED)
         except KeyboardInterrupt:
             self.is_interrupted = True
         self._finish(progress)
@@ -96,6 +108,7 @@ class Shipment:
 
     def _fail(self, number: int, error: BaseException) -> None:
         self.failed += 1
+        self._codes.add(exits.code_of(error))
         if self.first_failure is None:
             self.first_failure = f"line {number}: {error}"
 

@@ -18,6 +18,7 @@ from elsa.clock import SYSTEM
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+    from elsa.config import Settings
     from elsa.monitor.frame import Frame
     from elsa.monitor.look import Request
     from elsa.monitor.scout import Scout
@@ -65,7 +66,7 @@ def command(
 
     Lag, age and rate come from Kafka, also while no worker lives. Handlers, pauses and attempts come from the reports
     of the app's workers, every 5 s, whatever hosts they run on. In a pipe, and with --json, it prints one frame, and
-    ends with 4 when Kafka did not tell all of it.
+    ends with 4 when Kafka did not tell all of it, with 5 when there is no group of a name.
     """
     from elsa.config import override
     from elsa.monitor.look import Request
@@ -78,7 +79,7 @@ def command(
     view = View(settings.brokers, sort, only)
     with Scout(settings, quiet=not is_debugging()) as scout:
         if once or as_json or not (output.is_terminal() and sys.stdin.isatty()):
-            return _print_once(Looker(scout, request, interval), view, as_json=as_json)
+            return _print_once(Looker(scout, request, interval), view, settings, as_json=as_json)
         _run(Looker(scout, request, interval), view)
     return None
 
@@ -195,8 +196,9 @@ class Looker:
         self._thread.join()
 
 
-def _print_once(looker: Looker, view: View, *, as_json: bool) -> int:
+def _print_once(looker: Looker, view: View, settings: Settings, *, as_json: bool) -> int:
     from elsa.cli import top_view
+    from elsa.cli.hints import refuse_groups
     from elsa.monitor.frame import chosen
 
     looker.look()
@@ -207,6 +209,8 @@ def _print_once(looker: Looker, view: View, *, as_json: bool) -> int:
         output.document(found.document())
     else:
         top_view.print_plain(found, _title(found, view))
+    if found.unknown:
+        refuse_groups(settings, found.unknown)
     return exits.BROKER if looker.is_partial else exits.OK
 
 

@@ -139,13 +139,14 @@ def screen(frame: Frame, first_line: str, last_line: str, height: int) -> Render
 
     tables = sections(frame)
     # each table has a heading, a line under it, and one that says what is left out
-    lines = height - _FRAME_LINES - len(frame.notes) - 3 * len(tables)
+    notes = (*frame.notes, *(f"there is no group {name!r}" for name in frame.unknown))
+    lines = height - _FRAME_LINES - len(notes) - 3 * len(tables)
     parts: list[RenderableType] = [Text(first_line, style="bold"), Text()]
     for (columns, rows), count in zip(tables, shares([len(rows) for _, rows in tables], lines), strict=True):
         parts += [_table(columns, rows[:count]), Text(_left_out(len(rows) - count), style="dim")]
     if not tables:
         parts.append(Text("no group", style="dim"))
-    parts += [Text(f"! {note}", style="yellow", no_wrap=True, overflow="ellipsis") for note in frame.notes]
+    parts += [Text(f"! {note}", style="yellow", no_wrap=True, overflow="ellipsis") for note in notes]
     parts.append(Text(last_line or _KEYS, style="reverse"))
     return Group(*parts)
 
@@ -174,7 +175,7 @@ def _style(row: Any) -> str:
 
 
 def print_plain(frame: Frame, first_line: str) -> None:
-    """All of it as text, for who is no terminal."""
+    """All of it as text, for who is no terminal; but for `unknown`, which the command ends with."""
     output.say(first_line)
     for columns, rows in sections(frame):
         output.say("")

@@ -103,7 +103,7 @@ class Mover(Renewing):
                 if isinstance(refusal, AuthorizationFailed):
                     log.info(
                         "whether there are delayed messages may not be looked at: %s",
-                        str(refusal).splitlines()[0],
+                        refusal,
                         extra={"event": "delay_forbidden", "topic": shortest, "limit": "forbidden"},
                     )
                 return None
@@ -124,7 +124,7 @@ class Mover(Renewing):
             extra={
                 "event": "delay_topics_missing",
                 "topics": missing,
-                "hint": str(found[missing[0]].refusal).splitlines()[0],
+                "hint": str(found[missing[0]].refusal),
                 "limit": "topics missing",
             },
         )

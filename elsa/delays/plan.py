@@ -80,7 +80,7 @@ class Refusals:
         if move.outcome == UNDELIVERABLE:
             refusal.letters += 1
         else:
-            refusal.why = str(error).splitlines()[0]
+            refusal.why = str(error)
 
     def offsets(self, where: TopicPartition) -> set[int]:
         """The suspects of one partition."""
@@ -142,7 +142,7 @@ class Planner:
         """Another try later, so that what comes behind it need not wait."""
         log.warning(
             "a delayed message is tried again later: %s",
-            why.splitlines()[0],
+            why,
             extra={"event": "delay_postponed", "app": self._app, "limit": (POSTPONED, why)},
         )
         headers = raw.headers() or []
@@ -159,7 +159,7 @@ class Planner:
         log.warning(
             "a delayed message cannot be delivered and is kept in %s: %s",
             self._letters,
-            why.splitlines()[0],
+            why,
             extra={"event": "delay_undeliverable", "app": self._app, "limit": (UNDELIVERABLE, why)},
         )
         origin = f"{where.topic}:{where.partition}:{raw.offset()}"

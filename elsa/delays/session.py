@@ -19,6 +19,7 @@ from elsa.delays.shelf import MOST_BYTES, Shelf
 from elsa.delays.trimming import Trimming
 from elsa.errors import BrokerUnavailable, ElsaError, FatalClientError, KafkaError
 from elsa.kafka.consumer import BEGINNING, GroupConsumer
+from elsa.kafka.errors import facts_of
 from elsa.kafka.events import Event, classify, event_error
 from elsa.kafka.transactions import TransactionalProducer, take_over
 from elsa.message import TopicPartition
@@ -99,7 +100,7 @@ class Session:
         self.time = BrokerClock(around.clock)
         self._cancelled = Cancelled(around.settings, around.clock, around.make_consumer)
         self._dispatch = Dispatch(around, self.shelves, self.time, self._cancelled)
-        self._trimming = Trimming(around.topics)
+        self._trimming = Trimming(around.topics, facts_of(around.settings))
         #: the group has given us something to do, or said that there is nothing
         self.is_ready = False
         #: another member has this identity now

@@ -33,8 +33,10 @@ class Deletes(Protocol):
 class Trimming:
     """`run` never waits: a request that has not been answered when the next one is due holds that one back."""
 
-    def __init__(self, topics: Deletes) -> None:
+    def __init__(self, topics: Deletes, facts: Mapping[str, Any]) -> None:
         self._topics = topics
+        #: of every error, see elsa.kafka.errors.facts_of
+        self._facts = facts
         self._trimmed: dict[TopicPartition, int] = {}
         self._asked: dict[TopicPartition, tuple[int, Future[Any]]] = {}
 
@@ -71,7 +73,7 @@ class Trimming:
         if failure is None:
             self._trimmed[where] = base
             return
-        error = translate(failure, topic=where.topic, operation="Delete")
+        error = translate(failure, **self._facts, topic=where.topic, operation="Delete")
         # a broker that is busy is asked again
         is_forbidden = isinstance(error, AuthorizationFailed)
         log.log(

@@ -9,7 +9,7 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._config import ConfigResource
 
 from elsa.kafka.config import client_config
-from elsa.kafka.errors import translate
+from elsa.kafka.errors import facts_of, translate
 
 if TYPE_CHECKING:
     from elsa.config import Settings
@@ -28,5 +28,5 @@ def broker_config(settings: Settings, *, timeout: float = 5.0) -> dict[str, str]
         resource = ConfigResource(ConfigResource.Type.BROKER, str(broker))
         entries = admin.describe_configs([resource], request_timeout=timeout)[resource].result(timeout + 1.0)
     except KafkaException as error:
-        raise translate(error, brokers=settings.brokers, operation="DescribeConfigs") from error
+        raise translate(error, **facts_of(settings), operation="DescribeConfigs") from error
     return {name: str(entry.value) for name, entry in entries.items() if entry.value is not None}

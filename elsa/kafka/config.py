@@ -18,7 +18,7 @@ from elsa.errors import ConfigError
 from elsa.kafka.login import fresh
 from elsa.kafka.properties import COMMON, CONSUMER_ONLY, OWNED, PRODUCER_ONLY
 from elsa.kafka.throttle import Throttle
-from elsa.redaction import KafkaKeys, is_secret
+from elsa.redaction import KafkaKeys, is_secret, redact_urls
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -144,13 +144,15 @@ def validate_kafka(settings: Settings) -> None:
 
 
 def _wrong_key(kafka: Mapping[str, Any], text: str) -> ConfigError:
+    text = redact_urls(text)
     culprit = next((name for name in sorted(kafka, key=len, reverse=True) if name in text), None)
     if culprit is None:
         return ConfigError(f"the `kafka` mapping is refused: {text}")
-    if is_secret(culprit):
+    is_known = "No such configuration property" not in text
+    if is_secret(culprit) and is_known:
         return ConfigError(f"kafka[{culprit!r}] is refused: its value is not valid")
     hint = None
-    if "No such configuration property" in text:
+    if not is_known:
         known = difflib.get_close_matches(culprit, sorted(CONSUMER_ONLY | PRODUCER_ONLY | COMMON | OWNED.keys()), n=1)
         hint = f"did you mean {known[0]!r}?" if known else "see librdkafka's CONFIGURATION.md for the keys"
     return ConfigError(f"kafka[{culprit!r}] is refused: {text}", hint=hint)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from elsa.kafka import codes
 from elsa.kafka.codes import Class, meaning
-from elsa.kafka.errors import ClientError, is_unknown_topic, translate
+from elsa.kafka.errors import ClientError, facts_of, is_unknown_topic, translate
 
 if TYPE_CHECKING:
     from elsa.config import Settings
@@ -54,4 +54,4 @@ def event_error(raw: Any, settings: Settings, group: str | None) -> ElsaError:
     place = {"topic": raw.topic(), "partition": raw.partition(), "offset": raw.offset()}
     if raw.topic() is None:
         place.clear()
-    return translate(raw.error(), brokers=settings.brokers, group=group, operation="Read", **place)
+    return translate(raw.error(), **facts_of(settings), group=group, operation="Read", **place)

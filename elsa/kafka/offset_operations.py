@@ -15,7 +15,7 @@ from confluent_kafka.cimpl import Consumer
 from elsa.errors import KafkaError
 from elsa.kafka.clusterclient import TIMEOUT_SECONDS
 from elsa.kafka.config import client_config
-from elsa.kafka.errors import translate
+from elsa.kafka.errors import facts_of, translate
 from elsa.kafka.topic_operations import TopicOperations
 from elsa.message import TopicPartition
 
@@ -106,7 +106,8 @@ class OffsetOperations(TopicOperations):
         done = self._of_coordinator(partial(self._alter_committed, group, wanted), timeout)
         for raw in done.topic_partitions:
             if raw.error is not None:
-                raise translate(raw.error, group=group, topic=raw.topic, partition=raw.partition, operation="Read")
+                where = {"group": group, "topic": raw.topic, "partition": raw.partition}
+                raise translate(raw.error, **facts_of(self._settings), **where, operation="Read")
 
     def _alter_committed(self, group: str, wanted: list[RawPartition], timeout: float) -> Any:
         futures = self._client().alter_consumer_group_offsets(

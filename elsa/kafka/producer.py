@@ -18,7 +18,7 @@ from elsa.clock import SYSTEM
 from elsa.kafka import identity
 from elsa.kafka.codes import Class, meaning
 from elsa.kafka.config import client_config, milliseconds
-from elsa.kafka.errors import ClientError, Reports, is_fatal, is_unknown_topic, translate
+from elsa.kafka.errors import ClientError, Reports, facts_of, is_fatal, is_unknown_topic, translate
 from elsa.kafka.login import Login
 from elsa.kafka.throttle import Throttle
 
@@ -117,7 +117,7 @@ class ProducerClient:
         self.failure = error
         log.error(
             "the producer failed for good: %s",
-            str(translate(error, brokers=self._settings.brokers, operation="Write")),
+            str(translate(error, **facts_of(self._settings), operation="Write")),
             extra={"event": "producer_failed", "code": error.name(), "limit": error.name()},
         )
         self._raw.purge()
@@ -211,5 +211,5 @@ class ProducerClient:
             wrong = found.error or ClientError(ClientError.LEADER_NOT_AVAILABLE)
             over = waited > (patience if is_unknown_topic(wrong) else timeout)
             if over or not (is_unknown_topic(wrong) or meaning(wrong).name is Class.RETRY):
-                raise translate(wrong, topic=topic, brokers=self._settings.brokers, operation="Write")
+                raise translate(wrong, **facts_of(self._settings), topic=topic, operation="Write")
             self._stopped.wait(_RETRY_SECONDS)

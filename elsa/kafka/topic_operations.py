@@ -13,7 +13,7 @@ from confluent_kafka.cimpl import NewPartitions, NewTopic
 
 from elsa.errors import AuthorizationFailed, KafkaError
 from elsa.kafka.clusterclient import TIMEOUT_SECONDS, ClusterClient
-from elsa.kafka.errors import ClientError, translate
+from elsa.kafka.errors import ClientError, facts_of, translate
 from elsa.message import TopicPartition
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ class TopicOperations(ClusterClient):
             refusal = None
             if _lacks(described, AclOperation.WRITE):
                 refused = ClientError(ClientError.TOPIC_AUTHORIZATION_FAILED)
-                missing = translate(refused, brokers=self._settings.brokers, topic=topic, operation="Write")
+                missing = translate(refused, **facts_of(self._settings), topic=topic, operation="Write")
                 assert isinstance(missing, KafkaError)
                 refusal = missing
             leaderless = frozenset(p.id for p in described.partitions if p.leader is None or p.leader.id < 0)

@@ -16,7 +16,7 @@ from confluent_kafka.admin._scram import (
 )
 
 from elsa.kafka.config import client_config
-from elsa.kafka.errors import translate
+from elsa.kafka.errors import facts_of, translate
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -86,4 +86,4 @@ class Users:
             for future in futures.values():
                 future.result(_TIMEOUT_SECONDS + 1)
         except KafkaException as error:
-            raise translate(error, brokers=self._settings.brokers, operation="Alter") from error
+            raise translate(error, **facts_of(self._settings), operation="Alter") from error

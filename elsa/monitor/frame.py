@@ -68,7 +68,7 @@ class WorkerRow:
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """Everything that is shown; `notes` say what is missing, and why."""
+    """Everything that is shown; `notes` say what is missing, and why, `unknown` are groups that do not exist."""
 
     at: float
     groups: tuple[GroupRow, ...]
@@ -76,6 +76,7 @@ class Frame:
     handlers: tuple[HandlerSpeed, ...]
     workers: tuple[WorkerRow, ...]
     notes: tuple[str, ...]
+    unknown: tuple[str, ...] = ()
 
     def document(self) -> dict[str, Any]:
         """For JSON."""
@@ -105,6 +106,7 @@ def frame(look: Look, rates: Mapping[Key, Rate], grades: Mapping[Key, Grade], ap
         tuple(handlers(fresh)),
         tuple(_worker(name, report, look.at) for name, report in sorted(reports.items())),
         tuple(_notes(look, fresh, app)),
+        look.unknown,
     )
 
 
@@ -175,8 +177,6 @@ def _notes(look: Look, fresh: Mapping[str, Report], app: str) -> Iterable[str]:
             yield f"{name} has been silent for {look.at - report.stamp:.0f} s: its numbers are left out"
         elif report.status.tallies is None:
             yield f"{name} counts nothing: it runs in a program of its own, not in `elsa worker`"
-    for name in look.unknown:
-        yield f"there is no group {name!r}"
     for failure in look.failures:
         yield f"{failure.what} {failure.name}: {failure.text}" if failure.name else failure.text
 

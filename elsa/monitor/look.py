@@ -22,8 +22,8 @@ class PartitionState:
     """How far a group is in one partition.
 
     `end` is where a reader of committed messages comes to an end. `lag` counts offsets, so compaction and
-    transaction markers make it an upper bound of messages. `lag_seconds` is the age of the first message that is not
-    committed: 0 when there is none, None when it could not be read.
+    transaction markers make it an upper bound of messages; 0 where no message is left up to the end. `lag_seconds` is
+    the age of the first message that is not committed: 0 when there is none, None when it could not be read.
     """
 
     topic: str
@@ -105,11 +105,13 @@ class Look:
     failures: tuple[Failure, ...] = ()
     #: by the worker's name; None when the app that was asked for has no topic for them
     reports: Mapping[str, Report] | None = field(default_factory=dict)
+    #: patterns like which no group is named
+    unmatched: tuple[str, ...] = ()
 
     @property
     def unknown(self) -> tuple[str, ...]:
-        """The groups that were named and do not exist."""
-        return tuple(group.name for group in self.groups if group.state == DEAD)
+        """The groups that were named and do not exist, and the patterns that match none."""
+        return (*(group.name for group in self.groups if group.state == DEAD), *self.unmatched)
 
     def unread(self, topics: Iterable[str]) -> list[str]:
         """Those of these topics in which no group that was seen holds or has committed anything."""
@@ -154,18 +156,20 @@ class Seen:
             if where not in edges:
                 continue
             offset, low, end = self.committed.get(where), edges.lows[where], edges.ends[where]
-            behind = lag(offset, low, end)
-            seconds = _age(written, (where, begin(offset, low)), now) if behind else 0.0
+            behind, place = lag(offset, low, end), (where, begin(offset, low))
+            if place in written and written[place] is None:
+                # Only transaction markers, say, which nobody commits past who is idle: it is not behind. The topics of
+                # delayed messages end like that.
+                behind = 0
+            seconds = _age(written, place, now) if behind else 0.0
             states.append(PartitionState(*where, offset, low, end, behind, seconds, self.held.get(where)))
         return GroupState(self.info.name, self.info.state, self.info.protocol, len(self.info.members), tuple(states))
 
 
 def _age(written: Mapping[Place, float | None], place: Place, now: float) -> float | None:
-    if place not in written:
-        return None
-    moment = written[place]
-    # a rest without a message keeps nobody waiting; producers' clocks may run ahead
-    return 0.0 if moment is None else max(0.0, now - moment)
+    moment = written.get(place)
+    # producers' clocks may run ahead
+    return None if moment is None else max(0.0, now - moment)
 
 
 def begin(committed: int | None, low: int) -> int:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from threading import Event, Thread
 from typing import TYPE_CHECKING
 
-from elsa.errors import ConfigError
 from elsa.monitor.scout import Scout
 from elsa.monitor.watch import Watch
 from elsa.observe.guard import Guard, settings_of
@@ -43,12 +42,9 @@ def serve(
             live=lambda: watch.is_live,
             render_openmetrics=lambda: watch.page(openmetrics=True),
             guard=guard,
+            port_options="--http-port",
         )
-        try:
-            server.start()
-        except ConfigError as error:
-            text = str(error).partition("\n")[0]
-            raise ConfigError(text, hint="choose another one with --http-port (0 takes any free one)") from error
+        server.start()
         on_start(server.url)
         # not the main thread: a stop must not wait for a look that waits for Kafka
         looker = Looker(watch, stop)

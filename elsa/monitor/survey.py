@@ -40,7 +40,7 @@ class Survey:
         """One look; raises what the cluster as a whole refuses."""
         began = self._clock.monotonic()
         counts = self._inquiry.partition_counts()
-        names, failures = self._names(request)
+        names, unmatched, failures = self._names(request)
         described = self._inquiry.describe(names)
         # before the ends: nobody commits beyond an end that is looked at later
         committed = self._inquiry.committed(names)
@@ -63,17 +63,22 @@ class Survey:
         now = self._clock.now()
         groups = tuple(each.state(edges, written, now) for each in seen)
         reports = self._follow(request.app, failures)
-        return Look(now, self._clock.monotonic() - began, groups, tuple(failures), reports)
+        return Look(now, self._clock.monotonic() - began, groups, tuple(failures), reports, unmatched)
 
-    def _names(self, request: Request) -> tuple[list[str], list[Failure]]:
-        """The groups to look at; those that are named are looked at whether they exist or not."""
+    def _names(self, request: Request) -> tuple[list[str], tuple[str, ...], list[Failure]]:
+        """The groups to look at, and the patterns that match none; those named are looked at whether they exist or not.
+
+        While a broker does not tell its groups, no pattern is known to match none.
+        """
         named = {name for name in request.groups if not _PATTERN & set(name)}
         if request.groups and len(named) == len(request.groups):
-            return sorted(named), []
+            return sorted(named), (), []
         there, errors = self._inquiry.groups()
         patterns = [name for name in request.groups if name not in named] or ["*"]
-        found = {name for name in there for pattern in patterns if fnmatch.fnmatchcase(name, pattern)}
-        return sorted(found | named), [_failure("cluster", "", error) for error in errors]
+        found = {pattern: {name for name in there if fnmatch.fnmatchcase(name, pattern)} for pattern in patterns}
+        unmatched = [pattern for pattern in request.groups if not errors and pattern in found and not found[pattern]]
+        failures = [_failure("cluster", "", error) for error in errors]
+        return sorted(named.union(*found.values())), tuple(unmatched), failures
 
     def _edges(
         self, partitions: Sequence[TopicPartition], failures: list[Failure], request: Request, *, end: bool

@@ -326,7 +326,7 @@ METADATA_IGNORED = _counter(
 CLIENT_ERRORS = _counter(
     "elsa_kafka_client_errors_total",
     "group error_type",
-    "Error events of the Kafka client, by Kafka's error name.",
+    "Errors that the Kafka client has reported, refused commits and aborted transactions too, by Kafka's error name.",
     "At most 50 names per group, the rest is _OTHER.",
 )
 THROTTLE = _gauge(
@@ -428,7 +428,8 @@ GROUP_LAG = _gauge(
     "elsa_group_lag_messages",
     "group topic partition",
     "Offsets from the group's committed one to the end of the partition, as the broker tells it.",
-    "An upper bound of messages (compaction and transaction markers leave gaps). Nothing committed: the whole log.",
+    "An upper bound of messages (compaction and transaction markers leave gaps), 0 where none is left up to the end."
+    " Nothing committed: the whole log.",
     "max",
 )
 GROUP_LAG_SECONDS = _gauge(

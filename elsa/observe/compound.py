@@ -13,7 +13,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any, Self
 
 from elsa.errors import DeclarationError
-from elsa.observer import GroupObserver, HandlerObserver, MoverObserver, Observer, ScheduleObserver
+from elsa.observer import GroupObserver, HandlerObserver, LastingSpan, MoverObserver, Observer, ScheduleObserver
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -239,6 +239,22 @@ class _Spans:
                 span.outcome(name, error)
             except Exception as fault:
                 self._faults.report(span, "outcome", fault)
+
+    def keep(self) -> None:
+        """Tell every span that can outlive its call."""
+        self._tell_lasting("keep")
+
+    def end(self) -> None:
+        """End those."""
+        self._tell_lasting("end")
+
+    def _tell_lasting(self, event: str) -> None:
+        for _, span in self._open:
+            if isinstance(span, LastingSpan):
+                try:
+                    getattr(span, event)()
+                except Exception as fault:
+                    self._faults.report(span, event, fault)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None

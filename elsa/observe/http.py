@@ -73,7 +73,8 @@ class MetricsServer:
     ConfigError; 0 is any free port. After `start`, `port` and `url` tell which it became.
     `probes` are paths with what gives each verdict: its body, and as `ok` whether it is a 200 or a 503; `live` and
     `ready` are the plain form of two of them. With a token
-    everything else needs it; whoever has none learns of a probe only whether it is true.
+    everything else needs it; whoever has none learns of a probe only whether it is true. `port_options` is how its
+    users choose the port, for the hint.
     The functions are called from the server's threads, one per request; one that raises is a 500.
 
     >>> server = MetricsServer(lambda: b"jobs 1\n", port=0)
@@ -95,10 +96,12 @@ class MetricsServer:
         probes: Mapping[str, Callable[[], Verdict]] = MappingProxyType({}),
         render_openmetrics: Callable[[], bytes] | None = None,
         guard: Guard | None = None,
+        port_options: str = "--metrics-port or ELSA_METRICS_PORT",
     ) -> None:
         self.host = host
         self.port = port
         self.guard = guard or Guard()
+        self._port_options = port_options
         plain = (("live", live), ("ready", ready))
         self._probes: dict[str, Callable[[], Verdict]] = {
             f"/{name}z": functools.partial(_plain, name, ask) for name, ask in plain if ask is not None
@@ -177,7 +180,7 @@ class MetricsServer:
             reason = "the port is taken" if error.errno == errno.EADDRINUSE else error.strerror or str(error)
             raise ConfigError(
                 f"metrics can not be served on {self.host}:{wanted}: {reason}",
-                hint="choose another port with --metrics-port or ELSA_METRICS_PORT (0 takes any free one),"
+                hint=f"choose another port with {self._port_options} (0 takes any free one),"
                 " another address with ELSA_HTTP_HOST",
             ) from error
 

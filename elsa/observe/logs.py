@@ -29,6 +29,8 @@ _COLOURS = {logging.DEBUG: "2", logging.WARNING: "33", logging.ERROR: "31", logg
 #: where a line that was held back keeps what surrounded it
 _KEPT = "_elsa_fields"
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "limit", _KEPT}
+#: who repeats itself and knows no limit (while the collector is away, a retry every few seconds): one for each text
+_REPEATS = "opentelemetry.exporter."
 #: keys remembered by the rate limit before old ones are dropped
 _MAX_KEYS = 1_000
 
@@ -164,8 +166,9 @@ class TextFormatter(logging.Formatter):
 class RateLimit(logging.Filter):
     """Lets a repeated line pass once per `interval` seconds and says how many were held back.
 
-    It looks at records that carry `extra={"limit": key}`; equal keys of one logger are the same line. The next line
-    that passes has the count as `repeated`; when there is none, `late` gives the first that was held back, with it.
+    It looks at records that carry `extra={"limit": key}`; equal keys of one logger are the same line. Of
+    OpenTelemetry's exporters those are the same whose text is, whatever is filled into it. The next line that passes
+    has the count as `repeated`; when there is none, `late` gives the first that was held back, with it.
     """
 
     def __init__(self, interval: float = 60.0, clock: Clock = SYSTEM) -> None:
@@ -179,6 +182,8 @@ class RateLimit(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         limit = getattr(record, "limit", None)
+        if limit is None and record.name.startswith(_REPEATS):
+            limit = str(record.msg)
         if limit is None:
             return True
         key, now = (record.name, limit), self._clock.monotonic()

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from elsa.observe.catalogue import CATALOGUE
+from elsa.observe.catalogue import CATALOGUE, OF_MONITOR
 
 _PAGE = """\
 # Metrics
 
-Every metric that Elsa exports, made by `python -m elsa.observe.catalogue > dashboards/metrics.md`; do not edit it.
+Every metric of Elsa's own, made by `python -m elsa.observe.catalogue > dashboards/metrics.md`; do not edit it.
 
+- **Where from.** {of_monitor} come from `elsa monitor` alone,
+  the others from workers. Beside them the pages of both have what prometheus_client's default registry holds:
+  `python_info`, `python_gc_*`, `process_*`, and users' own metrics.
 - **Labels.** `group` is empty for a standalone handler. `topic` is the pattern where a handler has subscribed to one,
   and the topic itself in metrics of single partitions. A task is a `handler` of its own; what belongs
   to the topic of tasks as a whole (slots, messages that name none of them) has the `handler` "tasks of <topic>".
@@ -49,4 +52,5 @@ def page() -> str:
         if metric.buckets:
             buckets.setdefault(metric.buckets, []).append(f"`{metric.name}`")
     lines = [f"- {', '.join(names)}: {' '.join(f'{bound:g}' for bound in found)}\n" for found, names in buckets.items()]
-    return _PAGE.format(table=table(), buckets="".join(lines))
+    of_monitor = ", ".join(f"`{metric.name}`" for metric in OF_MONITOR)
+    return _PAGE.format(of_monitor=of_monitor, table=table(), buckets="".join(lines))

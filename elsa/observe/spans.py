@@ -169,12 +169,12 @@ class TracingObserver(Observer):
 class _ProcessSpan:
     """Current while the handler runs; entered and left in the same thread or task."""
 
-    __slots__ = ("_context", "_is_told", "_span", "_token")
+    __slots__ = ("_context", "_is_kept", "_is_over", "_is_told", "_span", "_token")
 
     def __init__(self, span: trace.Span, context: Context) -> None:
         self._span = span
         self._context = context
-        self._is_told = False
+        self._is_told = self._is_kept = self._is_over = False
         self._token: Any = None
 
     def __enter__(self) -> Self:
@@ -183,6 +183,8 @@ class _ProcessSpan:
 
     def outcome(self, name: str, error: BaseException | None = None) -> None:
         """Say what the call came to."""
+        if self._is_over:
+            return
         self._is_told = True
         self._span.set_attribute("elsa.outcome", name)
         # what the handler has asked for has not gone wrong
@@ -190,13 +192,24 @@ class _ProcessSpan:
         if error is not None and not is_asked_for:
             attributes.fail(self._span, error)
 
+    def keep(self) -> None:
+        """End by `end`, not when the call is left."""
+        self._is_kept = True
+
+    def end(self) -> None:
+        """What the call has sent is over."""
+        if not self._is_over:
+            self._is_over = True
+            self._span.end()
+
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         otel_context.detach(self._token)
         if error is not None and not self._is_told:
             self.outcome("failed", error)
-        self._span.end()
+        if not self._is_kept:
+            self.end()
 
 
 def _parent(pairs: names.Pairs, here: Context) -> tuple[Context, list[Link]]:

@@ -11,8 +11,8 @@ import msgspec
 from elsa import headers as names
 from elsa.errors import DecodeError, Signal
 from elsa.message import Message
-from elsa.outcome import DONE, Kind, Outcome
-from elsa.worker.conclusion import CONFIRMED, Conclusion
+from elsa.outcome import CONFIRMED, DONE, Kind, Outcome
+from elsa.worker.conclusion import Conclusion
 from elsa.worker.deferrals import Deferrals
 from elsa.worker.delivery import Invoker
 from elsa.worker.partition import PartitionWorker
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from elsa.context import Context
     from elsa.handlers import Handler
+    from elsa.observer import LastingSpan
     from elsa.worker.executors import Executor
     from elsa.worker.settlement import Settlement
     from elsa.worker.turns import Turn
@@ -191,9 +192,9 @@ class RecordingConclusion(Conclusion):
             self._worker.journal.handled.append(handled)
         super()._end_settling(raw, news)
 
-    def _send_failed(self, raw: Any, error: BaseException, attempt: int) -> None:
+    def _send_failed(self, raw: Any, error: BaseException, attempt: int, span: LastingSpan | None = None) -> None:
         self._sending.pop(raw.offset(), None)
-        super()._send_failed(raw, error, attempt)
+        super()._send_failed(raw, error, attempt, span)
         invoker = self._worker.router.invoker(raw)
         assert isinstance(invoker, RecordingInvoker)
         self._worker.note(raw, invoker.decided)

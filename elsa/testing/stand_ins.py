@@ -55,10 +55,12 @@ class MemoryTopics:
     def exists(self, name: str) -> bool:
         return name in self._log.counts()
 
-    def create(self, name: str, *, partitions: int = 1, exist_ok: bool = False, **_: Any) -> None:
-        if self.exists(name) and not exist_ok:
+    def create(self, name: str, *, partitions: int = 1, exist_ok: bool = False, **_: Any) -> bool:
+        is_new = not self.exists(name)
+        if not is_new and not exist_ok:
             raise TopicExists(f"topic {name!r} exists already", topic=name)
         self._log.create(name, partitions)
+        return is_new
 
     def partition_count(self, name: str) -> int:
         counts = self._log.counts()

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from elsa.context import _ACTIVE, Context, Held
 from elsa.errors import BatchError, DecodeError
-from elsa.outcome import ABANDONED, DONE, Kind, Outcome
+from elsa.outcome import ABANDONED, CONFIRMED, DONE, Kind, Outcome
 from elsa.worker import traced
-from elsa.worker.conclusion import CONFIRMED
 from elsa.worker.repeats import is_repeated
 
 if TYPE_CHECKING:
@@ -162,7 +161,7 @@ async def run(worker: PartitionWorker, turn: BatchTurn) -> None:
                     outcome = await _called(batch)
                 except Exception as error:  # border, as below: the span learns the outcome, too
                     outcome = batch.failed(error)
-                outcome = traced.told(scope, outcome)
+                outcome = traced.told(scope, outcome, batch.context)
     except asyncio.CancelledError as error:
         outcome = ABANDONED if worker.closed else batch.failed(RuntimeError(f"cancelled from inside: {error}"))
     except Exception as error:  # border: whatever user code raises is the batch's outcome, never ours

@@ -198,7 +198,8 @@ class Commands:
             parts.append(f"Thread {thread.name} ({thread.native_id}):\n{text}")
         for call in self._runtime.running():
             what = f"{call['handler']}, {TopicPartition(call['topic'], call['partition'])} offset {call['offset']}"
-            parts.append(f"Call of {what}, for {call['seconds']:.1f} s:\n{call['stack']}")
+            stack = call.get("stack", "  (in a child process)\n")
+            parts.append(f"Call of {what}, for {call['seconds']:.1f} s:\n{stack}")
         return "\n".join(parts), None
 
     # -- told ------------------------------------------------------------------------------------------

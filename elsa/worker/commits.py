@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
+from elsa.errors import name_of
 from elsa.worker.acknowledger import Acknowledger
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ class Commits:
                 self._ahead_from = self._clock.monotonic() + _REFUSED_SECONDS
                 if not fenced:
                     text = f"the commit before messages run at most once was refused: {error}"
-                    manager.trouble.report("commit", text)
+                    manager.trouble.report(name_of(error), text)
                 return
         for partition, assigned in ready.items():
             del taken[partition]
@@ -118,7 +119,7 @@ class Commits:
             manager.consumer.commit(commits)
         except Exception as error:  # a commit that cannot even be queued is one that failed
             self._acknowledger.answered(manager.assignment.owned, commits, ok=False)
-            manager.trouble.report("commit", f"the commit could not be sent: {error}")
+            manager.trouble.report(name_of(error), f"the commit could not be sent: {error}")
 
     def answered(self, error: ElsaError | None, fenced: bool, partitions: Sequence[TopicPartition]) -> None:  # noqa: FBT001 - callback
         """The broker answered a commit."""
@@ -132,7 +133,7 @@ class Commits:
             # every rebalance may cross a commit that was under way
             log.info("a commit met a rebalance and will be repeated", extra={"group": manager.name})
         elif error is not None:
-            manager.trouble.report("commit", f"the commit was refused and will be repeated: {error}")
+            manager.trouble.report(name_of(error), f"the commit was refused and will be repeated: {error}")
 
     def make(self, partitions: Sequence[TopicPartition]) -> ElsaError | None:
         """Commit what is finished and wait for the answer; why it was refused."""

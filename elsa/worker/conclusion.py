@@ -10,8 +10,9 @@ import dataclasses
 from typing import TYPE_CHECKING, Any
 
 from elsa.errors import TooManyDead
-from elsa.outcome import Kind
+from elsa.outcome import CONFIRMED, Kind
 from elsa.policies.breaker import WINDOW_SECONDS, Breaker
+from elsa.worker import traced
 from elsa.worker.mailbox import Finished, Held, Produced
 from elsa.worker.repeats import remember
 from elsa.worker.turns import BatchTurn
@@ -20,13 +21,11 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from elsa.context import Context
+    from elsa.observer import LastingSpan
     from elsa.outcome import Outcome
     from elsa.worker.partition import PartitionWorker
     from elsa.worker.settlement import Settlement
     from elsa.worker.turns import Turn
-
-#: outcomes after which the offset moves on, so that what the call has sent must be confirmed before
-CONFIRMED = (Kind.DONE, Kind.SKIPPED, Kind.CONTINUED)
 
 
 class Conclusion:
@@ -184,7 +183,10 @@ class Conclusion:
         self._begin_settling()
         endings = {Kind.CONTINUED: self._settled_held, Kind.SKIPPED: self._given_up}
         settled = endings.get(outcome.kind, self._settled)
-        self._settlement.confirm_sends(raw, context, settled, self._send_failed)
+        if outcome.span is None:
+            self._settlement.confirm_sends(raw, context, settled, self._send_failed)
+        else:
+            self._settlement.confirm_sends(raw, context, *traced.lasting(outcome, settled, self._send_failed))
 
     def _begin_settling(self) -> None:
         with self._worker.lock:
@@ -219,11 +221,13 @@ class Conclusion:
         self.unsettled -= 1
         self._worker.end_if_idle()
 
-    def _send_failed(self, raw: Any, error: BaseException, attempt: int) -> None:
+    def _send_failed(self, raw: Any, error: BaseException, attempt: int, span: LastingSpan | None = None) -> None:
         """A send made by a finished call was refused, so the call has failed: decide as if it had raised."""
         invoker = self._worker.router.invoker(raw)
         assert invoker is not None
         outcome = self.final(invoker.failed(error, attempt, raw))
+        if span is not None:
+            outcome = traced.told(span, outcome)
         if outcome.kind is Kind.RETRY:
             self._retry_late(raw, outcome)
         elif outcome.kind is Kind.CRASHED:

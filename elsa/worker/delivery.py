@@ -364,4 +364,4 @@ async def _spanned(invoker: Invoker, raw: Any, context: Context, attempt: int) -
             outcome = invoker.interpret(await value if invoker.is_async else value, (raw,), attempt)
         except Exception as error:  # border, as in run: the span learns the outcome, too
             outcome = invoker.failed(error, attempt, raw)
-        return traced.told(span, outcome)
+        return traced.told(span, outcome, context)

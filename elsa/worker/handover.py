@@ -6,8 +6,9 @@ Everything here runs on the group manager's thread, most of it inside the client
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from elsa.errors import name_of
 from elsa.worker import deaths, hooks, reports, seen
 from elsa.worker.acknowledger import Commit
 
@@ -164,7 +165,8 @@ class Handover:
             manager.results.harvest(ours)
             manager.transactions.finish(ours, deadline)
             if is_heard and (error := manager.commits.make(ours)) is not None:
-                manager.trouble.report("commit", f"the last commit before giving partitions up failed: {error}")
+                text = f"the last commit before giving partitions up failed: {error}"
+                manager.trouble.report(name_of(error), text)
         assignment.remove(ours)
         manager.share_rates()
         manager.commits.forget(ours, lost=not commit)
@@ -180,7 +182,7 @@ class Handover:
             return
         why = "partition lost while its handler ran" if is_lost else "handler did not return in time"
         # before they are cancelled: a moment later some of them cannot be named any more
-        calls: list[dict[str, Any]] = [call for worker in running for call in reports.calls(worker) or [{}]]
+        calls = [call for worker in running for call in reports.calls(worker) or [reports.partition(worker)]]
         manager.assignment.cancel(partitions)
         for call in calls:
             log.error("%s, its message will be delivered again", why, extra={"event": "drain_timeout", **call})

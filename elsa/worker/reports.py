@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 
 
 def calls(worker: PartitionWorker, *, with_stacks: bool = True) -> list[dict[str, Any]]:
-    """The running calls of one partition worker, each with where it is, for how long, and its last heartbeat."""
+    """The running calls of one partition worker, each with where it is, for how long, and its last heartbeat.
+
+    One in a child process has no stack: its thread here only waits for the answer.
+    """
     found = []
     for turn in worker.underway.running():
         raws = turn.running()
@@ -25,10 +28,7 @@ def calls(worker: PartitionWorker, *, with_stacks: bool = True) -> list[dict[str
         offset, key = raws[0].offset(), raws[0].key()
         call: dict[str, Any] = {
             "handler": worker.handler_of(raws),
-            "group": worker.group,
-            "source": worker.source,
-            "topic": worker.partition.topic,
-            "partition": worker.partition.partition,
+            **partition(worker),
             "offset": offset,
             "key": key if key is None or isinstance(key, str) else key.decode(errors="replace"),
             "messages": len(raws),
@@ -36,10 +36,20 @@ def calls(worker: PartitionWorker, *, with_stacks: bool = True) -> list[dict[str
             "seconds": round(time.perf_counter() - turn.since, 3),
             "progress": worker.kept.progress.get(offset),
         }
-        if with_stacks:
+        if with_stacks and turn.on_close is None:
             call["stack"] = stack(turn)
         found.append(call)
     return found
+
+
+def partition(worker: PartitionWorker) -> dict[str, Any]:
+    """Which partition it is whose calls a worker runs."""
+    return {
+        "group": worker.group,
+        "source": worker.source,
+        "topic": worker.partition.topic,
+        "partition": worker.partition.partition,
+    }
 
 
 def stack(turn: Turn) -> str:

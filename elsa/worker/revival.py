@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
-from elsa.errors import KafkaError
+from elsa.errors import KafkaError, name_of
 from elsa.kafka.consumer import BEGINNING
 from elsa.worker import seen, starts
 from elsa.worker.caution import MOST_DEATHS, SUSPECT_DEATHS
@@ -230,7 +230,8 @@ class Revival:
         except KafkaError as error:
             if not error.retryable:
                 raise
-            manager.trouble.report("committed", f"{assigned.partition}: where to begin anew is not known yet: {error}")
+            text = f"{assigned.partition}: where to begin anew is not known yet: {error}"
+            manager.trouble.report(name_of(error), text)
             return False
         attempts = assigned.restored.attempts if assigned.restored is not None else {}
         assigned.begin_anew(begin, attempts)

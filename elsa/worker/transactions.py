@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from elsa.context import drop
-from elsa.errors import ElsaError, FatalClientError, TransactionFenced
+from elsa.errors import ElsaError, FatalClientError, TransactionFenced, name_of
 from elsa.kafka.transactions import TransactionalProducer, is_verdict
 from elsa.policies.backoff import Backoff
 from elsa.worker.mailbox import TransactionEnded
@@ -160,7 +160,7 @@ class Transactions:
         else:
             manager.observer.committed("error", 0.0, {})
             text = f"a transaction was aborted, its messages are handled again: {news.error}"
-            manager.trouble.report("transaction", text)
+            manager.trouble.report(name_of(news.error), text)
             for error, entry in news.refused:
                 entry.assigned.mishaps.refuse(entry.offsets, error)
             self._roll_back(batch, news.error)

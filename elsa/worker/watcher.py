@@ -167,7 +167,7 @@ class Watcher:
             if binding.is_pattern or binding.topic in topics or binding.topic in self._created:
                 continue
             try:
-                self._app.create_declared(binding.topic, binding.first.declared)
+                is_new = self._app.create_declared(binding.topic, binding.first.declared)
             except KafkaError as error:
                 if error.retryable:
                     raise
@@ -177,7 +177,8 @@ class Watcher:
                 continue
             self._created.add(binding.topic)
             created.add(binding.topic)
-            log.info("topic created", extra={"event": "topic_created", "topic": binding.topic})
+            if is_new:  # or another process was faster, and has said so
+                log.info("topic created", extra={"event": "topic_created", "topic": binding.topic})
         return frozenset(created)
 
     def _may_read(self) -> bool:

@@ -216,7 +216,9 @@ def test_the_status_page_names_versions_groups_partitions_with_lag_and_checks(se
     base = base_of(tree)
     until(lambda: stage.records, "a handler runs")
     until(lambda: ask(base, "/readyz")[0] == 200, "it is ready")
-    status = until(lambda: (found := ask(base, "/statusz")[1])["groups"].get(stage.app, {}).get("lag") and found, "lag")
+    status = until(
+        lambda: (found := ask(base, "/statusz")[1])["groups"].get(stage.app, {}).get("lag") == 40 and found, "lag"
+    )
 
     assert set(status["versions"]) == {"elsa", "python", "confluent_kafka", "librdkafka"}
     assert status["uptime_seconds"] > 0

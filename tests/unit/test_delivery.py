@@ -6,7 +6,7 @@ import asyncio
 import itertools
 import logging
 import threading
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from confluent_kafka import KafkaError as Code
@@ -19,6 +19,7 @@ from elsa.message import RecordMetadata
 
 class Owner:
     sent = None
+    facts: ClassVar = {"brokers": "k:9092", "user": "ann"}
 
     def __init__(self) -> None:
         self.heard: list[Any] = []
@@ -190,3 +191,12 @@ def test_a_cancelled_or_ended_loop_does_not_disturb_the_report() -> None:
     confirm(delivery)
 
     assert delivery.done()
+
+
+def test_a_missing_right_names_the_user_and_the_brokers() -> None:
+    delivery = pending()
+    delivery(Code(Code.TOPIC_AUTHORIZATION_FAILED), Message("orders"))
+
+    assert "--bootstrap-server k:9092 --add --allow-principal User:ann --operation Write --topic orders" in str(
+        delivery.exception()
+    )

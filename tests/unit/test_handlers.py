@@ -143,6 +143,17 @@ def test_an_unknown_option_of_a_send_is_refused(app: elsa.App) -> None:
         bill.send(Order(1), prio=3)
 
 
+def test_options_beside_the_body_are_shown_their_place(app: elsa.App) -> None:
+    @app.handler("orders")
+    def bill(order: Order) -> None: ...
+
+    call: Any = bill.options(delay=3)
+    with pytest.raises(TypeError, match=r"send takes the body alone, and key=, topic= belongs into options\(\.\.\.\)"):
+        call.send(Order(1), key="k", topic="other")
+    with pytest.raises(TypeError, match=r"send takes the body alone$"):
+        call.send(Order(1), Order(2))
+
+
 def test_a_regex_handler_needs_a_topic_to_send_to(app: elsa.App) -> None:
     @app.handler("^orders.*")
     def bill(order: Order) -> None: ...

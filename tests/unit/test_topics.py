@@ -86,12 +86,12 @@ def test_creating_does_not_wait_out_what_will_not_change() -> None:
 
 def test_creating_need_not_wait() -> None:
     topics, _ = topics_with(LEADERLESS)
-    topics.create("orders", wait=False)
+    assert topics.create("orders", wait=False)
 
 
 def test_an_existing_topic_is_still_waited_for() -> None:
     topics, admin = topics_with(LEADERLESS, USABLE)
-    topics.create("taken", exist_ok=True)
+    assert not topics.create("taken", exist_ok=True)
 
     assert admin.script == [USABLE]
     with pytest.raises(TopicExists):

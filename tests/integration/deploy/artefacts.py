@@ -33,7 +33,13 @@ VALUES: dict[str, Document] = {
         "metrics": {"open": True},
         "workers": [{"name": "orders", "app": "workers.orders:app"}],
     },
-    "no worker": {"brokers": "kafka:9092", "monitor": {"enabled": False}, "serviceAccount": {"create": False}},
+    "workers alone": {
+        "brokers": "kafka:9092",
+        "metrics": {"open": True},
+        "monitor": {"enabled": False},
+        "serviceAccount": {"create": False},
+        "workers": [{"name": "orders", "app": "workers.orders:app"}],
+    },
     "all": {
         "brokers": "kafka-0:9093,kafka-1:9093",
         "image": {"repository": "registry.example/elsa", "digest": f"sha256:{'0' * 64}"},

@@ -78,7 +78,7 @@ def test_what_is_made_follows_from_the_switches() -> None:
         "ServiceAccount": 1,
         "Pod": 1,
     }
-    assert kinds(VALUES["no worker"]) == {}
+    assert kinds(VALUES["workers alone"]) == {"Deployment": 1, "PodDisruptionBudget": 1, "Pod": 1}
     boards = len(list((ROOT / "dashboards").glob("*.json")))
     assert kinds(VALUES["all"]) == Counter(
         Deployment=4,
@@ -188,13 +188,14 @@ def test_every_setting_of_elsa_may_be_set_but_those_that_the_chart_owns() -> Non
 @pytest.mark.parametrize(
     ("values", "says"),
     [
-        ({"workers": []}, "brokers"),
+        ({**with_worker(), "brokers": ""}, "brokers"),
+        ({**with_worker(), "workers": []}, "/workers.*: minItems"),
         (with_worker(replica=2), "'replica' not allowed"),
         (with_worker(app="shop"), "/workers/0/app"),
         (with_worker(kind="DaemonSet"), "/workers/0/kind"),
         ({"brokers": "k:1", "kafka": {"sasl.password": "x"}}, "sasl.password"),
         ({"brokers": "k:1", "settings": {"http_host": "::"}}, "http_host"),
-        ({"brokers": "k:1"}, "read the metrics"),
+        ({**with_worker(), "metrics": {}}, "read the metrics"),
         (with_worker(autoscaling={"kind": "keda", "maxReplicas": 9, "partitions": 6, "age": 5, "groups": ["a"]}), "9"),
         (with_worker(autoscaling={"kind": "keda"}), "needs topics"),
         (with_worker(autoscaling={"kind": "hpa"}), "needs groups"),

@@ -190,6 +190,8 @@ def test_a_heartbeat_shows_how_far_a_call_is(jobs: Callable[..., Jobs]) -> None:
             lambda: [one for one in found.app._runtime.running() if one["progress"]], "the call tells its progress"
         )
         assert (call["offset"], call["attempt"], call["progress"]) == (0, 1, {"page": 7})
+        # where its thread waits for the child tells nothing
+        assert "stack" not in call
     finally:
         found.app.stop(3)
 

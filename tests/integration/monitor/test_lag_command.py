@@ -92,11 +92,28 @@ def test_an_unknown_group_is_named_with_a_near_one(lag: Lag, billing: tuple[str,
         assert f"did you mean '{used}'?" in ran.stderr
 
 
+def test_a_pattern_that_matches_no_group_is_no_group(lag: Lag, billing: tuple[str, str]) -> None:
+    used, _ = billing
+    pattern = f"{used}?x*"
+    for argv in ([pattern], [pattern, "--check", "--max-messages", "9"], ["--json", pattern]):
+        ran = lag(*argv)
+
+        assert ran.exit_code == exits.NOT_FOUND
+        assert f"there is no group '{pattern}'" in ran.stderr
+        assert "hint: " in ran.stderr
+    assert json.loads(ran.stdout)["unknown"] == [pattern]
+
+    ran = lag(f"{used}*", pattern, "--check", "--max-messages", "9")
+    assert ran.exit_code == exits.NOT_FOUND
+    assert ran.stdout.split() == ["ok", used]
+
+
 def test_a_topic_that_nobody_reads_is_named_with_a_near_one(lag: Lag, billing: tuple[str, str], topic: Any) -> None:
     used, name = billing
     for argv in ([], ["--check", "--max-messages", "9"], ["--json"]):
         ran = lag(used, "-t", name, "-t", f"{name}x", *argv)
         assert ran.exit_code == exits.NOT_FOUND
+        assert not ran.stdout.startswith("ok")
         assert f"no group here reads topic '{name}x'" in ran.stderr
         assert f"did you mean '{name}'?" in ran.stderr
 

@@ -12,6 +12,8 @@ import pytest
 from elsa.delays.topics import undeliverable_topic
 from elsa.fetcher import Fetcher
 
+from .conftest import USER
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -22,7 +24,9 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.broker
 
 
-def test_a_forbidden_target_is_told_from_the_others(guarded_kafka: Guarded, user_app: Callable[..., elsa.App]) -> None:
+def test_a_forbidden_target_is_told_from_the_others(
+    guarded_kafka: Guarded, user_app: Callable[..., elsa.App], caplog: pytest.LogCaptureFixture
+) -> None:
     app = user_app(static_membership=False, create_topics=True)
     closed, reached = guarded_kafka.topic(), guarded_kafka.topic()
     for resource in ("TOPIC", "GROUP", "TRANSACTIONAL_ID"):
@@ -45,3 +49,5 @@ def test_a_forbidden_target_is_told_from_the_others(guarded_kafka: Guarded, user
     why = dict(buried.headers)["elsa-error-message"]
     assert why is not None
     assert f"needs Write on topic '{closed}'" in why.decode()
+    (said,) = [text for text in caplog.messages if "cannot be delivered" in text]
+    assert said.endswith(f"--add --allow-principal User:{USER} --operation Write --topic {closed}")

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from elsa import exits
+from elsa.config import Settings
 from elsa.errors import AuthorizationFailed
 from elsa.groups import Groups
 from elsa.kafka import probe
@@ -30,7 +31,8 @@ from elsa.producer import Producer
 from elsa.schedules.declared import SHARDS
 from elsa.topics import Topics
 
-from .conftest import READER
+from .conftest import READER, USER
+from .secure import command
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,9 +45,14 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.broker
 
 
+def granting(operation: str) -> str:
+    """What the command says of the right and who lacks it."""
+    return f"--allow-principal User:{USER} --operation {operation}"
+
+
 def needs(operation: str, resource: str, name: str) -> Any:
     """Expects the error that names the right, and the command that grants it."""
-    said = rf"needs {operation} on {resource} '{name}'(.|\n)*kafka-acls .*{name}"
+    said = rf"needs {operation} on {resource} '{name}'(.|\n)*kafka-acls .*{granting(operation)} .*{name}"
     return pytest.raises(AuthorizationFailed, match=said)
 
 
@@ -160,6 +167,7 @@ def test_a_worker_without_its_group_ends_and_says_why(
     assert runtime.ended.wait(30)
     assert runtime.failure_code == exits.BROKER
     assert "needs Read on group 'it-foreign'" in runtime.failure
+    assert f"{granting('Read')} --group it-foreign" in runtime.failure
 
 
 def test_a_topic_that_may_not_be_read_waits_for_its_acl(
@@ -172,7 +180,8 @@ def test_a_topic_that_may_not_be_read_waits_for_its_acl(
 
     class Heard(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
-            if f"needs Read on topic '{topic}'" in record.getMessage():
+            text = record.getMessage()
+            if f"needs Read on topic '{topic}'" in text and f"{granting('Read')} --topic {topic}" in text:
                 said.set()
 
     @app.handler(topic, group=f"{app.name}-workers")
@@ -267,6 +276,38 @@ def handle(body: bytes) -> None: ...
 
     assert ended.returncode == exits.BROKER, ended.stderr
     assert "needs Read on group 'it-foreign'" in ended.stderr
+    assert f"{granting('Read')} --group it-foreign" in ended.stderr
+
+
+@pytest.mark.parametrize("sees_topic", [False, True])
+def test_elsa_produce_ends_with_the_code_of_the_broker_and_the_whole_command(
+    guarded_kafka: Guarded, *, sees_topic: bool
+) -> None:
+    topic, settings = guarded_kafka.topic(), guarded_kafka.settings()
+    guarded_kafka.grant("TOPIC", guarded_kafka.topic(), "WRITE")
+    if sees_topic:
+        guarded_kafka.grant("TOPIC", topic, "DESCRIBE")
+
+    ended = command(settings, "produce", topic, "v")
+
+    assert ended.returncode == exits.BROKER, ended.stderr
+    granted = f"kafka-acls --bootstrap-server {settings.brokers} --add {granting('Write')} --topic {topic}"
+    assert granted in ended.stderr
+
+
+@pytest.mark.parametrize("line", ["fetch", "dlq show"])
+def test_reading_commands_name_the_user_that_needs_read(guarded_kafka: Guarded, line: str) -> None:
+    topic = f"{guarded_kafka.topic()}.dlq"
+    probe.create_topic(guarded_kafka.open, topic, 1)
+    guarded_kafka.grant("TOPIC", topic, "DESCRIBE", is_prefix=True)
+    producer = Producer(Settings(brokers=guarded_kafka.open))
+    producer.produce(topic, b"v")
+    producer.close(5)
+
+    ended = command(guarded_kafka.settings(), *line.split(), topic, *(["0:0"] if line == "dlq show" else []))
+
+    assert ended.returncode == exits.BROKER, ended.stderr
+    assert f"{granting('Read')} --topic {topic}" in ended.stderr
 
 
 def test_a_standalone_handler_needs_read_on_its_topic_and_no_group(

@@ -209,11 +209,27 @@ def test_a_worker_with_all_rights_passes_and_nothing_is_changed(secure: Secure, 
     assert code == exits.OK, said
     assert told["ok"]
     assert told["role"] == "worker"
+    assert told["unasked"] == [world.topic]
+    assert f"not asked: Write on {world.topic!r}, topics that are not listed; where handlers send" in said
     # its own topics are not made yet; retries in a topic it may want or not
     assert {one["state"] for one in told["rights"] if one["needed"]} == {"granted", "unknown"}
     after = Topics(world.everything).list(internal=True), [one.name for one in Groups(world.everything).list()]
     assert set(after[0]) - {"__transaction_state"} == set(before[0]) - {"__transaction_state"}
     assert after[1] == before[1]
+
+
+def test_a_topic_that_delayed_messages_go_to_is_checked_when_it_is_named(secure: Secure, tmp_path: Path) -> None:
+    world = World(secure)
+
+    code, told, said = check(
+        world.settings(worker_rights(world)), tmp_path, shop(world, tmp_path), "--topic", world.topic
+    )
+
+    (lacking,) = [one for one in told["rights"] if one["state"] == "missing" and one["needed"]]
+    assert code == exits.CHECK_FAILED
+    assert (lacking["operation"], lacking["name"]) == ("Write", world.topic)
+    assert told["unasked"] == []
+    assert lacking["command"] in said
 
 
 @pytest.mark.parametrize(

@@ -6,10 +6,12 @@ own, and what was sent because of a call is below that call.
 
 from __future__ import annotations
 
+import logging
 import textwrap
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from opentelemetry import trace
 
 import elsa
 from elsa import headers as names
@@ -262,6 +264,55 @@ def test_a_send_that_kafka_refuses_ends_with_the_error(recorded: Recorded, app: 
         app.send(orders, "x" * 5_000).result(20)
 
     assert recorded.tree(1, {orders: "orders"}) == "send orders (error MSG_SIZE_TOO_LARGE)"
+
+
+class Places(logging.Handler):
+    """The spans in which failures of handlers are logged."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[int] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if getattr(record, "event", "") == "handler_failed":
+            self.found.append(trace.get_current_span().get_span_context().span_id)
+
+
+@pytest.mark.parametrize("batch", [None, 5])
+def test_a_call_has_failed_whose_send_is_refused_when_it_has_returned(
+    recorded: Recorded, app: elsa.App, topic: Topics, batch: int | None
+) -> None:
+    orders, narrow = topic(1), topic(1, {"max.message.bytes": "100"})
+    calls: list[int] = []
+
+    def bill(order: Any, ctx: elsa.Context) -> None:
+        calls.append(trace.get_current_span().get_span_context().span_id)
+        ctx.send(narrow, b"x" * 1_000)
+
+    bill.__annotations__ = {"order": int if batch is None else list[int], "ctx": elsa.Context}
+    app.handler(orders, batch=batch, retry=elsa.Retry(max_attempts=2, base=0.1))(bill)
+    places = Places()
+    logging.getLogger("elsa.worker").addHandler(places)
+    try:
+        with app, recorded.program()("checkout"):
+            app.send(orders, 7)
+            recorded.tree(6, {})
+        drawn = recorded.tree(7, {orders: "orders", narrow: "narrow", app.name: "app"})
+    finally:
+        logging.getLogger("elsa.worker").removeHandler(places)
+
+    assert drawn == tree(
+        """
+        checkout
+          send orders
+            process orders (attempt 1: retried, error MSG_SIZE_TOO_LARGE, elsa.retry)
+              send narrow (error MSG_SIZE_TOO_LARGE)
+            process orders (attempt 2: dead, exhausted, error MSG_SIZE_TOO_LARGE)
+              send narrow (error MSG_SIZE_TOO_LARGE)
+              send orders.app.dlq
+        """
+    )
+    assert places.found == calls
 
 
 def test_a_send_that_is_not_even_taken_ends_too(recorded: Recorded, make_app: Callable[..., elsa.App]) -> None:

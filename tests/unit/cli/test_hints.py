@@ -31,6 +31,13 @@ def test_without_a_near_name_the_list_is_pointed_to_unless_there_is_a_hint_alrea
     assert notes(UnknownTopic("x", hint="create it"), "zzz") == []
 
 
+def test_groups_that_do_not_exist_are_refused_by_name() -> None:
+    with pytest.raises(UnknownGroup, match="there is no group 'biling', 'z\\*'") as caught:
+        hints.refuse_groups(Settings(), ["biling", "z*"])
+
+    assert caught.value.__notes__ == ["  hint: did you mean 'billing'?"]
+
+
 def test_other_errors_pass_untouched() -> None:
     assert notes(BrokerUnavailable("x"), "order") == []
 

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
+from elsa import exits
 from elsa.cli.lines import BadLine
 from elsa.cli.shipment import Shipment
-from elsa.errors import BufferFull, KafkaError, MessageTooLarge
+from elsa.errors import AuthorizationFailed, BrokerUnavailable, BufferFull, KafkaError, MessageTooLarge
 from elsa.message import Record
 
 if TYPE_CHECKING:
@@ -127,3 +128,25 @@ def test_what_is_not_waited_for_is_said_to_be_unconfirmed() -> None:
     shipment = shipped(Sender({b"b": Interrupted(0, 0)}), values(b"a", b"b", b"c"))
 
     assert (shipment.delivered, shipment.unconfirmed, shipment.is_interrupted) == (1, 2, True)
+
+
+REFUSED, AWAY = AuthorizationFailed("needs Write"), BrokerUnavailable("no answer")
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "code"),
+    [
+        ({}, exits.OK),
+        ({b"a": Settled(0, 0, REFUSED), b"b": Settled(0, 0, REFUSED)}, exits.BROKER),
+        # the reasons differ, and their kind does not
+        ({b"a": Settled(0, 0, REFUSED), b"b": Settled(0, 0, AWAY)}, exits.BROKER),
+        ({b"a": REFUSED}, exits.BROKER),
+        ({b"a": Settled(0, 0, REFUSED), b"b": MessageTooLarge("large")}, exits.FAILED),
+        ({b"b": Settled(0, 0, REFUSED)}, exits.FAILED),
+        ({b"a": Interrupted(0, 0)}, exits.INTERRUPTED),
+    ],
+)
+def test_the_exit_code_is_that_of_the_reason_when_everything_failed_for_one(
+    outcomes: dict[bytes, Any], code: int
+) -> None:
+    assert shipped(Sender(outcomes), values(b"a", b"b")).exit_code == code

@@ -57,7 +57,7 @@ def rows(count: int) -> Frame:
     )
     handlers = (HandlerSpeed("billing", "orders", "shop.bill", p95=0.0213, rate=12.0),)
     workers = (WorkerRow("shop-host-0", "host", 7, "silent", 0, 3, 20.0),)
-    return Frame(1_000.0, (), partitions, handlers, workers, ("something is missing",))
+    return Frame(1_000.0, (), partitions, handlers, workers, ("something is missing",), ("nobody",))
 
 
 @pytest.mark.parametrize("height", [24, 50])
@@ -72,6 +72,7 @@ def test_a_screen_is_never_overfull(height: int) -> None:
     assert lines[-1].startswith("q quit")
     assert any("more" in line for line in lines)
     assert "! something is missing" in [line.strip() for line in lines]
+    assert "! there is no group 'nobody'" in [line.strip() for line in lines]
 
 
 def test_everything_is_printed_where_there_is_no_screen(capsys: pytest.CaptureFixture[str]) -> None:

@@ -83,6 +83,14 @@ def test_a_command_of_a_page_exists_with_its_options(page: str, line: str) -> No
     command.parse_args(context, words)
 
 
+@pytest.mark.parametrize("page", PAGES, ids=[page.stem for page in PAGES])
+def test_nothing_is_destroyed_by_pasting_a_block(page: Path) -> None:
+    for block in re.findall(r"```\n(.*?)```", page.read_text(), re.DOTALL):
+        if re.search(r" (drop|delete|purge|reset) ", block):
+            assert "--yes" not in block
+            assert len(block.splitlines()) == 1
+
+
 def test_a_panel_that_a_page_names_is_there() -> None:
     titles = {title for board in HERE.glob("*.json") for title in re.findall(r'"title": "([^"]*)"', board.read_text())}
     for page in PAGES:

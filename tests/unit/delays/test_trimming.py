@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 A, B = TopicPartition("shop.delay.1", 0), TopicPartition("shop.delay.4", 2)
 
 
+FACTS = {"brokers": "k:9092", "user": "ann"}
+
+
 class Topics:
     def __init__(self) -> None:
         self.asked: list[dict[TopicPartition, int]] = []
@@ -33,7 +36,7 @@ class Topics:
 
 def test_only_what_is_new_is_asked_for_and_not_twice_at_a_time(caplog: pytest.LogCaptureFixture) -> None:
     topics = Topics()
-    trimming = Trimming(topics)
+    trimming = Trimming(topics, FACTS)
     trimming.run({A: 10, B: 0})
     assert topics.asked == [{A: 10}]
 
@@ -55,7 +58,7 @@ def test_only_what_is_new_is_asked_for_and_not_twice_at_a_time(caplog: pytest.Lo
 
 def test_at_the_end_it_is_asked_for_anew_and_waited_for() -> None:
     topics = Topics()
-    trimming = Trimming(topics)
+    trimming = Trimming(topics, FACTS)
     trimming.run({A: 10})
     trimming.finish({A: 20}, 0.01)
 
@@ -64,7 +67,7 @@ def test_at_the_end_it_is_asked_for_anew_and_waited_for() -> None:
 
 def test_a_missing_right_is_told_loudly(caplog: pytest.LogCaptureFixture) -> None:
     topics = Topics()
-    trimming = Trimming(topics)
+    trimming = Trimming(topics, FACTS)
     trimming.run({A: 10})
     topics.futures[0][A].set_exception(KafkaException(KafkaError(KafkaError.TOPIC_AUTHORIZATION_FAILED)))
     trimming.run({A: 10})
@@ -75,11 +78,12 @@ def test_a_missing_right_is_told_loudly(caplog: pytest.LogCaptureFixture) -> Non
         "moved messages were not deleted, and come again if no worker runs for 7 days: "
         "an ACL is missing: this client needs Delete on topic 'shop.delay.1'"
     )
+    assert "kafka-acls --bootstrap-server k:9092 --add --allow-principal User:ann " in record.getMessage()
 
 
 def test_a_partition_that_comes_back_begins_anew() -> None:
     topics = Topics()
-    trimming = Trimming(topics)
+    trimming = Trimming(topics, FACTS)
     trimming.run({A: 10})
     topics.futures[0][A].set_result(None)
     trimming.run({A: 10})

@@ -76,6 +76,11 @@ def test_a_key_that_elsa_owns_is_refused_with_what_to_use(name: str) -> None:
             {"fetch.min.byte": 1},
             r"kafka\['fetch.min.byte'\] is refused: No such .*\n  hint: did you mean 'fetch.min.bytes'",
         ),
+        (
+            {"sasl.passwrd": "tiger"},
+            r"kafka\['sasl.passwrd'\] is refused: No such [^\n]*\n  hint: did you mean 'sasl.password'\?$",
+        ),
+        ({"security.protocol": "https://ann:tiger@one"}, r"https://\*\*\*@one"),
         ({"quite.another": 1}, r"kafka\['quite.another'\] is refused: No such .*\n  hint: see librdkafka"),
         ({"security.protocol": "tls"}, r"kafka\['security.protocol'\] is refused: Invalid value \"tls\""),
         ({"batch.size": "many"}, r"kafka\['batch.size'\] is refused: Invalid value"),

@@ -75,7 +75,7 @@ def test_who_has_no_group_needs_no_right_on_one() -> None:
 
 
 def test_the_error_says_where_it_happened() -> None:
-    settings = Settings(brokers="k:9092")
+    settings = Settings(brokers="k:9092", kafka={"sasl.username": "ann"})
     of_a_topic = event_error(Polled(Code.TOPIC_AUTHORIZATION_FAILED), settings, "billing")
     of_the_group = event_error(Polled(Code.GROUP_AUTHORIZATION_FAILED, None), settings, "billing")
 
@@ -83,4 +83,5 @@ def test_the_error_says_where_it_happened() -> None:
     assert (of_a_topic.topic, of_a_topic.partition, of_a_topic.offset) == ("orders", 2, 7)
     assert "needs Read on topic 'orders'" in str(of_a_topic)
     assert "needs Read on group 'billing'" in str(of_the_group)
+    assert "kafka-acls --bootstrap-server k:9092 --add --allow-principal User:ann " in str(of_the_group)
     assert of_the_group.topic is None

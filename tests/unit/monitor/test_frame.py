@@ -73,7 +73,8 @@ def test_what_is_missing_is_said() -> None:
 
     assert "there is no topic shop.status" in nothing.notes[0]
     assert "a counts nothing: it runs in a program of its own" in embedded.notes[0]
-    assert failing.notes[1:] == ("there is no group 'nobody'", "group mail: no answer")
+    assert failing.notes[1:] == ("group mail: no answer",)
+    assert failing.unknown == ("nobody",)
 
 
 def rows(sort: str, only: str = "") -> list[str]:

@@ -30,24 +30,24 @@ def seen(committed: dict[TopicPartition, int], *partitions: TopicPartition) -> S
 
 
 @pytest.mark.parametrize(
-    ("written", "expected"),
+    ("written", "lag", "expected"),
     [
-        ({(HERE, 4): 900.0}, 100.0),
+        ({(HERE, 4): 900.0}, 5, 100.0),
         # a producer's clock that runs ahead
-        ({(HERE, 4): 2000.0}, 0.0),
-        # only markers, or what was aborted
-        ({(HERE, 4): None}, 0.0),
+        ({(HERE, 4): 2000.0}, 5, 0.0),
+        # only markers, or what was aborted: nothing waits
+        ({(HERE, 4): None}, 0, 0.0),
         # of another offset
-        ({(HERE, 3): 900.0}, None),
+        ({(HERE, 3): 900.0}, 5, None),
     ],
 )
 def test_age_is_that_of_the_message_at_the_committed_offset(
-    written: dict[tuple[TopicPartition, int], float | None], expected: float | None
+    written: dict[tuple[TopicPartition, int], float | None], lag: int, expected: float | None
 ) -> None:
     one = seen({HERE: 4})
     (state,) = one.state(Edges({HERE: 0}, {HERE: 9}), written, 1000.0).partitions
 
-    assert (state.lag, state.lag_seconds, state.owner) == (5, expected, "it-client")
+    assert (state.lag, state.lag_seconds, state.owner) == (lag, expected, "it-client")
     assert list(one.places(Edges({HERE: 0}, {HERE: 9}))) == [(HERE, 4)]
 
 
@@ -84,5 +84,5 @@ def test_a_group_sums_its_lag_and_has_the_age_of_its_oldest_message() -> None:
     assert group().oldest_seconds == 0.0
 
 
-def test_a_dead_group_is_unknown() -> None:
-    assert look(group(state="dead", name="nobody"), group()).unknown == ("nobody",)
+def test_a_dead_group_and_a_pattern_that_matches_none_are_unknown() -> None:
+    assert look(group(state="dead", name="nobody"), group(), unmatched=("z*",)).unknown == ("nobody", "z*")

@@ -12,6 +12,7 @@ import pytest
 
 from elsa.observe import catalogue
 from elsa.observe.catalogue import CATALOGUE, Metric
+from elsa.observe.reference import page
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -55,6 +56,12 @@ def test_the_table_for_the_documentation_has_a_row_for_every_metric() -> None:
     assert [f"`{name}`" for name in CATALOGUE] == [row.split(" | ")[0][2:] for row in rows]
     assert "`outcome` (ok, error)" in printed
     assert PAGE.read_text(encoding="utf-8") == printed, "make it anew: python -m elsa.observe.catalogue > that file"
+
+
+def test_the_documentation_says_which_metrics_no_worker_has() -> None:
+    said, _, _ = page().partition(" come from `elsa monitor` alone")
+
+    assert re.findall("`(elsa_[a-z_]+)`", said) == [metric.name for metric in catalogue.OF_MONITOR]
 
 
 def test_no_metric_is_named_that_does_not_exist() -> None:

@@ -151,6 +151,15 @@ def test_nothing_is_logged_of_a_guarded_port(
     assert not caplog.text
 
 
+@pytest.mark.parametrize("guard", [Guard(open=True), Guard(token="tiger"), Guard(token="tiger", open=True)])
+def test_an_open_port_warns_once_at_its_start(guard: Guard, caplog: pytest.LogCaptureFixture) -> None:
+    with MetricsServer(lambda: b"", host="0.0.0.0", port=0, guard=guard) as server:
+        get(server, None)
+        get(server, None, Authorization="Bearer tiger")
+
+    assert caplog.messages == [guard.warning("0.0.0.0")]
+
+
 def test_a_renewed_certificate_is_shown_from_the_next_connection_on(
     authority: trustme.CA, files: dict[str, str], caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -254,6 +254,27 @@ def test_in_setup_there_is_no_message_yet(logger: logging.Logger) -> None:
     assert json_lines(stream)[0].items() >= place.items()
 
 
+def test_exporters_of_traces_say_the_same_once_a_minute_whatever_is_filled_in(
+    clock: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stream = io.StringIO()
+    handler = setup("info", json_logs=True, stream=stream)
+    monkeypatch.setattr(handler, "_limit", RateLimit(60.0, clock))
+    exporter = logging.getLogger("opentelemetry.exporter.otlp.proto.http.trace_exporter")
+
+    def away(seconds: float) -> None:
+        exporter.warning("Transient error %s, retrying in %.2fs.", OSError(seconds), seconds)
+
+    for seconds in (1.1, 2.2, 4.4):
+        away(seconds)
+    exporter.error("Failed to export %s batch", "span")
+    clock.steady += 61
+    away(1.3)
+
+    lines = [(one["message"].partition(" ")[0], one.get("repeated")) for one in json_lines(stream)]
+    assert lines == [("Transient", None), ("Failed", None), ("Transient", 2)]
+
+
 def test_other_lines_and_lines_without_a_limit_pass(limited: Callable[..., list[Any]]) -> None:
     assert limited("a", "b", "a", None, None) == [0, 0, 0, 0]
 

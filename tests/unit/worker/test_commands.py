@@ -266,3 +266,10 @@ def test_stacks_are_those_of_all_threads(desk: Desk) -> None:
 
     assert "Thread MainThread (" in text
     assert "test_stacks_are_those_of_all_threads" in text
+
+
+def test_a_call_in_a_child_process_has_no_stack_to_show(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    call = {"handler": "bill", "topic": "orders", "partition": 1, "offset": 7, "seconds": 2.0}
+    monkeypatch.setattr(desk.runtime, "running", lambda: [call])
+
+    assert "Call of bill, orders[1] offset 7, for 2.0 s:\n  (in a child process)\n" in desk.run("stacks")

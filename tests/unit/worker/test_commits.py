@@ -136,8 +136,8 @@ def test_one_is_started_when_it_is_due_and_the_next_when_it_is_answered(manager:
 def test_a_refused_one_is_told_and_repeated(manager: Manager) -> None:
     manager.finish(ZERO, 0)
     manager.start_due()
-    manager.commits.answered(KafkaError("coordinator is away"), False, [ZERO])
-    assert manager.reports == ["commit: the commit was refused and will be repeated: coordinator is away"]
+    manager.commits.answered(KafkaError("coordinator is away", code="NOT_COORDINATOR"), False, [ZERO])
+    assert manager.reports == ["NOT_COORDINATOR: the commit was refused and will be repeated: coordinator is away"]
     assert manager.observer.told == [("error", {ZERO: 1})]
     manager.start_due()
     assert len(manager.consumer.started) == 1
@@ -161,7 +161,7 @@ def test_one_that_cannot_even_be_sent_is_repeated(manager: Manager) -> None:
     manager.finish(ZERO, 0)
     manager.consumer.broken = RuntimeError("queue full")
     manager.start_due()
-    assert manager.reports == ["commit: the commit could not be sent: queue full"]
+    assert manager.reports == ["RuntimeError: the commit could not be sent: queue full"]
     assert not manager.commits.in_flight
 
     manager.consumer.broken = None

@@ -9,7 +9,7 @@ import pytest
 
 from elsa.message import TopicPartition
 from elsa.policies.backoff import Backoff
-from elsa.worker import group, revival
+from elsa.worker import group, reports, revival
 from elsa.worker.mailbox import Stop
 from elsa.worker.progress import decode
 
@@ -147,6 +147,20 @@ def test_what_was_lost_is_cancelled_and_not_committed(join: Join, broker: Broker
 
     assert ZERO not in broker.commits
     assert member.owned == [1]
+
+
+def test_what_is_cut_off_is_named_by_its_partition_where_no_call_can_be_named(
+    join: Join, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A turn may be between two calls, or over and not settled."""
+    member = join(policy=lambda _: "hang")
+    monkeypatch.setattr(reports, "calls", lambda _: [])
+    member.rebalance(lost=[0])
+    member.turn()
+
+    (line,) = [vars(each) for each in caplog.records if "partition lost" in each.getMessage()]
+    assert line["group"] == member.manager.group
+    assert (line["topic"], line["partition"]) == ZERO
 
 
 @pytest.mark.parametrize("policy", ["finish", "hang"])
