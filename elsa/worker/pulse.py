@@ -72,7 +72,8 @@ class Pulse:
         """Librdkafka's statistics; while the coordinator does not answer, no join stands still."""
         group = statistics.get("cgrp") or {}
         state = str(group.get("join_state", "init"))
-        if state == "steady" and group.get("state") == "up":
+        if state in _AT_REST and group.get("state") == "up":
+            # also one that was not thrown out: the client gives all up as lost when the last of its topics is gone
             self.let_in()
         if state in _AT_REST or group.get("state") != "up":
             self.frozen = None

@@ -210,7 +210,7 @@ class Vitals:
         if not (pulse.was_assigned or manager.is_ready):
             hint = "it has never had its partitions: is Kafka there, do its topics exist, does the group rebalance?"
         elif pulse.is_out:
-            hint = hint or "it was thrown out of its group, where others have its partitions now, and joins anew"
+            hint = hint or "it has lost its place in the group with all partitions, and joins anew"
         age = SYSTEM.monotonic() - self._started_at
         return Check(name="assignment", about=manager.name, ok=not hint, age=age, hint=hint)
 

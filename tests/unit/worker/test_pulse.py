@@ -72,9 +72,10 @@ def test_a_member_that_was_thrown_out_is_out_until_it_is_let_in() -> None:
     pulse.let_in()
     assert not pulse.is_out
 
-    pulse.thrown_out()
-    pulse.heard(statistics("steady"))
-    assert not pulse.is_out
+    for state in ("steady", "init", "wait-metadata"):
+        pulse.thrown_out()
+        pulse.heard(statistics(state))
+        assert not pulse.is_out
 
 
 def test_failures_that_lie_far_apart_are_no_row() -> None:

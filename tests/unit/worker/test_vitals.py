@@ -136,7 +136,7 @@ def test_it_is_not_ready_while_it_is_out_of_its_group_or_its_thread_or_its_join_
         return "" if check.ok else check.hint
 
     assert why(lambda pulse: None) == ""
-    assert "it was thrown out of its group" in why(Pulse.thrown_out)
+    assert "it has lost its place in the group" in why(Pulse.thrown_out)
     assert "the thread that polls hangs" in why(lambda pulse: setattr(pulse, "polled_at", ago(301)))
     assert "stands still in 'wait-sync'" in why(lambda pulse: setattr(pulse, "frozen", ("wait-sync", ago(601))))
     assert why(lambda pulse: setattr(pulse, "frozen", ("wait-sync", ago(599)))) == ""
