@@ -154,6 +154,10 @@ class Topics:
         """What each of these topics can take, in one request; a topic that is missing is told, not raised."""
         return self._admin.writable(list(names))
 
+    def unreadable(self, names: Iterable[str]) -> set[str]:
+        """Those of these topics that this client may not read, in one request; a missing one is none of them."""
+        return self._admin.unreadable(list(names))
+
     def partition_count(self, name: str) -> int:
         """How many partitions the topic has; raises UnknownTopic."""
         return len(self._admin.partitions(name))

@@ -11,14 +11,14 @@ from confluent_kafka.admin._acl import AclOperation
 from confluent_kafka.admin._config import AlterConfigOpType, ConfigEntry, ConfigResource
 from confluent_kafka.cimpl import NewPartitions, NewTopic
 
-from elsa.errors import KafkaError
+from elsa.errors import AuthorizationFailed, KafkaError
 from elsa.kafka.clusterclient import TIMEOUT_SECONDS, ClusterClient
 from elsa.kafka.errors import ClientError, facts_of, translate
 from elsa.message import TopicPartition
 
 if TYPE_CHECKING:
     import concurrent.futures
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
 #: errors of a look at several topics that say something of one of them
 _OF_TOPICS = {
@@ -87,21 +87,13 @@ class TopicOperations(ClusterClient):
 
         Raises what says nothing of a topic: no broker answers, the credentials are refused.
         """
-        futures = self._client().describe_topics(
-            TopicCollection(list(topics)), include_authorized_operations=True, request_timeout=timeout
-        )
         found = {}
-        for topic, future in futures.items():
-            try:
-                described = self._wait(future, timeout, topic=topic, operation="Describe")
-            except KafkaError as error:
-                if error.code not in _OF_TOPICS:
-                    raise
-                found[topic] = Writable(refusal=error)
+        for topic, described in self._described(topics, timeout):
+            if isinstance(described, KafkaError):
+                found[topic] = Writable(refusal=described)
                 continue
-            allowed = described.authorized_operations
             refusal = None
-            if allowed and AclOperation.WRITE not in allowed:
+            if _lacks(described, AclOperation.WRITE):
                 refused = ClientError(ClientError.TOPIC_AUTHORIZATION_FAILED)
                 missing = translate(refused, **facts_of(self._settings), topic=topic, operation="Write")
                 assert isinstance(missing, KafkaError)
@@ -109,6 +101,34 @@ class TopicOperations(ClusterClient):
             leaderless = frozenset(p.id for p in described.partitions if p.leader is None or p.leader.id < 0)
             found[topic] = Writable(len(described.partitions), leaderless, refusal)
         return found
+
+    def unreadable(self, topics: Sequence[str], timeout: float = TIMEOUT_SECONDS) -> set[str]:
+        """Those of these topics that this client may not read, in one request; one that is missing is none of them.
+
+        Raises what says nothing of a topic, as `writable` does.
+        """
+        return {
+            topic
+            for topic, described in self._described(topics, timeout)
+            if (
+                isinstance(described, AuthorizationFailed)
+                if isinstance(described, KafkaError)
+                else _lacks(described, AclOperation.READ)
+            )
+        }
+
+    def _described(self, topics: Sequence[str], timeout: float) -> Iterator[tuple[str, Any]]:
+        """Each of these topics with what the brokers say of it, or with the KafkaError that says why they do not."""
+        futures = self._client().describe_topics(
+            TopicCollection(list(topics)), include_authorized_operations=True, request_timeout=timeout
+        )
+        for topic, future in futures.items():
+            try:
+                yield topic, self._wait(future, timeout, topic=topic, operation="Describe")
+            except KafkaError as error:
+                if error.code not in _OF_TOPICS:
+                    raise
+                yield topic, error
 
     def topic_id(self, topic: str, timeout: float = TIMEOUT_SECONDS) -> str:
         """The id that a topic has from its creation to its deletion; raises UnknownTopic."""
@@ -195,3 +215,9 @@ def _listed(metadata: Any, topic: str) -> list[PartitionInfo]:
         PartitionInfo(each.id, each.leader if each.leader >= 0 else None, tuple(each.replicas), tuple(each.isrs))
         for _, each in sorted(metadata.topics[topic].partitions.items())
     ]
+
+
+def _lacks(described: Any, operation: AclOperation) -> bool:
+    """Whether this is not allowed on a topic; brokers that do not say what is do not refuse it either."""
+    allowed = described.authorized_operations
+    return bool(allowed) and operation not in allowed

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 COMMAND = (sys.executable, "-m", "elsa.worker.process")
 #: between the stacks of one that is overdue and its end
 _STACKS_SECONDS = 0.5
+#: one that has loaded the app and lives on for so long works, though it may wait for Kafka or topics before it is ready
+_PROVED_SECONDS = 5.0
 #: reasons of `finished` after which a place stays empty
 LASTING = frozenset({"burst", "max_messages"})
 
@@ -52,6 +54,9 @@ class Child:
     state: State = State.STARTING
     #: what the process has said about itself
     banner: Mapping[str, Any] | None = None
+    #: when that came, monotonic; and whether it has ever been ready
+    greeted_at: float = 0.0
+    was_ready: bool = False
     failure: Message | None = None
     finished: str | None = None
     blocked: Sequence[Any] = ()
@@ -76,6 +81,11 @@ class Child:
     def has_greeted(self) -> bool:
         """Whether it has imported the app; before, it holds no partitions and has no signal handlers."""
         return self.banner is not None
+
+    @property
+    def has_worked(self) -> bool:
+        """Whether it was ready, or has lived on for a while with its app loaded: it is no start that failed."""
+        return self.was_ready or (self.has_greeted and SYSTEM.monotonic() - self.greeted_at >= _PROVED_SECONDS)
 
     @property
     def error(self) -> str:
@@ -167,8 +177,10 @@ class Place:
     generation: int = 0
     #: whether any of them has served: from then on a failing start is retried
     has_served: bool = False
-    #: since when no process is here, monotonic
-    empty_since: float = 0.0
+    #: when its last process that worked was gone, or the first one was wanted, monotonic
+    unserved_since: float = 0.0
+    #: how many have died since then, one after the other, before they worked
+    failed_starts: int = 0
     #: when the next process starts, None when one runs or none will
     due_at: float | None = None
     #: it finished for good, or is one too many
@@ -178,6 +190,8 @@ class Place:
 
     def spawn(self, command: Sequence[str]) -> Child:
         """Start a process here; the spec is the caller's to send. Raises OSError when the system refuses."""
+        if self.due_at is None and not self.failed_starts:
+            self.unserved_since = SYSTEM.monotonic()
         ours, theirs = socket.socketpair()
         try:
             process = subprocess.Popen(  # noqa: S603 - this interpreter and a module of this package
@@ -197,6 +211,17 @@ class Place:
         self.generation += 1
         self.due_at = None
         return self.child
+
+    def bereaved_of(self, child: Child) -> None:
+        """This process has died here, and nobody had asked it to end."""
+        if child.has_worked:
+            self.unserved_since, self.failed_starts = SYSTEM.monotonic(), 0
+        else:
+            self.failed_starts += 1
+
+    def want_nothing(self) -> None:
+        """No process is due here, and the next one will be the first of its row."""
+        self.due_at, self.failed_starts = None, 0
 
 
 def merge(into: dict[str, Any], new: Mapping[str, Any]) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from elsa.clock import SYSTEM
 from elsa.worker.backoff import RespawnBackoff
 from elsa.worker.child import Place, merge
 
@@ -56,7 +55,7 @@ class Crew:
         for place in self.places[processes:]:
             if not place.is_done:
                 place.is_done = place.is_surplus = True
-                place.due_at = None
+                place.want_nothing()
         wanted = [place for place in self.places[:processes] if place.is_surplus]
         for place in wanted:
             place.is_done = place.is_surplus = False
@@ -84,7 +83,7 @@ class Crew:
         """The place is empty: its process has ended, or is left to itself."""
         self._board.drop(child)
         child.channel.close()
-        place.child, place.empty_since = None, SYSTEM.monotonic()
+        place.child = None
 
     def quiet(self) -> None:
         """Have every process take no more messages, those that come later too."""

@@ -114,6 +114,7 @@ class GroupMembership:
             begins = starts.resolve_patiently(manager.consumer, bindings, manager.group, routes, self._clock)
             manager.handover.take(begins)
         self._is_joined = True
+        manager.pulse.let_in()
         manager.is_ready = True
 
     def gave_up(self, *, has_some: bool, is_lost: bool = False) -> None:
@@ -121,6 +122,9 @@ class GroupMembership:
         self._has_left = not has_some
         if is_lost:
             self._is_joined = False
+            # a KIP-848 member that is let in again and gets nothing hears nothing (librdkafka 2.16): it would stay out
+            if self._settings.group_protocol == "classic":
+                self._manager.pulse.thrown_out()
 
     def _error(self, error: ElsaError) -> None:
         manager = self._manager

@@ -159,7 +159,10 @@ class Announcer:
         if now - self._asked_at >= STATUS_SECONDS:
             self._asked_at = now
             answers = self._supervisor.questions.ask("status", _ASK_SECONDS)
-            self._numbers = describe([answer for answer in answers.values() if answer is not None])
+            # one that loads its app is not asked
+            asked = [place for place in list(self._supervisor.places) if place.child and place.child.has_greeted]
+            silent = sum(1 for place in asked if answers.get(place.index) is None)
+            self._numbers = describe([answer for answer in answers.values() if answer is not None], silent=silent)
         return self._numbers
 
     def _say(self, status: str) -> None:
@@ -168,17 +171,21 @@ class Announcer:
             self._notifier.send(STATUS=status)
 
 
-def describe(statuses: list[Mapping[str, Any]]) -> str:
-    """The status line of a worker that serves.
+def describe(statuses: list[Mapping[str, Any]], *, silent: int = 0) -> str:
+    """The status line of a worker that serves; of processes that do not answer, `silent` ones, nothing else is known.
 
     >>> describe([{"groups": ["billing"], "partitions": [{"group": "billing", "lag": 3}]}])
     '1 process, 1 partition, lag 3 (billing 3)'
     """
+    unheard = f"{_count(silent, 'process', 'es')} {'does' if silent == 1 else 'do'} not answer" if silent else ""
+    if unheard and not statuses:
+        return unheard
     partitions = [each for status in statuses for each in status.get("partitions", ())]
     lag = sum(each["lag"] or 0 for each in partitions)
     by_group = ", ".join(f"{name} {each['lag']}" for name, each in groups(statuses).items())
     text = f"{_count(len(statuses), 'process', 'es')}, {_count(len(partitions), 'partition', 's')}, lag {lag}"
-    return f"{text} ({by_group})" if by_group else text
+    text = f"{text} ({by_group})" if by_group else text
+    return f"{text}; {unheard}" if unheard else text
 
 
 def _count(number: int, what: str, ending: str) -> str:

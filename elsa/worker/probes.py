@@ -94,16 +94,12 @@ class Probes:
 
 def _is_alive(place: Place, child: Child | None) -> Check | None:
     now = SYSTEM.monotonic()
-    if child is None:
-        if place.due_at is None:
-            # nothing is meant to run: code that can not be run is waited for
-            return None
-        return aged(
-            "process",
-            now - place.empty_since,
-            SILENT_SECONDS,
-            "it dies again and again: the log says how, and when it is started next",
-        )
+    if child is None and place.due_at is None and not place.failed_starts:
+        # nothing is meant to run (code that can not be run is waited for), or the next one is started just now
+        return None
+    if child is None or (not child.is_dismissed and _is_one_of_many(place, child)):
+        hint = "it dies again and again: the log says how, and when it is started next"
+        return aged("process", now - place.unserved_since, SILENT_SECONDS, hint)
     if child.state is State.STOPPING:
         # the supervisor kills it when its time is over
         return None
@@ -111,6 +107,12 @@ def _is_alive(place: Place, child: Child | None) -> Check | None:
         return aged("process", child.lived(), LOADING_SECONDS, "the import of the app hangs: kill -USR1 shows where")
     hint = f"worker process {child.pid} hangs or is stopped: kill -9 {child.pid} has it replaced"
     return aged("process", max(0.0, now - max(child.heard_at, child.ends_by)), SILENT_SECONDS, hint)
+
+
+def _is_one_of_many(place: Place, child: Child) -> bool:
+    """Whether its start proves nothing yet, and too much has gone wrong here to wait as long as for a first one."""
+    is_late = child.started_at - place.unserved_since > SILENT_SECONDS
+    return not child.has_worked and (is_late or place.failed_starts > 0)
 
 
 def _is_ready(_: Place, child: Child | None) -> Check:

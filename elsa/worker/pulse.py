@@ -34,6 +34,8 @@ class Pulse:
         self.has_client = False
         #: partitions (or the word that there are none) have come at least once
         self.was_assigned = False
+        #: the group has put it out, and not taken it in again
+        self.is_out = False
         #: a join state that is not at rest, and since when
         self.frozen: tuple[str, float] | None = None
         self.fatal: Fatal | None = None
@@ -51,6 +53,14 @@ class Pulse:
         self.was_assigned = True
         self.fatal = None
 
+    def thrown_out(self) -> None:
+        """The group goes on without this member, which joins anew."""
+        self.is_out = True
+
+    def let_in(self) -> None:
+        """It is a member, with partitions or without."""
+        self.is_out = False
+
     def failed(self, text: str) -> None:
         """A client is beyond repair."""
         now, before = self._clock.monotonic(), self.fatal
@@ -62,6 +72,9 @@ class Pulse:
         """Librdkafka's statistics; while the coordinator does not answer, no join stands still."""
         group = statistics.get("cgrp") or {}
         state = str(group.get("join_state", "init"))
+        if state in _AT_REST and group.get("state") == "up":
+            # also one that was not thrown out: the client gives all up as lost when the last of its topics is gone
+            self.let_in()
         if state in _AT_REST or group.get("state") != "up":
             self.frozen = None
         elif self.frozen is None or self.frozen[0] != state:

@@ -202,14 +202,14 @@ class Supervisor:
         kind = message["type"]
         child.heard_at = SYSTEM.monotonic()
         if kind == "hello":
-            child.banner = message.get("banner") or {}
+            child.greeted_at, child.banner = child.heard_at, message.get("banner") or {}
             settings: dict[str, Any] = message.get("settings") or {}
             facts = {"worker": place.index, "pid": child.pid, "settings": settings}
             self._tell("hello", DEBUG, "worker process loaded the app", **facts, banner=child.banner)
             if not child.is_dismissed:
                 self._adopt(settings)
         elif kind == "ready":
-            place.slot, place.has_served = message.get("slot"), True
+            place.slot, place.has_served, child.was_ready = message.get("slot"), True, True
             if child.state is State.STARTING:
                 child.state = State.RUNNING
             facts = {"worker": place.index, "pid": child.pid, "slot": place.slot}
@@ -259,6 +259,8 @@ class Supervisor:
             waits_for_code=self._waits_for_code,
             is_broken=self._is_broken,
         )
+        if end is not End.DIED:
+            place.want_nothing()
         if end is not End.LAST and child.has_refused_to_end:
             self._tell("forced", WARNING, "worker process did not end well", **facts, blocked=child.blocked)
         if end is End.LAST:
@@ -302,6 +304,7 @@ class Supervisor:
 
     def _replace(self, place: Place, child: Child, facts: Mapping[str, Any]) -> None:
         code = child.process.returncode
+        place.bereaved_of(child)
         self._count_restart("signal" if code < 0 else "exit")
         delay = place.backoff.after(child.lived())
         how = {"how": how_it_ended(code), "error": child.error}
@@ -393,7 +396,7 @@ class Supervisor:
 
     def _end_all(self, *, leave: bool) -> None:
         for place in self.places:
-            place.due_at = None
+            place.want_nothing()
         for _, child in self._crew.children():
             self._end(child, leave=leave)
 

@@ -9,7 +9,9 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from elsa import exits
+from elsa.errors import AuthorizationFailed
 from elsa.kafka.events import event_error
+from elsa.worker.refusals import Refusals
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,6 +40,7 @@ class Trouble:
         self.pending: BaseException | None = None
         #: whether the group has ever taken this member
         self.has_begun = False
+        self.refusals = Refusals(around.clock)
 
     def guarded(self, callback: Callable[[list[TopicPartition]], None]) -> Callable[[list[TopicPartition]], None]:
         """A callback that never raises into the client; what it raised is raised by the manager's poll afterwards."""
@@ -77,6 +80,8 @@ class Trouble:
         """
         error: ElsaError = event_error(raw, self._around.app.settings, self._group)
         self.report(getattr(error, "code", ""), str(error))
+        if error.topic is not None and isinstance(error, AuthorizationFailed):
+            self.refusals.add(error.topic, " ".join(str(error).split()))
         if error.topic is None and not self.has_begun:
             self.fail(f"group {self._name} cannot be joined: {error}", exits.code_of(error))
 

@@ -30,6 +30,8 @@ GRACE_SECONDS = 60.0
 LATE_SECONDS = 30.0
 #: a join state may last so many `max_poll_interval`
 FROZEN_INTERVALS = 2
+#: so many of the topics that may not be read are named
+_NAMED = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,11 +106,12 @@ class Vitals:
         managers = self._runtime.managers
         if self._runtime.brokers_answered()[1] is not None:
             self._away_at = SYSTEM.monotonic()
+        groups = [(manager, list(self._of_group(manager))) for manager in managers]
         return {
-            "live": [check for manager in managers for check in self._of_group(manager)]
+            "live": [check for _, found in groups for check in found]
             + [self._of_service(service) for service in self._runtime.services]
             + list(self._of_handlers()),
-            "ready": [self._assignment(manager) for manager in managers]
+            "ready": [check for each in groups for check in (self._assignment(*each), _topics(each[0]))]
             + [self._intake(), self._brokers(), *self._runtime.readiness.checks()],
             "startup": [
                 Check(
@@ -200,14 +203,16 @@ class Vitals:
             )
             yield aged("handler", self._blamed(longest[name], limit), limit, hint, name)
 
-    def _assignment(self, manager: GroupManager) -> Check:
-        return Check(
-            name="assignment",
-            about=manager.name,
-            ok=manager.pulse.was_assigned or manager.is_ready,
-            age=SYSTEM.monotonic() - self._started_at,
-            hint="it has never had its partitions: is Kafka there, do its topics exist, does the group rebalance?",
-        )
+    def _assignment(self, manager: GroupManager, alive: Iterable[Check]) -> Check:
+        """Whether it is a member that works, with partitions or without: a rebalance is no reason to say no."""
+        pulse = manager.pulse
+        hint = next((check.hint for check in alive if not check.ok), "")
+        if not (pulse.was_assigned or manager.is_ready):
+            hint = "it has never had its partitions: is Kafka there, do its topics exist, does the group rebalance?"
+        elif pulse.is_out:
+            hint = hint or "it has lost its place in the group with all partitions, and joins anew"
+        age = SYSTEM.monotonic() - self._started_at
+        return Check(name="assignment", about=manager.name, ok=not hint, age=age, hint=hint)
 
     def _intake(self) -> Check:
         is_ending = self._runtime.is_stopping or self._runtime.is_quiet
@@ -221,3 +226,16 @@ class Vitals:
         )
         ok = trouble is None and age is not None and age <= limit
         return Check(name="brokers", ok=ok, age=age, limit=limit, hint=hint)
+
+
+def _topics(manager: GroupManager) -> Check:
+    refused = manager.trouble.refusals.now
+    since = min((refusal.since for refusal in refused.values()), default=None)
+    return Check(
+        name="topics",
+        about=manager.name,
+        ok=not refused,
+        age=None if since is None else SYSTEM.monotonic() - since,
+        hint="nothing is taken, and nothing has to be restarted: "
+        + "; ".join(refusal.text for refusal in list(refused.values())[:_NAMED]),
+    )

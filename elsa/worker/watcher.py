@@ -146,7 +146,8 @@ class Watcher:
         for manager in self._managers:
             manager.mailbox.put(news)
         missing = any(not b.is_pattern and b.topic not in topics for b in self._bindings)
-        return self._verify(topics) and not missing
+        is_verified = self._verify(topics)
+        return self._may_read() and is_verified and not missing
 
     def _list(self) -> Mapping[str, int]:
         try:
@@ -179,6 +180,17 @@ class Watcher:
             if is_new:  # or another process was faster, and has said so
                 log.info("topic created", extra={"event": "topic_created", "topic": binding.topic})
         return frozenset(created)
+
+    def _may_read(self) -> bool:
+        """Whether no client is refused a topic any more; what is refused no longer is told to their managers."""
+        asked_at = self._clock.monotonic()
+        refusals = [manager.trouble.refusals for manager in self._managers]
+        standing = set().union(*(each.standing() for each in refusals))
+        if standing:
+            readable = standing - self._app.topics.unreadable(standing)
+            for each in refusals:
+                each.lift(readable, asked_at)
+        return not any(each.now for each in refusals)
 
     def _verify(self, topics: Mapping[str, int]) -> bool:
         """Whether every partition of every group's topics has an owner; tells those that have waited too long."""

@@ -10,8 +10,10 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Any
 
+import pytest
 from confluent_kafka import Consumer
 
+from elsa.observer import GroupObserver, Observer
 from elsa.worker import vitals
 from elsa.worker.pulse import Pulse
 from elsa.worker.vitals import Check, Vitals
@@ -20,8 +22,6 @@ from .waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    import pytest
 
     import elsa
     from elsa.testing.kafka import Groups, Topics
@@ -64,6 +64,53 @@ def test_a_join_that_stands_still_is_seen_and_its_end_too(
         silent.close()
         assert app.wait_ready()
         until(lambda: not failed(one), "it has joined")
+
+
+class Hanging(GroupObserver):
+    """Its group manager's thread hangs while `goes_on` is not set."""
+
+    def __init__(self) -> None:
+        self.goes_on = threading.Event()
+        self.goes_on.set()
+
+    def polled(self, now: float) -> None:
+        self.goes_on.wait(60)
+
+
+class Watching(Observer):
+    def __init__(self, groups: Hanging) -> None:
+        self._groups = groups
+
+    def group(self, group: str | None) -> GroupObserver:
+        return self._groups
+
+
+@pytest.mark.parametrize("settings", [{}, {"static_membership": False}], ids=["static", "dynamic"])
+def test_a_member_that_was_thrown_out_is_not_ready_until_it_is_let_in_whoever_has_its_partition(
+    make_app: Callable[..., elsa.App], topic: Topics, group: Groups, settings: dict[str, Any]
+) -> None:
+    name, members, hanging = topic(1), group(), Hanging()
+    first = make_app(observer=Watching(hanging), max_poll_interval=6, session_timeout=6, kafka=OFTEN, **settings)
+    second = make_app(**settings)
+    for app in (first, second):
+        app.handler(name, group=members, name=f"h-{app.name}")(lambda body: None)
+    with first:
+        one = Vitals(first._runtime)
+        until(lambda: first._runtime.snapshots() and not failed(one, "ready"), "the first has the partition")
+        with second:
+            other = Vitals(second._runtime)
+            until(lambda: not failed(other, "ready"), "who has nothing is ready too")
+            assert not second._runtime.snapshots()
+
+            hanging.goes_on.clear()
+            until(second._runtime.snapshots, "the second has the partition")
+            until(lambda: failed(one, "ready"), "the first is not ready")
+            assert [(check.name, check.about) for check in failed(one, "ready")] == [("assignment", members)]
+            assert not failed(other, "ready")
+
+            hanging.goes_on.set()
+            until(lambda: not failed(one, "live") and not failed(one, "ready"), "the first is ready again")
+            assert not failed(other, "ready")
 
 
 def test_a_call_that_outlives_its_timeout_is_seen(

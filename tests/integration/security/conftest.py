@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from confluent_kafka.admin import AdminClient
-from confluent_kafka.admin._acl import AclBinding, AclOperation, AclPermissionType
+from confluent_kafka.admin._acl import AclBinding, AclBindingFilter, AclOperation, AclPermissionType
 from confluent_kafka.admin._resource import ResourcePatternType, ResourceType
 
 import elsa
@@ -55,6 +55,20 @@ class Guarded:
         )
         for future in self._admin.create_acls([binding]).values():
             future.result(10)
+
+    def revoke(self, resource: str, name: str, operation: str, user: str = USER) -> None:
+        """Take back what was granted."""
+        granted = AclBindingFilter(
+            getattr(ResourceType, resource),
+            name,
+            ResourcePatternType.LITERAL,
+            f"User:{user}",
+            "*",
+            getattr(AclOperation, operation),
+            AclPermissionType.ALLOW,
+        )
+        for future in self._admin.delete_acls([granted]).values():
+            assert future.result(10)
 
     def settings(self, user: str = USER) -> Settings:
         """The user's settings, under a name that nobody else has."""

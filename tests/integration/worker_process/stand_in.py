@@ -202,6 +202,22 @@ class StandIn:
     def die(self) -> None:
         os._exit(11)
 
+    def die_until_mended(self) -> None:
+        """Dies as one whose app can not be imported, until a file `mended` is there."""
+        if not (FOLDER / "mended").exists():
+            os._exit(11)
+        self.serve()
+
+    def die_soon_after_greeting(self) -> None:
+        """Loads the app, and dies before it is ready."""
+        self.greet()
+        self.leave(11)
+
+    def wait_for_kafka(self) -> None:
+        """Loads the app, and is not ready because it waits for something."""
+        self.greet()
+        self.obey()
+
     def burst(self) -> None:
         self.greet()
         self.channel.send({"type": "ready", "slot": self.index})

@@ -8,7 +8,10 @@ import signal
 import time
 import urllib.error
 import urllib.request
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import pytest
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,15 +20,21 @@ PATIENCE = 60.0
 Supervise = Any
 
 
-def ask(run: Any, path: str) -> tuple[int, list[dict[str, Any]]]:
-    """The status, and the checks that do not hold."""
+def read(run: Any, path: str) -> tuple[int, list[dict[str, Any]]]:
+    """The status, and all checks."""
     base = run.wait_for("url")["url"].removesuffix("/metrics")
     try:
         with urllib.request.urlopen(f"{base}{path}", timeout=10) as answer:
             status, body = answer.status, answer.read()
     except urllib.error.HTTPError as error:
         status, body = error.code, error.read()
-    return status, [check for check in json.loads(body)["checks"] if not check["ok"]]
+    return status, json.loads(body)["checks"]
+
+
+def ask(run: Any, path: str) -> tuple[int, list[dict[str, Any]]]:
+    """The status, and the checks that do not hold."""
+    status, checks = read(run, path)
+    return status, [check for check in checks if not check["ok"]]
 
 
 def until(is_so: Callable[[], bool]) -> None:
@@ -58,6 +67,46 @@ def test_a_process_that_dies_again_and_again_is_not_alive_while_it_is_gone(super
     until(lambda: ask(run, "/livez")[0] == 503)
 
     assert [(check["name"], "dies again" in check["hint"]) for check in ask(run, "/livez")[1]] == [("process", True)]
+
+
+@pytest.mark.parametrize("dies", ["die_until_mended", "die_soon_after_greeting"])
+def test_one_that_dies_at_every_start_is_dead_until_a_process_is_ready_again(supervise: Supervise, dies: str) -> None:
+    lives = ["serve", *[dies] * 40, "serve"]
+    run = supervise({"0": lives}, processes=1, endpoint=True, silent=0.5, min_life=0.2, longest_backoff=0.2)
+    os.kill(run.wait_for("ready")["pid"], signal.SIGKILL)
+    until(lambda: ask(run, "/livez")[0] == 503)
+
+    deaths = len(run.all("replaced"))
+    found = []
+    while len(run.all("replaced")) < deaths + 10:
+        found.append(ask(run, "/livez"))
+    assert {status for status, _ in found} == {503}
+    assert {check["name"] for _, checks in found for check in checks} == {"process"}
+    assert "it dies again and again" in found[0][1][0]["hint"]
+
+    Path(run.folder / "mended").touch()
+    run.wait_for("ready", 2)
+    assert ask(run, "/livez") == (200, [])
+
+
+def test_one_that_waits_for_kafka_after_deaths_of_others_is_no_reason_for_a_restart(supervise: Supervise) -> None:
+    run = supervise(
+        {"0": ["serve", "die", "die", "wait_for_kafka"]}, processes=1, endpoint=True, silent=1.0, min_life=1
+    )
+    os.kill(run.wait_for("ready")["pid"], signal.SIGKILL)
+    until(lambda: ask(run, "/livez")[0] == 503)
+
+    until(lambda: ask(run, "/livez") == (200, []))
+    assert ask(run, "/readyz")[0] == 503
+
+
+def test_one_whose_import_takes_longer_than_silence_may_is_waited_for(supervise: Supervise) -> None:
+    run = supervise({"0": ["serve", "hang"]}, processes=1, endpoint=True, silent=1.0)
+    os.kill(run.wait_for("ready")["pid"], signal.SIGKILL)
+    run.wait_for("started", 2)
+
+    until(lambda: any(check["name"] == "process" and check["age"] > 2.0 for check in read(run, "/livez")[1]))
+    assert ask(run, "/livez") == (200, [])
 
 
 def test_a_process_that_is_replaced_at_once_is_no_reason_for_a_restart(supervise: Supervise) -> None:

@@ -10,6 +10,7 @@ import pytest
 import elsa
 from elsa.clock import SYSTEM
 from elsa.worker.membership import GroupMembership
+from elsa.worker.pulse import Pulse
 from elsa.worker.routes import Routes
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ def member(client: Client) -> Iterator[GroupMembership]:
         clock=SYSTEM,
         is_ready=False,
         routes=Routes(app.registry.bindings(), "g"),
+        pulse=Pulse(SYSTEM),
     )
     around: Any = SimpleNamespace(app=app, clock=SYSTEM, instance="host-0", slot=None)
     made = GroupMembership(manager, around)
@@ -88,6 +90,7 @@ def test_who_has_lost_its_partitions_waits_again(member: GroupMembership, client
     member.topology({"t1": 1}, frozenset())
     member._assigned([])
     member.gave_up(has_some=False, is_lost=True)
+    assert member._manager.pulse.is_out
     member.topology({"t1": 1, "t2": 1}, frozenset())
     member.chores(0.0)
     assert client.asked == [["t1"]]
@@ -95,6 +98,7 @@ def test_who_has_lost_its_partitions_waits_again(member: GroupMembership, client
     member._assigned([])
     member.chores(0.0)
 
+    assert not member._manager.pulse.is_out
     assert client.asked == [["t1"], ["t1", "t2"]]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import time
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -54,8 +55,13 @@ class Supervisor:
         self.is_live, self.has_started = True, False
         self.questions = self
         self.lag = 3
+        self.silent = 0
+        child = SimpleNamespace(has_greeted=True)
+        self.places = [SimpleNamespace(index=0, child=child), SimpleNamespace(index=1, child=None)]
 
     def ask(self, _kind: str, _timeout: float) -> dict[int, Any]:
+        if self.silent:
+            return {}
         return {0: {"groups": ["billing"], "partitions": [{"group": "billing", "lag": self.lag}]}}
 
     def live(self) -> Verdict:
@@ -87,6 +93,22 @@ def test_it_is_ready_with_the_first_assignment_and_says_what_it_has(systemd: Lis
     supervisor.lag = 0
     one._look(2.0 + notify.STATUS_SECONDS)
     assert systemd.take() == ["STATUS=1 process, 1 partition, lag 0 (billing 0)"]
+    one._notifier.close()
+
+
+def test_a_process_that_does_not_answer_is_no_process_without_lag(systemd: Listening) -> None:
+    supervisor = Supervisor()
+    supervisor.is_ready = True
+    supervisor.silent = 1
+    one = announcer(systemd, supervisor)
+    one._look(0.0)
+    assert systemd.take() == ["READY=1", "STATUS=1 process does not answer"]
+    supervisor.places.append(SimpleNamespace(index=2, child=SimpleNamespace(has_greeted=True)))
+    one._look(notify.STATUS_SECONDS)
+    assert systemd.take() == ["STATUS=2 processes do not answer"]
+    supervisor.silent = 0
+    one._look(2 * notify.STATUS_SECONDS)
+    assert systemd.take() == ["STATUS=1 process, 1 partition, lag 3 (billing 3); 1 process does not answer"]
     one._notifier.close()
 
 
@@ -186,5 +208,5 @@ def test_a_socket_that_nobody_reads_costs_nothing(tmp_path: Path) -> None:
 def test_the_status_line_counts_processes_and_partitions() -> None:
     standalone = {"groups": [], "partitions": [{"group": None, "lag": 1}, {"group": None, "lag": None}]}
 
-    assert describe([]) == "0 processes, 0 partitions, lag 0"
+    assert describe([], silent=1) == "1 process does not answer"
     assert describe([standalone]) == "1 process, 2 partitions, lag 1"

@@ -61,6 +61,23 @@ def test_fatal_errors_are_counted_from_the_first_until_the_group_is_joined() -> 
     assert pulse.was_assigned
 
 
+def test_a_member_that_was_thrown_out_is_out_until_it_is_let_in() -> None:
+    pulse = Pulse(FakeClock())
+    assert not pulse.is_out
+    pulse.thrown_out()
+    pulse.assigned()
+    pulse.heard(statistics("wait-join"))
+    pulse.heard(statistics("steady", "wait-coord"))
+    assert pulse.is_out
+    pulse.let_in()
+    assert not pulse.is_out
+
+    for state in ("steady", "init", "wait-metadata"):
+        pulse.thrown_out()
+        pulse.heard(statistics(state))
+        assert not pulse.is_out
+
+
 def test_failures_that_lie_far_apart_are_no_row() -> None:
     clock = FakeClock()
     pulse = Pulse(clock)

@@ -16,10 +16,11 @@ from elsa.renewing import Renewing
 from elsa.worker import vitals
 from elsa.worker.pulse import Fatal, Pulse
 from elsa.worker.readiness import Readiness
+from elsa.worker.refusals import Refusals
 from elsa.worker.vitals import Check, Vitals
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 #: how often it was to be looked whether the brokers answer
 doubts: list[int] = []
@@ -27,7 +28,8 @@ doubts: list[int] = []
 
 def runtime(*, timeout: float | None = 5.0, running: float = 0.0, **facts: Any) -> Any:
     handler = SimpleNamespace(name="shop.bill", declared=SimpleNamespace(timeout=timeout))
-    manager = SimpleNamespace(name="billing", group="billing", pulse=Pulse(SYSTEM), is_ready=False)
+    trouble = SimpleNamespace(refusals=Refusals(SYSTEM))
+    manager = SimpleNamespace(name="billing", group="billing", pulse=Pulse(SYSTEM), is_ready=False, trouble=trouble)
     call = {"handler": "shop.bill", "topic": "orders", "partition": 3, "offset": 17, "seconds": running}
     return SimpleNamespace(
         app=SimpleNamespace(settings=Settings()),
@@ -121,6 +123,34 @@ def test_it_is_ready_once_assigned_and_not_while_it_takes_no_messages() -> None:
     assert all(check.ok for check in found(of, "ready").values())
     for ending in ("is_stopping", "is_quiet"):
         assert not found(runtime(**{ending: True}), "ready")["intake"].ok
+
+
+def test_it_is_not_ready_while_it_is_out_of_its_group_or_its_thread_or_its_join_stands_still() -> None:
+    def why(change: Callable[[Pulse], None]) -> str:
+        of = runtime()
+        pulse = of.managers[0].pulse
+        pulse.assigned()
+        change(pulse)
+        check = found(of, "ready")["assignment"]
+        assert check.about == "billing"
+        return "" if check.ok else check.hint
+
+    assert why(lambda pulse: None) == ""
+    assert "it has lost its place in the group" in why(Pulse.thrown_out)
+    assert "the thread that polls hangs" in why(lambda pulse: setattr(pulse, "polled_at", ago(301)))
+    assert "stands still in 'wait-sync'" in why(lambda pulse: setattr(pulse, "frozen", ("wait-sync", ago(601))))
+    assert why(lambda pulse: setattr(pulse, "frozen", ("wait-sync", ago(599)))) == ""
+
+
+def test_it_is_not_ready_while_a_topic_is_refused() -> None:
+    of = runtime()
+    of.managers[0].pulse.assigned()
+    of.managers[0].trouble.refusals.add("orders", "an ACL is missing: this client needs Read on topic 'orders'")
+    check = found(of, "ready")["topics"]
+
+    assert (check.ok, check.about) == (False, "billing")
+    assert "this client needs Read on topic 'orders'" in check.hint
+    assert all(check.ok for check in found(of, "live").values())
 
 
 def test_it_has_started_when_its_clients_are_made() -> None:
