@@ -68,7 +68,8 @@ def test_a_throttled_client_is_told_and_counted(
         until(lambda: has_throttled(metrics, kind), f"the {kind} is throttled", 60)
         said = [record for record in caplog.records if getattr(record, "event", "") == "throttled"]
 
-    assert [record.getMessage() for record in said] == [f"a quota of Kafka slows this {kind} down"]
+    # each client says so once (tests/unit/kafka/test_throttle.py), and another test's may still have had it to say
+    assert {record.getMessage() for record in said} == {f"a quota of Kafka slows this {kind} down"}
     assert said[0].seconds > 0  # type: ignore[attr-defined]  # an extra field
 
 
