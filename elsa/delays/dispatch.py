@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from elsa.delays.cancelled import CLOCK_KEY
 from elsa.delays.plan import DELIVERED, Planner, Refusals, outcomes
 from elsa.delays.targets import Targets
-from elsa.errors import ElsaError, FatalClientError, KafkaError, TransactionAborted
+from elsa.errors import ElsaError, FatalClientError, KafkaError, TransactionAborted, name_of
 from elsa.kafka import codes
 from elsa.kafka.consumer import Committed
 from elsa.policies.backoff import Backoff
@@ -225,7 +225,7 @@ class Dispatch:
     def _pause(self, what: str, error: ElsaError) -> None:
         pause = self._backoff.next()
         self.at = self._clock.monotonic() + pause
-        code = getattr(error, "code", "") or type(error).__name__
+        code = name_of(error)
         self._observer.aborted(code)
         log.info(
             "%s: %s",

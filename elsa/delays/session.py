@@ -17,7 +17,7 @@ from elsa.delays.dispatch import STEP_SECONDS, Dispatch
 from elsa.delays.owners import Owners
 from elsa.delays.shelf import MOST_BYTES, Shelf
 from elsa.delays.trimming import Trimming
-from elsa.errors import BrokerUnavailable, ElsaError, FatalClientError, KafkaError
+from elsa.errors import BrokerUnavailable, ElsaError, FatalClientError, KafkaError, name_of
 from elsa.kafka.consumer import BEGINNING, GroupConsumer
 from elsa.kafka.errors import facts_of
 from elsa.kafka.events import Event, classify, event_error
@@ -314,7 +314,7 @@ class Session:
         return run
 
     def _error(self, error: ElsaError) -> None:
-        code = getattr(error, "code", "") or type(error).__name__
+        code = name_of(error)
         if "FENCED_INSTANCE_ID" in (code, *str(error).replace("(", " ").replace(")", " ").split()):
             self.was_fenced = True
         self._around.group_observer.error(code, str(error))

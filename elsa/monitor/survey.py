@@ -6,7 +6,7 @@ import fnmatch
 from typing import TYPE_CHECKING
 
 from elsa.clock import SYSTEM
-from elsa.errors import AuthorizationFailed, ElsaError, KafkaError, UnknownPartition, UnknownTopic
+from elsa.errors import AuthorizationFailed, ElsaError, KafkaError, UnknownPartition, UnknownTopic, name_of
 from elsa.kafka import heads
 from elsa.kafka.inquiry import Inquiry
 from elsa.monitor.look import DEAD, Edges, Failure, Look, Seen, concerned, owners
@@ -144,4 +144,4 @@ class Survey:
 
 def _failure(what: str, name: str, error: ElsaError) -> Failure:
     text = str(error).partition("\n")[0]
-    return Failure(what, name, str(getattr(error, "code", None) or type(error).__name__), text)
+    return Failure(what, name, name_of(error), text)

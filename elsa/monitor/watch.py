@@ -8,7 +8,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any, Protocol
 
 from elsa.clock import SYSTEM
-from elsa.errors import ElsaError, NotStarted
+from elsa.errors import ElsaError, NotStarted, name_of
 from elsa.monitor.documents import group_document
 from elsa.monitor.grades import Grades
 from elsa.monitor.page import add_groups, add_health
@@ -91,7 +91,7 @@ class Watch:
             self._take(look)
 
     def _fail(self, error: ElsaError) -> None:
-        code = str(getattr(error, "code", None) or type(error).__name__)
+        code = name_of(error)
         with self._lock:
             self._is_up = False
             self._errors.add(code)

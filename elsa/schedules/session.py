@@ -12,7 +12,7 @@ import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from elsa.errors import BrokerUnavailable, ElsaError, FatalClientError, KafkaError, TransactionAborted
+from elsa.errors import BrokerUnavailable, ElsaError, FatalClientError, KafkaError, TransactionAborted, name_of
 from elsa.kafka.consumer import Committed
 from elsa.kafka.events import Event, classify, event_error
 from elsa.kafka.transactions import is_verdict, take_over
@@ -323,7 +323,7 @@ class Session:
         return run
 
     def _error(self, error: ElsaError) -> None:
-        self._around.group_observer.error(getattr(error, "code", "") or type(error).__name__, str(error))
+        self._around.group_observer.error(name_of(error), str(error))
 
     def _assigned(self, partitions: list[TopicPartition]) -> None:
         self._consumer.assign(dict.fromkeys(partitions, 0))

@@ -11,6 +11,7 @@ import logging
 import secrets
 from typing import TYPE_CHECKING
 
+from elsa.errors import name_of
 from elsa.kafka.consumer import GroupConsumer
 from elsa.kafka.membership import FENCED_HINT
 from elsa.message import TopicPartition
@@ -128,7 +129,7 @@ class GroupMembership:
 
     def _error(self, error: ElsaError) -> None:
         manager = self._manager
-        code = getattr(error, "code", "") or type(error).__name__
+        code = name_of(error)
         if "FENCED_INSTANCE_ID" in code or "FENCED_INSTANCE_ID" in str(error):
             self._fenced()
         manager.trouble.report(code, str(error))
