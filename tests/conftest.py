@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
 import hypothesis
@@ -75,6 +76,16 @@ def group(brokers: str, request: pytest.FixtureRequest) -> Iterator[Groups]:
 def mock_kafka(elsa_mock_kafka: MockCluster) -> MockCluster:
     """librdkafka's mock cluster (no admin API)."""
     return elsa_mock_kafka
+
+
+@pytest.fixture
+def root_logger_restored() -> Iterator[None]:
+    """Puts back what a command has set up for the logs of its process."""
+    root = logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,7 @@ from elsa.clock import SYSTEM
 from elsa.errors import BrokerUnavailable, TopicError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
 # A broker that is starting refuses connections: that is no news.
 _SILENT = logging.getLogger("elsa.kafka.probe")
@@ -65,14 +65,11 @@ def create_topic(
         [NewTopic(topic, num_partitions=partitions, config=dict(config or {}))], operation_timeout=timeout
     )
     created[topic].result(timeout)
-    end, pause = SYSTEM.monotonic() + timeout, Event()
     # the controller has made it; a busy broker hears of it later, and no event tells when it has
-    while len(admin.list_topics(topic, timeout=timeout).topics[topic].partitions) < partitions:
-        if SYSTEM.monotonic() >= end:
-            raise TopicError(
-                f"topic {topic} was created, and the brokers do not know it after {timeout:g} s", topic=topic
-            )
-        pause.wait(0.02)
+    for _ in _again(timeout):
+        if len(admin.list_topics(topic, timeout=timeout).topics[topic].partitions) >= partitions:
+            return
+    raise TopicError(f"topic {topic} was created, and the brokers do not know it after {timeout:g} s", topic=topic)
 
 
 def list_topics(bootstrap: str, *, timeout: float = 30.0) -> list[str]:
@@ -83,29 +80,27 @@ def list_topics(bootstrap: str, *, timeout: float = 30.0) -> list[str]:
 
 def replicas(bootstrap: str, topic: str, *, timeout: float = 30.0) -> int:
     """How many replicas each partition of a topic has."""
-    admin, end, pause = _admin(bootstrap), SYSTEM.monotonic() + timeout, Event()
-    while True:
-        partitions = admin.list_topics(topic, timeout=timeout).topics[topic].partitions
-        if partitions or SYSTEM.monotonic() >= end:
-            return min((len(partition.replicas) for partition in partitions.values()), default=0)
-        # a topic made a moment ago is not known to every node yet, and no event tells when it is
-        pause.wait(0.05)
+    admin = _admin(bootstrap)
+    # a topic made a moment ago is not known to every node yet
+    for _ in _again(timeout):
+        if partitions := admin.list_topics(topic, timeout=timeout).topics[topic].partitions:
+            return min(len(partition.replicas) for partition in partitions.values())
+    return 0
 
 
 def topic_config(bootstrap: str, topic: str, *, timeout: float = 30.0) -> dict[str, str]:
     """Every setting of a topic, defaults included."""
-    admin, end, pause = _admin(bootstrap), SYSTEM.monotonic() + timeout, Event()
-    resource = ConfigResource(ConfigResource.Type.TOPIC, topic)
-    while True:
+    admin, resource = _admin(bootstrap), ConfigResource(ConfigResource.Type.TOPIC, topic)
+    # as above: any node may be asked
+    for _ in _again(timeout):
         try:
             entries = admin.describe_configs([resource], request_timeout=timeout)[resource].result(timeout)
         except KafkaException as error:
-            # as above: any node may be asked
-            if error.args[0].code() != KafkaError.UNKNOWN_TOPIC_OR_PART or SYSTEM.monotonic() >= end:
+            if error.args[0].code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
                 raise
-            pause.wait(0.05)
         else:
             return {name: str(entry.value) for name, entry in entries.items()}
+    raise TopicError(f"no broker knows topic {topic} within {timeout:g} s", topic=topic)
 
 
 def delete_topics(bootstrap: str, topics: Sequence[str], *, timeout: float = 30.0) -> None:
@@ -117,14 +112,23 @@ def delete_topics(bootstrap: str, topics: Sequence[str], *, timeout: float = 30.
 
 def delete_groups(bootstrap: str, groups: Sequence[str], *, timeout: float = 30.0) -> None:
     """Delete consumer groups; one that never was, or whose dead members have not expired yet, is no error."""
-    end, pause, left = SYSTEM.monotonic() + timeout, Event(), list(groups)
-    admin = _admin(bootstrap)
+    if not groups:
+        return
+    admin, left = _admin(bootstrap), list(groups)
     # the first who asks a fresh cluster for a group's coordinator has it chosen, and is refused until that is done
-    while left:
-        left = _finish(admin.delete_consumer_groups(left, request_timeout=timeout), timeout)
-        if left and SYSTEM.monotonic() >= end:
-            raise BrokerUnavailable(f"no coordinator deletes {', '.join(left)} within {timeout:g} s")
-        pause.wait(0.05 if left else 0.0)
+    for _ in _again(timeout):
+        if not (left := _finish(admin.delete_consumer_groups(left, request_timeout=timeout), timeout)):
+            return
+    raise BrokerUnavailable(f"no coordinator deletes {', '.join(left)} within {timeout:g} s")
+
+
+def _again(timeout: float) -> Iterator[None]:
+    """At once, and then twenty times a second until time is up: no event tells what the brokers have heard of."""
+    end, pause = SYSTEM.monotonic() + timeout, Event()
+    yield
+    while SYSTEM.monotonic() < end:
+        pause.wait(0.05)
+        yield
 
 
 def _finish(futures: Mapping[str, Any], timeout: float) -> list[str]:

@@ -52,22 +52,21 @@ def spread(bounds: Sequence[float], values: Sequence[float]) -> list[tuple[int, 
     >>> spread((1.0, 2.0), [0.5, 1.0, 3.0])
     [(0, 2), (2, 1)]
     """
-    # mostly a slice falls into one bucket, the first of all; else sorting and one search per bucket up to the
-    # slowest value costs half of one search per value
-    slowest = max(values)
-    if slowest <= bounds[0]:
+    # mostly a slice falls into the first bucket but for a few: only those are sorted, and searched for once per
+    # bucket up to the slowest, which costs half of one search per value
+    if max(values) <= bounds[0]:
         return [(0, len(values))]
-    first, last = bisect_left(bounds, min(values)), bisect_left(bounds, slowest)
-    if first == last:
-        return [(first, len(values))]
-    ordered = sorted(values)
+    beyond = sorted([value for value in values if value > bounds[0]])
     hit, done = [], 0
-    for bucket in range(first, last):
-        at = bisect_right(ordered, bounds[bucket], done)
+    if len(beyond) < len(values):
+        hit.append((0, len(values) - len(beyond)))
+    last = bisect_left(bounds, beyond[-1])
+    for bucket in range(bisect_left(bounds, beyond[0]), last):
+        at = bisect_right(beyond, bounds[bucket], done)
         if at != done:
             hit.append((bucket, at - done))
             done = at
-    hit.append((last, len(ordered) - done))
+    hit.append((last, len(beyond) - done))
     return hit
 
 

@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
 PATIENCE = 120.0
+#: a commit begins within a second, and a busy broker, or one that meets a rebalance, takes its time to answer
+UNCOMMITTED_SECONDS = 3.0
 #: kind (0 started, 1 ended), partition, pid, offset, id, monotonic seconds
 RECORD = struct.Struct("<HHIQQd")
 
@@ -138,10 +140,11 @@ class Account:
         ended = Counter((c.pid, c.partition, c.offset) for c in self.calls if c.is_end and c.pid in ours)
         return (begun - ended).total()
 
-    def ended_lately(self, pids: Iterable[int], seconds: float) -> int:
-        """Calls that ended within the last seconds of these processes: more than those can't be without a commit."""
+    def uncommitted(self, pids: Iterable[int]) -> int:
+        """At most so many calls of killed processes had no commit: those in progress, and what ended at the last."""
         last = {pid: max(call.at for call in self.calls if call.pid == pid) for pid in pids}
-        return sum(c.is_end and c.pid in last and c.at >= last[c.pid] - seconds for c in self.calls)
+        lately = sum(c.is_end and c.pid in last and c.at >= last[c.pid] - UNCOMMITTED_SECONDS for c in self.calls)
+        return self.in_progress(last) + lately
 
     def lane(self, call: Call) -> tuple[int, int]:
         """What runs one after the other: a partition, or one key of it."""

@@ -19,6 +19,8 @@ from elsa.observe.logs import RateLimit, setup
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+pytestmark = pytest.mark.usefixtures("root_logger_restored")
+
 
 class Terminal(io.StringIO):
     def isatty(self) -> bool:
@@ -28,15 +30,6 @@ class Terminal(io.StringIO):
 @pytest.fixture
 def logger() -> logging.Logger:
     return logging.getLogger("shop.orders")
-
-
-@pytest.fixture(autouse=True)
-def root_is_restored() -> Iterator[None]:
-    root = logging.getLogger()
-    handlers, level = list(root.handlers), root.level
-    yield
-    root.handlers[:] = handlers
-    root.setLevel(level)
 
 
 @pytest.fixture
