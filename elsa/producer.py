@@ -15,12 +15,9 @@ from elsa.clock import SYSTEM
 from elsa.context import _ACTIVE as ACTIVE
 from elsa.delivery import Delivery, HeldDelivery, HeldSend, confirmed
 from elsa.errors import (
-    BrokerUnavailable,
     BufferFull,
     ElsaError,
     NotStarted,
-    UnknownPartition,
-    UnknownTopic,
 )
 from elsa.kafka.errors import (
     ClientError,
@@ -34,7 +31,7 @@ from elsa.kafka.errors import (
 )
 from elsa.kafka.producer import ProducerClient, in_poll_thread
 from elsa.observer import Observer
-from elsa.partitioners import choose, murmur2, resolve
+from elsa.partitions import ANY, Partitions
 from elsa.records import check_payloads, milliseconds, records
 
 if TYPE_CHECKING:
@@ -42,10 +39,8 @@ if TYPE_CHECKING:
 
     from elsa.config import Settings
     from elsa.message import RecordMetadata
-    from elsa.partitioners import Partitioner
+    from elsa.partitions import Rule
     from elsa.records import Form, Payload
-
-    Rule = str | Callable[[bytes | None, int], int]
 
 __all__ = ["Delivery", "Producer"]
 
@@ -53,11 +48,6 @@ log = logging.getLogger("elsa.producer")
 
 #: how long a script's last sends may take at exit
 EXIT_SECONDS = 10.0
-#: how long the first send to a topic asks for its metadata
-METADATA_SECONDS = 5.0
-#: how long sends go unchecked into the buffer after no broker has answered
-UNCHECKED_SECONDS = 30.0
-_ANY = -1
 
 
 class Producer:
@@ -92,7 +82,6 @@ class Producer:
             on_statistics=partial(self._observer.statistics, "producer"),
         )
         self._observer.watch_queue("producer", self._queue)
-        self._rule = _python_rule(settings.partitioner)
         self._closed = False
         self._reset()
         _producers.add(self)
@@ -108,12 +97,7 @@ class Producer:
         #: the one that failed for good last
         self._failed: ProducerClient | None = None
         self._produce: Callable[..., None] = self._first
-        #: topic -> (partitions, when they were counted); topics without an entry are looked up first
-        self._topics: dict[str, tuple[int, float]] = {}
-        #: those that need no look-up and no rule applied here (`_topics` unless the App has a rule of its own)
-        self._simple = self._topics if self._rule is None else {}
-        #: topic -> until when it goes unchecked, after no broker answered
-        self._unchecked: dict[str, float] = {}
+        self._partitions = Partitions(self._settings, self._open)
 
     def send(
         self,
@@ -140,9 +124,9 @@ class Producer:
         The first send to a topic looks it up (about a millisecond). While no broker answers, messages wait
         in the buffer up to `send_timeout`.
         """
-        target = _ANY
-        if partition is not None or partitioner is not None or topic not in self._simple:
-            target = self._target(topic, key, partition, partitioner, strict=False)
+        target = ANY
+        if partition is not None or partitioner is not None or topic not in self._partitions.simple:
+            target = self._partitions.of(topic, key, partition, partitioner, strict=False)
         pairs = None
         if headers or id is not None:
             pairs = header_names.pairs(headers)
@@ -156,13 +140,13 @@ class Producer:
         else:
             delivery = Delivery(topic, self) if id is None else Delivery(topic, self, id=str(id))
         created = 0 if timestamp is None else milliseconds(timestamp)
-        if held is not None and target == _ANY:
-            self._target(topic, key, None, None, strict=False)
+        if held is not None and target == ANY:
+            self._partitions.of(topic, key, None, None, strict=False)
         if is_traced and (trace := self._observer.trace_send) is not None:
             pairs, end = trace(topic, pairs or [])
             delivery.add_done_callback(partial(_end_span, end))
         if held is not None:
-            where = None if target == _ANY else target
+            where = None if target == ANY else target
             if held.add(HeldSend(topic, value, key, where, pairs, created, delivery)):
                 return delivery
         if pairs:
@@ -202,7 +186,9 @@ class Producer:
         start = SYSTEM.monotonic()
         limit = self._settings.send_timeout if timeout is None else timeout
         targets = [
-            self._target(topic, record.key, partition if record.partition is None else record.partition, partitioner)
+            self._partitions.of(
+                topic, record.key, partition if record.partition is None else record.partition, partitioner
+            )
             for record in wanted
         ]
         outcomes: list[Delivery | ElsaError] = []
@@ -214,7 +200,7 @@ class Producer:
                     key=record.key,
                     headers=record.headers,
                     timestamp=record.timestamp,
-                    partition=None if target == _ANY else target,
+                    partition=None if target == ANY else target,
                     block=max(0.0, start + limit - SYSTEM.monotonic()),
                 )
                 outcomes.append(delivery)
@@ -240,7 +226,7 @@ class Producer:
                 self._closed = True
                 client, self._client = self._client, None
                 self._produce = self._first
-                self._topics.clear()
+                self._partitions.clear()
             if client is None:
                 return 0
             self._last = client
@@ -259,7 +245,7 @@ class Producer:
 
     def warm_up(self, topic: str) -> int:
         """Connect and look the topic up ahead of the first send; returns its number of partitions."""
-        return self._count(topic, max_age=0.0)
+        return self._partitions.count(topic, max_age=0.0)
 
     def wait_ready(self, timeout: float = 10.0) -> None:
         """Wait until a broker answers; raises BrokerUnavailable after `timeout` seconds."""
@@ -277,7 +263,7 @@ class Producer:
         until somebody asks (librdkafka 2.16).
         """
         if is_unknown_topic(error) or is_forbidden(error):
-            self._topics.pop(topic, None)
+            self._partitions.forget(topic)
         if is_given_up(error):
             failures = (client.failure for client in (self._client, self._failed) if client is not None)
             return next((failure for failure in failures if failure is not None), error)
@@ -338,69 +324,8 @@ class Producer:
 
         Raises UnknownTopic and UnknownPartition.
         """
-        found = self._target(topic, key, partition, partitioner, strict=False)
-        return None if found == _ANY else found
-
-    def _target(
-        self, topic: str, key: Payload | None, partition: int | None, partitioner: Rule | None, *, strict: bool = True
-    ) -> int:
-        """The partition to send to, or -1 to leave it to the client (murmur2); looks the topic up if needed.
-
-        Without `strict`, a topic that no broker could be asked about is left to the client too.
-        """
-        rule = self._rule if partitioner is None else _python_rule(partitioner)
-        if partition is None and rule is None:
-            if topic not in self._topics and (strict or self._unchecked.get(topic, 0.0) < SYSTEM.monotonic()):
-                self._look_up(topic, strict=strict)
-            elif self._closed:
-                self._open()
-            return _ANY
-        if partition is not None:
-            count = self._count(topic)
-            if partition >= count:
-                count = self._count(topic, max_age=0.0)
-            if not 0 <= partition < count:
-                raise UnknownPartition(
-                    f"topic {topic!r} has no partition {partition}, only 0..{count - 1}",
-                    code="_UNKNOWN_PARTITION",
-                    topic=topic,
-                    partition=partition,
-                )
-            return partition
-        assert rule is not None
-        return choose(
-            rule, key.encode() if isinstance(key, str) else key, self._count(topic, self._settings.metadata_refresh)
-        )
-
-    def _look_up(self, topic: str, *, strict: bool) -> None:
-        try:
-            self._count(topic)
-        except BrokerUnavailable:
-            if strict:
-                raise
-            self._unchecked[topic] = SYSTEM.monotonic() + UNCHECKED_SECONDS
-            log.warning(
-                "no broker answers: messages wait in the buffer", extra={"event": "producer_unchecked", "topic": topic}
-            )
-
-    def _count(self, topic: str, max_age: float | None = None) -> int:
-        """The topic's number of partitions, asked for again when it is older than `max_age` seconds."""
-        known = self._topics.get(topic)
-        now = SYSTEM.monotonic()
-        if known is not None and (max_age is None or now - known[1] < max_age):
-            return known[0]
-        client = self._open()
-        try:
-            count = client.partition_count(topic, METADATA_SECONDS)
-        except BrokerUnavailable:
-            if known is None:
-                raise
-            count = known[0]
-        except UnknownTopic:
-            self._topics.pop(topic, None)
-            raise
-        self._topics[topic] = (count, SYSTEM.monotonic())
-        return count
+        found = self._partitions.of(topic, key, partition, partitioner, strict=False)
+        return None if found == ANY else found
 
     def _overcome(self, error: Exception, message: tuple[Any, ...], block: bool | float) -> None:  # noqa: FBT001 - as below
         """Try again, or raise what keeps a message from being taken: its Delivery, which nobody has, ends its span."""
@@ -466,12 +391,6 @@ class Producer:
         if self._client is not None:
             self._client.abandon()
         self._reset()
-
-
-def _python_rule(partitioner: Rule) -> Partitioner | None:
-    """The rule to apply here; None for murmur2, which the client applies itself."""
-    rule = resolve(partitioner)
-    return None if rule is murmur2 else rule
 
 
 def _end_span(end: Callable[[RecordMetadata | None, BaseException | None], object], delivery: Delivery) -> None:

@@ -80,7 +80,9 @@ class Tally:
         assert self._first is not None
         latest: dict[int, int] = {}
         out_of_order = 0
-        for number in self._seen:
+        # more may come meanwhile: the topic may have more than is measured
+        seen = self._seen[: self._expected]
+        for number in seen:
             key = self._key(number)
             out_of_order += latest.get(key, -1) > number
             latest[key] = number
@@ -90,7 +92,7 @@ class Tally:
             first=first_at,
             last=last_at,
             cpu_seconds=last_cpu - first_cpu,
-            missing=self._expected - len(set(self._seen)),
+            missing=self._expected - len(set(seen)),
             out_of_order=out_of_order,
         )
         write_count(self._path, count)

@@ -96,7 +96,7 @@ def test_what_exceeds_the_client_is_refused_by_send(producer: Producer, topic: A
 
 @pytest.fixture
 def short_look_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("elsa.producer.METADATA_SECONDS", 0.5)
+    monkeypatch.setattr("elsa.partitions.METADATA_SECONDS", 0.5)
 
 
 @pytest.mark.usefixtures("short_look_up")

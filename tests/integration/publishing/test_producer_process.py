@@ -50,7 +50,7 @@ def test_what_could_not_be_sent_at_exit_is_counted(brokers: str) -> None:
     done = run(
         """
     import elsa.producer
-    elsa.producer.EXIT_SECONDS = elsa.producer.METADATA_SECONDS = 0.2
+    elsa.producer.EXIT_SECONDS = elsa.partitions.METADATA_SECONDS = 0.2
     producer.send("orders", b"v")
         """,
         brokers="127.0.0.1:1",

@@ -38,7 +38,7 @@ def with_sasl(settings: Settings) -> Settings:
 def test_every_client_says_that_it_was_refused(
     with_sasl: Settings, data_set: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("elsa.producer.METADATA_SECONDS", 1.0)
+    monkeypatch.setattr("elsa.partitions.METADATA_SECONDS", 1.0)
     producer = Producer(with_sasl)
     with Reader(with_sasl) as reader:
         reader.assign(data_set, {0: 0})

@@ -317,7 +317,7 @@ def test_a_call_has_failed_whose_send_is_refused_when_it_has_returned(
 
 def test_a_send_that_is_not_even_taken_ends_too(recorded: Recorded, make_app: Callable[..., elsa.App]) -> None:
     app = make_app(brokers="127.0.0.1:1", send_buffer=1, send_timeout=20.0)
-    app.producer._unchecked["orders"] = float("inf")
+    app.producer._partitions._unchecked["orders"] = float("inf")
 
     app.send("orders", 1)
     with pytest.raises(BufferFull):
