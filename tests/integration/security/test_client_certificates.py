@@ -117,7 +117,7 @@ def test_every_client_works_with_one(secure: Secure, listener: str, tmp_path: Pa
 def test_a_bad_one_is_said_to_be_the_clients(
     secure: Secure, stores: dict[str, dict[str, Any]], listener: str, how: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("elsa.producer.METADATA_SECONDS", 3.0)
+    monkeypatch.setattr("elsa.partitions.METADATA_SECONDS", 3.0)
     used = settings(secure, listener, "worker", stores[how])
     producer, transactional = Producer(used), TransactionalProducer(used, "it-transaction")
     said = {}

@@ -93,7 +93,7 @@ def refused(call: Callable[[], object], text: str, hint: str) -> None:
 def test_commands_and_producers_are_told_which_of_it_is_wrong(
     secure: Secure, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("elsa.producer.METADATA_SECONDS", 2.0)
+    monkeypatch.setattr("elsa.partitions.METADATA_SECONDS", 2.0)
     make, text, hint = CASES[name]
     settings = make(secure)
     producer = Producer(settings)
