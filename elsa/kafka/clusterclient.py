@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import concurrent.futures
 import os
 import threading
 import weakref
@@ -101,10 +100,10 @@ class ClusterClient:
     def _wait(self, future: Any, timeout: float, **facts: Any) -> Any:
         try:
             # the client gives up by itself after `timeout`; a moment more, so that its own reason comes first
-            result = future.result(timeout + 1)
+            result = self._reports.ask(future.result, timeout + 1, self._serve)
         except KafkaException as error:
             raise self._translated(error, **facts) from error
-        except concurrent.futures.TimeoutError as error:
+        except TimeoutError as error:
             self._is_failing = True
             raise BrokerUnavailable(
                 f"no Kafka broker answered at {self._settings.brokers} within {timeout:g} s", code="_TIMED_OUT"
@@ -113,10 +112,14 @@ class ClusterClient:
         return result
 
     def _translated(self, error: KafkaException, **facts: Any) -> ElsaError:
-        self._held.client.poll(0)  # hands over what the client itself has to say
+        self._serve()
         translated = self._reports.translate(error, **facts)
         self._is_failing = isinstance(translated, BrokerUnavailable)
         return translated
+
+    def _serve(self) -> None:
+        """Take over what the client itself has to say."""
+        self._held.client.poll(0)
 
     def _succeeded(self) -> None:
         self._reports.forget()
@@ -125,7 +128,8 @@ class ClusterClient:
     def _metadata(self, timeout: float) -> Any:
         """The cluster's brokers and all topics; asking for one topic could create it."""
         try:
-            found = self._client().list_topics(timeout=timeout)
+            client = self._client()
+            found = self._reports.ask(lambda left: client.list_topics(timeout=left), timeout, self._serve)
         except KafkaException as error:
             raise self._translated(error, operation="Describe") from error
         self._succeeded()

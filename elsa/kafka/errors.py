@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from confluent_kafka import KafkaError as ClientError
 from confluent_kafka import KafkaException as ClientException
@@ -13,7 +13,11 @@ from elsa.kafka.codes import Class, meaning
 from elsa.kafka.handshake import Examination
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from elsa.config import Settings
+
+T = TypeVar("T")
 
 __all__ = [
     "ClientError",
@@ -27,6 +31,8 @@ __all__ = [
     "translate",
 ]
 
+#: how long a client that a broker has refused waits for an answer of another
+REFUSED_SECONDS = 1.0
 _UNREACHABLE = codes.numbers(codes.UNREACHABLE)
 _UNKNOWN_TOPIC = codes.numbers(codes.UNKNOWN_TOPIC)
 _ACL = codes.numbers(codes.ACL)
@@ -208,6 +214,27 @@ class Reports:
     def forget(self) -> None:
         """A call succeeded: what was reported before is history."""
         self._refusal = self._reason = None
+
+    def ask(self, call: Callable[[float], T], timeout: float, served: Callable[[], object] = lambda: None) -> T:
+        """Make a call that waits up to `timeout` seconds for an answer; for one second when the client is refused.
+
+        librdkafka (2.16) goes on trying with a password or a certificate that was refused, and its calls wait for all
+        of their time. `call` takes seconds, and raises ClientException or TimeoutError when nobody has answered; it may
+        be made twice. `served` hands over what the client has to say.
+        """
+        if timeout <= REFUSED_SECONDS:
+            return call(timeout)
+        try:
+            return call(REFUSED_SECONDS)
+        except TimeoutError:
+            pass
+        except ClientException as error:
+            if error.args[0].code() not in _UNREACHABLE:
+                raise
+        served()
+        if self._refusal is not None:
+            raise ClientException(ClientError(ClientError._TIMED_OUT))
+        return call(timeout - REFUSED_SECONDS)
 
     def translate(self, error: ClientException, **facts: Any) -> errors.ElsaError:
         """As `translate`, with the client's own reason when nobody answered, or what a look at the listener says.

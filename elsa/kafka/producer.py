@@ -184,8 +184,8 @@ class ProducerClient:
             raise self._reports.translate(error) from error
 
     def _metadata(self, timeout: float, topic: str | None = None) -> Any:
-        wanted: dict[str, Any] = {"timeout": timeout} if topic is None else {"topic": topic, "timeout": timeout}
-        ask = functools.partial(self._raw.list_topics, **wanted)
+        look_up = self._raw.list_topics if topic is None else functools.partial(self._raw.list_topics, topic)
+        ask = functools.partial(self._reports.ask, lambda left: look_up(timeout=left), timeout)
         if not in_poll_thread():
             return ask()
         # Inside a delivery report this thread is in a poll of the client already, and confluent-kafka 2.16

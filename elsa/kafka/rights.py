@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from functools import partial
 from threading import Event
 from typing import TYPE_CHECKING, Any
 
@@ -43,7 +44,10 @@ class Rights:
     def topics(self) -> list[str]:
         """The topics that this client may see."""
         try:
-            return list(self._admin.list_topics(timeout=_TIMEOUT_SECONDS).topics)
+            found = self._reports.ask(
+                lambda left: self._admin.list_topics(timeout=left), _TIMEOUT_SECONDS, partial(self._admin.poll, 0)
+            )
+            return list(found.topics)
         except KafkaException as error:
             raise self._told(error) from error
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import threading
+from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME, KafkaException, TopicPartition
@@ -117,7 +118,8 @@ class TransactionalProducer:
             self._failed.clear()
             self._raw = self._client()
         self._login.tend(self._raw)
-        self._patiently(self._raw.init_transactions, timeout)
+        init, serve = self._raw.init_transactions, partial(self._raw.poll, 0)
+        self._patiently(lambda left: self._reports.ask(init, left, serve), timeout)
 
     def begin(self) -> None:
         """Begin a transaction."""
