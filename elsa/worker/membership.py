@@ -30,6 +30,8 @@ log = logging.getLogger("elsa.worker")
 LEAVE_SECONDS = 1.0
 #: after the partitions are given up, the leave itself is still to be sent
 LEAVE_GRACE_SECONDS = 0.1
+#: partitions come with the answer that lets a KIP-848 member in, or soon after it; else it has none for now
+SILENT_SECONDS = 2.0
 
 
 class GroupMembership:
@@ -52,6 +54,8 @@ class GroupMembership:
         #: what the client was asked for; behind `subscribed` while the group lets this member in
         self._asked: list[str] = []
         self._is_joined = False
+        #: since when the group has counted a member in that has not been told so
+        self._is_in_since: float | None = None
         self._has_left = False
         self.wants_rejoin = False
         self._was_fenced = False
@@ -114,18 +118,28 @@ class GroupMembership:
             bindings = routes.served(partitions)
             begins = starts.resolve_patiently(manager.consumer, bindings, manager.group, routes, self._clock)
             manager.handover.take(begins)
-        self._is_joined = True
-        manager.pulse.let_in()
-        manager.is_ready = True
+        self._let_in()
+
+    def _let_in(self) -> None:
+        self._is_joined, self._is_in_since = True, None
+        self._manager.pulse.let_in()
+        self._manager.is_ready = True
+
+    def _notice(self, now: float) -> None:
+        """See whether a KIP-848 member is in: one that gets no partition is not called back (librdkafka 2.16)."""
+        if (self._manager.consumer.generation() or 0) <= 0:
+            self._is_in_since = None
+        elif self._is_in_since is None:
+            self._is_in_since = now
+        elif now - self._is_in_since >= SILENT_SECONDS:
+            self._let_in()
 
     def gave_up(self, *, has_some: bool, is_lost: bool = False) -> None:
         """Partitions were given up; a leave is over when none is left. Who has lost them joins as a new member."""
         self._has_left = not has_some
         if is_lost:
             self._is_joined = False
-            # a KIP-848 member that is let in again and gets nothing hears nothing (librdkafka 2.16): it would stay out
-            if self._settings.group_protocol == "classic":
-                self._manager.pulse.thrown_out()
+            self._manager.pulse.thrown_out()
 
     def _error(self, error: ElsaError) -> None:
         manager = self._manager
@@ -211,7 +225,9 @@ class GroupMembership:
         )
         self.wants_rejoin = True
 
-    def chores(self, now: float) -> None:  # noqa: ARG002 - the seam
+    def chores(self, now: float) -> None:
+        if not self._is_joined and self._settings.group_protocol != "classic":
+            self._notice(now)
         if self.wants_rejoin and self._is_joined:
             self.wants_rejoin = False
             self._leave()

@@ -85,7 +85,9 @@ class Watching(Observer):
         return self._groups
 
 
-@pytest.mark.parametrize("settings", [{}, {"static_membership": False}], ids=["static", "dynamic"])
+@pytest.mark.parametrize(
+    "settings", [{}, {"static_membership": False}, {"group_protocol": "consumer"}], ids=["static", "dynamic", "kip848"]
+)
 def test_a_member_that_was_thrown_out_is_not_ready_until_it_is_let_in_whoever_has_its_partition(
     make_app: Callable[..., elsa.App], topic: Topics, group: Groups, settings: dict[str, Any]
 ) -> None:

@@ -25,12 +25,16 @@ class Client:
     def __init__(self) -> None:
         self.asked: list[list[str]] = []
         self.owned: list[TopicPartition] = []
+        self.epoch = -1
 
     def subscribe(self, topics: list[str]) -> None:
         self.asked.append(topics)
 
     def assigned(self) -> list[TopicPartition]:
         return self.owned
+
+    def generation(self) -> int:
+        return self.epoch
 
 
 @pytest.fixture
@@ -39,8 +43,13 @@ def client() -> Client:
 
 
 @pytest.fixture
-def member(client: Client) -> Iterator[GroupMembership]:
-    app = elsa.App("unit-membership")
+def settings() -> dict[str, Any]:
+    return {}
+
+
+@pytest.fixture
+def member(client: Client, settings: dict[str, Any]) -> Iterator[GroupMembership]:
+    app = elsa.App("unit-membership", **settings)
 
     @app.handler("^t")
     def handle(body: bytes) -> None:
@@ -108,3 +117,44 @@ def test_a_client_that_is_made_anew_asks_for_all(member: GroupMembership, client
     member.join()
 
     assert client.asked == [["t1"], ["t1", "t2"]]
+
+
+@pytest.mark.parametrize("settings", [{"group_protocol": "consumer"}])
+def test_a_kip_848_member_that_is_told_nothing_is_in_when_it_has_had_its_epoch_for_a_while(
+    member: GroupMembership, client: Client
+) -> None:
+    manager = member._manager
+    member.topology({"t1": 1}, frozenset())
+    for now in (1.0, 5.0):
+        member.chores(now)
+        assert not manager.is_ready
+    client.epoch = 3
+    member.chores(6.0)
+    member.chores(7.9)
+    assert not manager.is_ready
+    # what is not told yet may still come
+    client.epoch = 0
+    member.chores(8.0)
+    client.epoch = 1
+    for now in (8.1, 10.0):
+        member.chores(now)
+        assert not manager.is_ready
+
+    member.chores(10.2)
+    assert manager.is_ready
+
+    member.gave_up(has_some=False, is_lost=True)
+    member.chores(11.0)
+    member.chores(12.0)
+    assert manager.pulse.is_out
+    member.chores(13.1)
+    assert not manager.pulse.is_out
+
+
+def test_a_member_of_the_classic_protocol_is_in_when_it_is_told_so(member: GroupMembership, client: Client) -> None:
+    member.topology({"t1": 1}, frozenset())
+    client.epoch = 3
+    for now in (1.0, 5.0, 9.0):
+        member.chores(now)
+
+    assert not member._manager.is_ready
