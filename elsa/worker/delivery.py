@@ -155,7 +155,8 @@ class Invoker:
             exc_info=None if is_asked_for else error,
             extra={
                 "event": "handler_failed",
-                "limit": (self.handler.name, type(error), outcome.kind),
+                # exporters of logs take words and numbers only
+                "limit": (self.handler.name, type(error).__qualname__, outcome.kind.value),
                 "handler": self.handler.name,
                 # said outside of a call, of a child process for example, no context says it
                 "group": self.handler.group,
