@@ -318,10 +318,10 @@ async def run(worker: PartitionWorker, turn: Turn) -> None:
         activate(context)
         outcome: Outcome
         if invoker is None:
-            worker.conclude(turn, raw, context, traced.unrun(turn.observer, context, unknown(raw, worker.binding)))
+            turn.pass_over(raw, context, unknown(raw, worker.binding))
             continue
         if (invoker.expires is not None or raw.headers()) and (late := invoker.expired(raw, attempt)) is not None:
-            worker.conclude(turn, raw, context, traced.unrun(turn.observer, context, late))
+            turn.pass_over(raw, context, late)
             continue
         try:
             if not is_traced:
