@@ -21,6 +21,8 @@ REASON = "elsa-reason"
 DUE_AT = "elsa-due-at"
 EXPIRES_AT = "elsa-expires-at"
 TARGET = "elsa-target"
+#: somebody wants it handled, however old it is: limits on age do not count, its own `elsa-expires-at` does
+REPLAYED = "elsa-replayed"
 SCHEDULED_AT = "elsa-scheduled-at"
 #: the trace that a message began in, of copies that have another one by now
 ORIGIN_TRACEPARENT = "elsa-origin-traceparent"
@@ -73,6 +75,15 @@ def text(headers: Iterable[tuple[str, bytes | None]] | None, name: str) -> str |
         return found.decode()
     except UnicodeDecodeError:
         return None
+
+
+def is_replayed(headers: Iterable[tuple[str, bytes | None]] | None) -> bool:
+    """Whether it is a replayed dead letter, for which no limit on age counts.
+
+    >>> is_replayed([("elsa-replayed", b"1")]), is_replayed(None)
+    (True, False)
+    """
+    return text(headers, REPLAYED) is not None
 
 
 def number(text: str | None) -> int | None:

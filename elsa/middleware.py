@@ -9,7 +9,7 @@ import functools
 import inspect
 from typing import TYPE_CHECKING, Any
 
-from elsa import units
+from elsa import headers, units
 from elsa.errors import DeclarationError, Reject, Skip
 
 if TYPE_CHECKING:
@@ -56,7 +56,8 @@ def age_limit(seconds: Any, *, dead_letter: bool = False) -> tuple[Middleware, M
     """The two forms of a middleware that does not run messages older than that, by their timestamp.
 
     `seconds` is a number or a text like "5m". What is older is skipped, or a dead letter; a message without a
-    timestamp is run. `expires=` at a handler does the same for that one, before its body is decoded.
+    timestamp is run, and so is a replayed dead letter. `expires=` at a handler does the same for that one, before its
+    body is decoded.
 
     ```python
     app.middleware(*age_limit("1h"))
@@ -66,7 +67,7 @@ def age_limit(seconds: Any, *, dead_letter: bool = False) -> tuple[Middleware, M
 
     def check(message: Message, ctx: Context) -> None:
         age = None if message.timestamp is None else ctx.app.clock.now() - message.timestamp
-        if age is not None and age >= limit:
+        if age is not None and age >= limit and not headers.is_replayed(message.headers):
             why = f"it is {age:.1f} s old, and {limit:g} s are the limit"
             raise Reject(why) if dead_letter else Skip(why)
 

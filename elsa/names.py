@@ -61,6 +61,11 @@ def delay_topic(app: str, seconds: int) -> str:
     return legal(f"{app}.delay.{seconds}")
 
 
+def is_delay_topic(topic: str) -> bool:
+    """Whether messages of some app wait on it for so many seconds, by its name."""
+    return re.search(r"\.delay\.\d+$", topic) is not None
+
+
 def cancelled_topic(app: str) -> str:
     """Which delayed messages of an app are not to be delivered."""
     return legal(f"{app}.cancelled")

@@ -64,6 +64,15 @@ def rate(value: Any) -> float:
     raise ValueError('a rate above 0: per second (100, 0.5) or a text like "100/s", "10/m", "5/h"')
 
 
+def per_second(value: Any) -> float:
+    """As `rate`, and a text may leave out that it is per second: `100`.
+
+    >>> per_second("100"), per_second("30/m"), per_second(0.5)
+    (100.0, 0.5, 0.5)
+    """
+    return rate(f"{value}/s" if isinstance(value, str) and value.replace(".", "", 1).isdecimal() else value)
+
+
 def bounds(value: Any) -> tuple[float, ...]:
     """Upper bounds of a histogram's buckets, rising and above 0, from a list or from `0.1, 1, 10`.
 

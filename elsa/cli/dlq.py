@@ -112,17 +112,20 @@ def list_letters(
     settings = settings_of(app, brokers)
     wanted = _take(options)
     if topic is None:
-        if limit is not None:
-            raise click.UsageError("--limit goes with a TOPIC")
+        for option, value in (("--limit", limit), ("--offset", wanted["offsets"])):
+            if value is not None:
+                raise click.UsageError(f"{option} goes with a TOPIC")
         _list_topics(settings, app, wanted, handled=handled, as_json=as_json)
         return
     from elsa.cli import letters
 
     with near_names(settings, topic):
-        found = _letters(topic, settings, app).list(handled=handled, **wanted)
+        there = _letters(topic, settings, app)
+        found = there.list(handled=handled, **wanted)
         if as_json:
             for letter in itertools.islice(found, limit):
                 output.line(letters.as_json(letter), flush=False)
+            _doubt_reasons(there, wanted)
             return
         most = limit or _MOST_ROWS
         shown = list(itertools.islice(found, most + 1))
@@ -133,11 +136,33 @@ def list_letters(
         output.note(f"there are more than these {most}: --limit shows more, or name them by filters")
     elif not shown:
         output.note("no dead letters" if handled else "no open dead letters (--all shows those that were handled)")
+    _doubt_reasons(there, wanted)
+
+
+def _doubt_reasons(there: DeadLetters, wanted: Filters) -> None:
+    """A note of reasons that are asked for, and that nothing on the topic was given up for."""
+    from elsa.cli.lines import visible
+
+    if unknown := _unknown_reasons(wanted):
+        found = there.summary(handled=True).reasons
+        has = (
+            ", ".join(f"{visible(reason.encode())} ({count})" for reason, count in found.most_common()) or "none at all"
+        )
+        for reason in unknown:
+            if reason not in found:
+                output.note(f"{there.topic} has no dead letter with the reason {reason!r}; it has {has}")
+
+
+def _unknown_reasons(wanted: Filters) -> list[str]:
+    from elsa.dead_letters.letter import REASONS
+
+    return [reason for reason in wanted["reason"] if reason not in REASONS]
 
 
 def _list_topics(settings: Settings, app: str | None, wanted: Filters, *, handled: bool, as_json: bool) -> None:
     from elsa.cli import letters
     from elsa.dead_letters import topics
+    from elsa.dead_letters.letter import REASONS
     from elsa.loading import load_app
     from elsa.topics import Topics
 
@@ -152,6 +177,9 @@ def _list_topics(settings: Settings, app: str | None, wanted: Filters, *, handle
         # it may have been deleted since
         with contextlib.suppress(UnknownTopic):
             found.append(_letters(name, settings, app).summary(handled=handled, **wanted))
+    for reason in _unknown_reasons(wanted):
+        if all(reason not in one.reasons for one in found):
+            output.note(f"nothing was given up for the reason {reason!r}; Elsa's are {', '.join(REASONS)}")
     if as_json:
         for one in found:
             output.line(letters.summary_json(one), flush=False)
@@ -230,10 +258,12 @@ def _handle(
 
     settings = settings_of(app, brokers)
     wanted = _take(options)
-    with near_names(settings, topic), letters.progress(verb) as tell, stopped_by_signals() as stop:
-        work = getattr(_letters(topic, settings, app), verb)
+    limit = options["limit"]
+    with near_names(settings, topic), letters.progress(verb, limit) as tell, stopped_by_signals() as stop:
+        there = _letters(topic, settings, app)
         try:
-            result = work(**options, **wanted, stop=stop, progress=tell)
+            result = getattr(there, verb)(**options, **wanted, stop=stop, progress=tell)
         except ValueError as error:
             raise click.UsageError(str(error)) from error
+    _doubt_reasons(there, wanted)
     return letters.report(topic, verb, result, as_json=as_json)

@@ -128,6 +128,8 @@ def _time(timestamp: float | None) -> str | None:
 
 def report(topic: str, verb: str, result: Result, *, as_json: bool) -> int:
     """Print what a replay or a drop came to; the exit code."""
+    for text in result.warnings:
+        output.warn(text)
     if as_json:
         output.line(
             {
@@ -166,8 +168,8 @@ def _say(topic: str, verb: str, result: Result) -> None:
 
 
 @contextlib.contextmanager
-def progress(verb: str) -> Iterator[Callable[[Result], None]]:
-    """A bar on stderr for a person: of the log that is looked through, with the count of what was done."""
+def progress(verb: str, limit: int | None = None) -> Iterator[Callable[[Result], None]]:
+    """A bar on stderr for a person: of the log that is looked through, or of the `limit` if that is reached first."""
     if not sys.stderr.isatty():
         yield lambda _: None
         return
@@ -179,6 +181,8 @@ def progress(verb: str) -> Iterator[Callable[[Result], None]]:
         task = bar.add_task(past, total=None, done=0)
 
         def tell(result: Result) -> None:
-            bar.update(task, done=result.done, completed=result.passed, total=result.span or None)
+            looked = result.passed / result.span if result.span else 0.0
+            share = max(looked, result.done / limit if limit is not None else 0.0)
+            bar.update(task, done=result.done, completed=share, total=1.0 if result.span else None)
 
         yield tell

@@ -11,7 +11,7 @@ import click
 
 from elsa.cli import is_debugging, set_debugging
 from elsa.clock import SYSTEM
-from elsa.units import rate, seconds
+from elsa.units import per_second, seconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -125,7 +125,7 @@ class Rate(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.3
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         try:
-            return rate(f"{value}/s" if str(value).replace(".", "", 1).isdecimal() else value)
+            return per_second(value)
         except ValueError:
             self.fail(f"{value!r} is no rate above 0, like 100, 100/s or 10/m", param, ctx)
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import difflib
+import inspect
 import threading
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
+from elsa import units
 from elsa.clock import SYSTEM
 from elsa.dead_letters import filters, topics
 from elsa.dead_letters.copies import Edit
@@ -15,7 +18,7 @@ from elsa.dead_letters.letter import DeadLetter, parse_place
 from elsa.dead_letters.run import INIT_SECONDS, STEP_SECONDS, Result, Run
 from elsa.dead_letters.scan import Scan
 from elsa.dead_letters.summary import Summary, summarise
-from elsa.errors import KafkaError, UnknownDeadLetter, UnknownTopic
+from elsa.errors import KafkaError, UnknownDeadLetter, UnknownPartition, UnknownTopic
 from elsa.kafka.transactions import TransactionalProducer
 from elsa.names import is_dead_letter_topic
 from elsa.trails import Trails
@@ -113,7 +116,7 @@ class DeadLetters:
         Lazy, in bounded memory, and it ends: what dies meanwhile is not returned.
         """
         _check_count("limit", limit)
-        scan, _, _ = self._scan(filters.make(**wanted), again=handled, stop=stop or threading.Event())
+        scan, _, _ = self._scan(_chosen(self.list, wanted), again=handled, stop=stop or threading.Event())
         for count, letter in enumerate(scan, 1):
             yield letter
             if count == limit:
@@ -135,7 +138,10 @@ class DeadLetters:
             found: Iterable[DeadLetter] = self.list(handled=True, offsets=[place])
         else:
             found = (one for one in self.list(handled=True) if which in (one.id, str(one.origin)))
-        youngest = max(found, key=lambda one: one.timestamp or 0, default=None)
+        try:
+            youngest = max(found, key=lambda one: one.timestamp or 0, default=None)
+        except UnknownPartition:
+            youngest = None
         if youngest is None:
             raise UnknownDeadLetter(
                 f"{self.topic!r} has no dead letter {which if isinstance(which, str) else '{}:{}'.format(*which)!r}",
@@ -155,7 +161,7 @@ class DeadLetters:
         drop_headers: str | Iterable[str] = (),
         again: bool = False,
         limit: int | None = None,
-        rate: float | None = None,
+        rate: float | str | None = None,
         create: bool | None = None,
         dry_run: bool = False,
         stop: threading.Event | None = None,
@@ -166,8 +172,9 @@ class DeadLetters:
 
         Each is sent once, whenever and however often this is interrupted and called again; with `again` those that
         were replayed or dropped before are sent, too. `to` names another topic, `group` the group where the topic's
-        name does not tell it. The copies have key, value and headers of the message and `elsa-origin`; `set_headers`
-        (in any form that a send accepts) and `drop_headers` change them. At most `limit` are sent, `rate` a second;
+        name does not tell it. The copies have key, value and headers of the message, `elsa-origin` and
+        `elsa-replayed`, by which they are handled however late it is; `set_headers` (in any form that a send accepts)
+        and `drop_headers` change them. At most `limit` are sent, `rate` (100, "100/s", "10/m") a second;
         `create` says whether missing topics of Elsa's are made (default: as the setting `create_topics`). What cannot
         be sent is counted by reason in `Result.refused` and stays open. `stop` may be set to end it in order,
         `progress` hears of every transaction and how far the log is read.
@@ -195,19 +202,23 @@ class DeadLetters:
             creates=creates,
             is_dry=dry_run,
         )
+        chosen = _chosen(self.replay, wanted)
+        pace = None if rate is None else _read_rate(rate)
         destinations.require()
-        return self._run(
-            filters.make(**wanted),
+        result = self._run(
+            chosen,
             destination=destinations.of,
             edit=Edit.make(set_headers, drop_headers),
             again=again,
             limit=limit,
-            rate=rate,
+            rate=pace,
             creates=creates,
             dry_run=dry_run,
             stop=stop,
             progress=progress,
         )
+        result.warnings += destinations.warnings
+        return result
 
     def drop(
         self,
@@ -226,7 +237,7 @@ class DeadLetters:
         each partition, whatever has become of it (Kafka can only delete from the beginning of a partition on).
         """
         result = self._run(
-            filters.make(**wanted),
+            _chosen(self.drop, wanted),
             destination=None,
             edit=Edit(),
             again=False,
@@ -262,10 +273,8 @@ class DeadLetters:
         **plan: Any,
     ) -> Result:
         _check_count("limit", limit)
-        if rate is not None and not 0 < rate < float("inf"):
-            raise ValueError(f"rate={rate!r} is no number of messages a second above 0")
         stop = stop or threading.Event()
-        if not any(low < end for low, end in self._bounds().values()):
+        if not any(low < end for low, end in self._bounds(wanted).values()):
             return Result(is_dry=dry_run)
         with contextlib.ExitStack() as ends:
             producer = None
@@ -299,7 +308,7 @@ class DeadLetters:
                 raise
 
     def _scan(self, wanted: Filter, *, again: bool, stop: threading.Event) -> tuple[Scan, str, dict[int, Marks]]:
-        bounds = self._bounds()
+        bounds = self._bounds(wanted)
         ends = {partition: end for partition, (_, end) in bounds.items()}
         topic_id, marks = self._ledger.load(ends)
         scan = Scan(
@@ -318,11 +327,11 @@ class DeadLetters:
     def _marks(self) -> dict[int, Marks]:
         return self._ledger.load({partition: end for partition, (_, end) in self._bounds().items()})[1]
 
-    def _bounds(self) -> dict[int, tuple[int, int]]:
+    def _bounds(self, wanted: Filter | None = None) -> dict[int, tuple[int, int]]:
         try:
             # an ordinary topic would be taken for one whose messages may all be dropped, and purged
             if self._is_known:
-                return self._topics.watermarks(self.topic)
+                return self._having(self._topics.watermarks(self.topic), wanted)
             cause = None
         except UnknownTopic as error:
             cause = error
@@ -331,6 +340,17 @@ class DeadLetters:
         if not self._is_known:
             hint += "; one of another name needs the app whose handler says dead_letter="
         raise UnknownTopic(f"there is no dead-letter topic {self.topic!r}", topic=self.topic, hint=hint) from cause
+
+    def _having(self, bounds: dict[int, tuple[int, int]], wanted: Filter | None) -> dict[int, tuple[int, int]]:
+        for partition, offset in sorted(wanted.places) if wanted is not None else ():
+            if partition not in bounds:
+                raise UnknownPartition(
+                    f"topic {self.topic!r} has no partition {partition}, so no dead letter {partition}:{offset}",
+                    topic=self.topic,
+                    partition=partition,
+                    hint=f"its partitions are 0..{len(bounds) - 1}",
+                )
+        return bounds
 
     def _since(self, wanted: Filter, ends: Mapping[int, int]) -> dict[int, int]:
         """Where the first message of that time lies: nothing before has to be read."""
@@ -343,8 +363,28 @@ class DeadLetters:
         return self._fetcher.stream(self.topic, start=starts, end=ends, partitions=list(starts)) if starts else iter(())
 
 
-def _check_count(name: str, count: int | None) -> None:
-    if count is not None and count < 1:
+def _chosen(method: Callable[..., Any], wanted: Filters) -> Filter:
+    """The filters given to a method; raises TypeError for a name that neither they nor its options have."""
+    options = [name for name in inspect.signature(method).parameters if name != "wanted"]
+    for name in wanted:
+        if name not in Filters.__annotations__:
+            near = difflib.get_close_matches(name, [*Filters.__annotations__, *options], 1)
+            hint = f"did you mean {near[0]}=?" if near else f"filters are {', '.join(Filters.__annotations__)}"
+            raise TypeError(f"{method.__name__}() has no filter or option {name}=: {hint}")
+    return filters.make(**wanted)
+
+
+def _read_rate(rate: object) -> float:
+    try:
+        return units.per_second(rate)
+    except ValueError:
+        raise ValueError(
+            f'rate={rate!r} is no number of messages a second above 0: give one, or a text like "100/s" or "10/m"'
+        ) from None
+
+
+def _check_count(name: str, count: object) -> None:
+    if count is not None and (not isinstance(count, int) or isinstance(count, bool) or count < 1):
         raise ValueError(f"{name}={count!r} is no number of messages, at least 1")
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, NamedTuple
 
 from elsa import names
-from elsa.errors import ElsaError, UnknownTopic
+from elsa.errors import AuthorizationFailed, ElsaError, UnknownTopic
 from elsa.policies.dead_letter import EXTRA_BYTES
 
 if TYPE_CHECKING:
@@ -35,7 +36,8 @@ class Destinations:
 
     `to` sends all of them to one topic. Else the group is `group`, or what `handlers` (groups by handler, None for one
     without a group) say, or what the dead-letter topic is named by, if that group has committed something of the
-    source. With `creates` missing retry topics are made, with `is_dry` they are only said to be missing.
+    source. Delayed messages that could not be delivered go where they were to go. With `creates` missing retry topics
+    are made, with `is_dry` they are only said to be missing.
     """
 
     def __init__(
@@ -62,9 +64,13 @@ class Destinations:
         #: the retry topic, or why there is none, by topic and handler
         self._ways: dict[tuple[str, str | None], str | NoWayBack] = {}
         self.missing: set[str] = set()
+        #: what somebody should know of the ways that were found
+        self.warnings: list[str] = []
 
     def of(self, letter: DeadLetter) -> Destination:
         """Where this one goes; raises NoWayBack, UnknownTopic for a topic that may not be made."""
+        if letter.is_delayed and self._to is None:
+            return self._way_on(letter)
         origin = letter.origin
         topic = self._to or self._way_back(letter)
         count = self._count(topic, origin)
@@ -80,6 +86,22 @@ class Destinations:
             self._count(self._to, None)
 
     # -- who gets it ---------------------------------------------------------------------------------
+
+    def _way_on(self, letter: DeadLetter) -> Destination:
+        if letter.target is None:
+            raise NoWayBack(
+                "they were delayed and do not say where to (no readable elsa-target): name a topic with --to"
+            )
+        topic, partition = letter.target
+        if self._group is not None:
+            raise NoWayBack(f"they were on their way to {topic!r}, and no group has failed: leave --group out")
+        if letter.value is None:
+            raise NoWayBack(
+                f"they have no body, perhaps because it was too large to be kept: to send them to {topic!r} as they "
+                f"are, say --to {topic}"
+            )
+        count = self._count(topic, None)
+        return Destination(topic, partition if partition is not None and partition < count else None)
 
     def _way_back(self, letter: DeadLetter) -> str:
         origin = letter.origin
@@ -98,6 +120,7 @@ class Destinations:
 
     def _group_of(self, topic: str, handler: str | None) -> str:
         if self._group is not None:
+            self._doubt(topic, self._group)
             return self._group
         if handler is not None and handler in self._handlers:
             group = self._handlers[handler]
@@ -106,12 +129,27 @@ class Destinations:
             return group
         group = self._group_by_name(topic)
         # a handler without a group has dead letters of the same name: with its app's in the group's place
-        if all(where.topic != topic for where in self._groups.committed(group)):
+        if not self._has_read(topic, group):
             raise NoWayBack(
                 f"group {group!r} has committed nothing of topic {topic!r}, so nobody would get them back (a handler "
                 "without a group has no retry topic): name a topic with --to, or the group with --group"
             )
         return group
+
+    def _doubt(self, topic: str, group: str) -> None:
+        """Warn when no group of the name that a user gives seems to read the topic."""
+        with contextlib.suppress(AuthorizationFailed):  # not a right that is needed
+            if group in self._handlers.values() or self._has_read(topic, group):
+                return
+            text = (
+                f"group {group!r} has committed nothing of topic {topic!r}: nobody gets what is on "
+                f"{names.retry_topic(topic, group)!r} unless that group has a worker"
+            )
+            if text not in self.warnings:
+                self.warnings.append(text)
+
+    def _has_read(self, topic: str, group: str) -> bool:
+        return any(where.topic == topic for where in self._groups.committed(group))
 
     def _group_by_name(self, topic: str) -> str:
         head, tail = f"{names.legal(topic)}.", ".dlq"

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-    from datetime import datetime
-
     from elsa.dead_letters.letter import DeadLetter
 
 
@@ -54,36 +53,74 @@ def make(
     until: datetime | None = None,
     offsets: Iterable[tuple[int, int]] | None = None,
 ) -> Filter:
-    """A Filter of what users write: one name or several, classes, text keys; raises ValueError for a naive time.
+    """A Filter of what users write: one name or several, classes, text keys; raises ValueError for anything else.
 
     >>> make(handler="bill", error=[ValueError, "TimeoutError"]).errors
     ('builtins.ValueError', 'TimeoutError')
     """
-    errors = [error] if isinstance(error, str | type) else list(error)
-    places = frozenset(offsets or ())
-    if offsets is not None and not places:
-        raise ValueError("offsets= names no dead letter; leave it out to mean all of them")
     return Filter(
-        _names(handler),
-        tuple(f"{one.__module__}.{one.__qualname__}" if isinstance(one, type) else one for one in errors),
-        _names(reason),
-        key.encode() if isinstance(key, str) else key,
+        _names("handler", handler, "a handler's name"),
+        _names("error", error, "an exception class or the name of one"),
+        _names("reason", reason, "a reason's name"),
+        _key(key),
         _moment("since", since),
         _moment("until", until),
-        places,
+        _places(offsets),
     )
 
 
-def _names(given: str | Iterable[str]) -> tuple[str, ...]:
-    return (given,) if isinstance(given, str) else tuple(given)
+def _names(name: str, given: object, what: str) -> tuple[str, ...]:
+    many = [given] if isinstance(given, str | type) else given
+    found = list(many) if isinstance(many, Iterable) and not isinstance(many, bytes) else [None]
+    if name == "error":
+        found = [_error(one) for one in found]
+    if not all(isinstance(one, str) for one in found):
+        raise ValueError(f"{name}={given!r} is neither {what} nor a list of such")
+    return tuple(map(str, found))
 
 
-def _moment(name: str, given: datetime | None) -> float | None:
+def _error(given: object) -> object:
+    is_class = isinstance(given, type) and issubclass(given, BaseException)
+    return f"{given.__module__}.{given.__qualname__}" if is_class else given  # type: ignore[attr-defined]  # a class
+
+
+def _key(given: object) -> bytes | None:
+    if given is None or isinstance(given, bytes):
+        return given
+    if isinstance(given, str):
+        return given.encode()
+    raise ValueError(f"key={given!r} is no key: give text or bytes")
+
+
+def _moment(name: str, given: object) -> float | None:
     if given is None:
         return None
+    if not isinstance(given, datetime):
+        raise ValueError(f"{name}={given!r} is no time: give a datetime with a time zone")  # noqa: TRY004 - as all that is wrong
     if given.tzinfo is None:
         raise ValueError(f"{name}={given!r} has no time zone: add tzinfo=datetime.UTC, for example")
     return given.timestamp()
+
+
+def _places(given: object) -> frozenset[tuple[int, int]]:
+    if given is None:
+        return frozenset()
+    found = [_place(one) for one in given] if isinstance(given, Iterable) else [None]
+    if not found:
+        raise ValueError("offsets= names no dead letter; leave it out to mean all of them")
+    places = frozenset(place for place in found if place is not None)
+    if None in found:
+        raise ValueError(f"offsets={given!r} is no list of (partition, offset), like [(0, 17)]")
+    return places
+
+
+def _place(given: object) -> tuple[int, int] | None:
+    is_pair = isinstance(given, tuple | list) and len(given) == 2 and all(map(_is_number, given))
+    return (given[0], given[1]) if is_pair else None  # type: ignore[index]  # checked
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
 def _is_named(full: str | None, wanted: tuple[str, ...]) -> bool:

@@ -6,9 +6,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from elsa import headers as names
+from elsa.names import is_delay_topic
+from elsa.policies.delay import UNDELIVERABLE, parse_target
 
 if TYPE_CHECKING:
     from elsa.message import Headers, Message
+
+#: why Elsa gives a message up
+REASONS = ("exhausted", "rejected", "decode", "unknown", "timeout", "expired", "poison", UNDELIVERABLE)
 
 
 class Origin(NamedTuple):
@@ -49,8 +54,8 @@ class DeadLetter:
     """A message that was given up, as it lies on a dead-letter topic.
 
     What its headers do not say, or not readably, is None: messages of other programs lie on such topics, too.
-    `reason` is exhausted, rejected, decode, unknown, timeout or what the handler said, `error_type` the exception's
-    `module.Class`, `attempt` how often it was tried, `is_handled` whether it was replayed or dropped.
+    `reason` is one of REASONS, `error_type` the exception's `module.Class`, `attempt` how often it was tried,
+    `is_handled` whether it was replayed or dropped.
     """
 
     message: Message
@@ -112,6 +117,16 @@ class DeadLetter:
     @property
     def headers(self) -> Headers:
         return self.message.headers
+
+    @property
+    def is_delayed(self) -> bool:
+        """Whether it was on its way through the delay topics to a topic that did not take it: nobody has tried it."""
+        return self.reason == UNDELIVERABLE and self.origin is not None and is_delay_topic(self.origin.topic)
+
+    @property
+    def target(self) -> tuple[str, int | None] | None:
+        """The topic, and the partition if one was chosen, that a delayed message was for; None where nothing says."""
+        return parse_target(names.text(self.headers, names.TARGET) or "")
 
     @property
     def timestamp(self) -> float | None:

@@ -59,7 +59,7 @@ class Result:
     `done` dead letters are replayed or dropped, by `targets` (topics; empty for a drop); `refused` are those that stay
     open, by reason. `is_interrupted` when it was stopped before its end; `uncertain` are those of a transaction of
     which nobody knows how it ended: the next run does. `purged` says for each partition below which offset all was
-    deleted for good.
+    deleted for good; `warnings` are what somebody should know of where they went.
     """
 
     done: int = 0
@@ -69,6 +69,7 @@ class Result:
     purged: dict[int, int] = field(default_factory=dict)
     is_interrupted: bool = False
     is_dry: bool = False
+    warnings: list[str] = field(default_factory=list)
     #: of how many offsets how many are behind it
     span: int = 0
     passed: int = 0
@@ -281,7 +282,9 @@ class Run:
         self.marks = marks
 
     def _produce(self, producer: TransactionalProducer, letter: DeadLetter, where: Destination) -> None:
-        headers, delivered = self._trails.begin(where.topic, copies.headers(letter.headers, self._edit))
+        # of a place in a delay topic nobody makes anything, and it would stand for the message if it dies again
+        headers = copies.headers(letter.headers, self._edit, with_origin=not letter.is_delayed)
+        headers, delivered = self._trails.begin(where.topic, headers)
         producer.produce(
             where.topic,
             letter.value,

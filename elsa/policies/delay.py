@@ -21,6 +21,8 @@ TIERS = (1, 4, 16, 64, 256, 1_024, 4_096, 16_384, 65_536)
 #: longest wait for another try of what its target does not take now
 PATIENCE_SECONDS = 64
 ERROR_LIMIT = 512
+#: why the mover has given a message up
+UNDELIVERABLE = "undeliverable"
 #: above it no client takes a partition's number
 _MOST_PARTITIONS = 10**9
 _OWN = dict.fromkeys((names.DUE_AT, names.TARGET))
@@ -95,11 +97,21 @@ def next_hop(headers: Iterable[tuple[str, bytes | None]], *, now: float, app: st
     seconds = tier(due - now)
     if seconds is not None:
         return Hop(delay_topic(app, seconds), None, pairs, is_last=False)
-    topic, _, number = target.partition(":")
+    place = parse_target(target)
+    return None if place is None else Hop(*place, names.without(pairs, _LAST), is_last=True)
+
+
+def parse_target(text: str) -> tuple[str, int | None] | None:
+    """`topic` or `topic:partition` read; None for anything else.
+
+    >>> parse_target("orders:3"), parse_target("orders"), parse_target("orders:x")
+    (('orders', 3), ('orders', None), None)
+    """
+    topic, _, number = text.partition(":")
     partition = names.number(number)
-    if not topic or legal(topic) != topic or (topic != target and (partition is None or partition >= _MOST_PARTITIONS)):
+    if not topic or legal(topic) != topic or (topic != text and (partition is None or partition >= _MOST_PARTITIONS)):
         return None
-    return Hop(topic, partition, names.without(pairs, _LAST), is_last=True)
+    return topic, partition
 
 
 def target(headers: Iterable[tuple[str, bytes | None]]) -> str | None:
@@ -134,7 +146,7 @@ def undeliverable(
         pairs = [pair for pair in pairs if pair[0] in _STUB]
     if names.text(pairs, names.ORIGIN) is None:
         pairs.append((names.ORIGIN, origin.encode()))
-    pairs.append((names.REASON, b"undeliverable"))
+    pairs.append((names.REASON, UNDELIVERABLE.encode()))
     # cut as bytes, then drop a torn character
     pairs.append((names.ERROR_MESSAGE, why.encode(errors="replace")[:ERROR_LIMIT].decode(errors="ignore").encode()))
     return pairs

@@ -16,8 +16,8 @@ def expired(
 ) -> str | None:
     """Why a message is not to be run any more, None when it is.
 
-    Its own `elsa-expires-at` decides, and `limit`, seconds since it `came` to its topic; a message that says nothing
-    legible does not expire by itself. Times are seconds of the epoch.
+    Its own `elsa-expires-at` decides, and `limit`, seconds since it `came` to its topic, unless it was replayed; a
+    message that says nothing legible does not expire by itself. Times are seconds of the epoch.
 
     >>> expired([("elsa-expires-at", b"100.0")], now=101.5, came=None, limit=None)
     'it expired 1.5 s ago'
@@ -27,6 +27,6 @@ def expired(
     until = delay.seconds(names.text(headers, names.EXPIRES_AT))
     if until is not None and now >= until:
         return f"it expired {now - until:.1f} s ago"
-    if limit is not None and came is not None and now - came >= limit:
+    if limit is not None and came is not None and now - came >= limit and not names.is_replayed(headers):
         return f"it is {now - came:.1f} s old, and {limit:g} s are the limit"
     return None

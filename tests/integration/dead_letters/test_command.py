@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+import elsa
 from elsa import exits
 from elsa.topics import Topics
 
@@ -231,6 +232,7 @@ def test_a_topic_that_is_not_there_comes_with_a_near_name(run: Elsa, world: Worl
         (("list", "x.dlq", "--since", "yesterday"), "'yesterday' is neither a time"),
         (("list", "x.dlq", "--since", "earliest"), "'earliest' is neither a time"),
         (("list", "--limit", "3"), "--limit goes with a TOPIC"),
+        (("list", "--offset", "0:3"), "--offset goes with a TOPIC"),
         (("replay", "x.dlq", "--rate", "0"), "'0' is no rate above 0"),
         (("replay", "x.dlq", "--rate", "fast"), "'fast' is no rate above 0"),
         (("replay", "x.dlq", "-H", "name"), "'name' is not name=value"),
@@ -244,6 +246,59 @@ def test_wrong_arguments(run: Elsa, arguments: tuple[str, ...], text: str) -> No
 
     assert ran.code == exits.USAGE
     assert text in ran.err
+
+
+def test_a_reason_that_is_none_comes_with_those_that_there_are(run: Elsa, world: World) -> None:
+    world.die(3)
+    world.die(1, first=3, reason="\x1b[2J")
+
+    strange = run("dlq", "list", world.name, "--reason", "nonsense")
+    replayed = run("dlq", "replay", world.name, "--reason", "nonsense", "--dry-run")
+    known = run("dlq", "list", world.name, "--reason", "timeout")
+    foreign = run("dlq", "list", world.name, "--reason", "\x1b[2J")
+    everywhere = run("dlq", "list", "--reason", "nonsense", "--json")
+
+    text = f"{world.name} has no dead letter with the reason 'nonsense'; it has exhausted (3), \\x1b[2J (1)\n"
+    assert (strange.code, strange.err.endswith(text)) == (exits.OK, True)
+    assert (replayed.code, text in replayed.err) == (exits.OK, True)
+    assert known.err.startswith("no open dead letters")
+    assert "reason" not in known.err + foreign.err
+    assert "nothing was given up for the reason 'nonsense'; Elsa's are exhausted, rejected" in everywhere.err
+
+
+def test_a_partition_that_is_not_there(run: Elsa, world: World) -> None:
+    ran = run("dlq", "list", world.name, "--offset", "99:1")
+
+    assert (ran.code, ran.out) == (exits.NOT_FOUND, "")
+    assert f"topic '{world.name}' has no partition 99" in ran.err
+
+
+def test_a_group_that_nobody_has_is_doubted(run: Elsa, world: World) -> None:
+    world.die(1)
+
+    for more in (["--dry-run", "--json"], []):
+        ran = run("dlq", "replay", world.name, "--group", "nobody", *more)
+        assert ran.code == exits.OK
+        assert f"warning: group 'nobody' has committed nothing of topic '{world.source}'" in ran.err
+
+
+def test_a_delayed_message_whose_target_is_gone(run: Elsa, world: World) -> None:
+    name = f"{world.source}.delay.dlq"
+    headers = {
+        "elsa-target": f"{world.source}.gone:1",
+        "elsa-origin": f"{world.source}.delay.16:0:5",
+        "elsa-reason": "undeliverable",
+    }
+    world.app.topics.create(name, partitions=1)
+    world.app.produce(name, elsa.Record("body 0", headers=headers))
+
+    gone = run("dlq", "replay", name)
+    elsewhere = run("dlq", "replay", name, "--to", world.source)
+
+    assert gone.code == exits.NOT_FOUND
+    assert f"topic '{world.source}.gone' does not exist" in gone.err
+    assert f"elsa topics create {world.source}.gone" in gone.err
+    assert (elsewhere.code, elsewhere.out.splitlines()[1:]) == (exits.OK, [f"  1 to {world.source}"])
 
 
 def test_no_broker(run: Elsa) -> None:

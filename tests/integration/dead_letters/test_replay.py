@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import elsa
-from elsa.errors import BrokerUnavailable, UnknownDeadLetter, UnknownTopic
+from elsa.errors import BrokerUnavailable, UnknownDeadLetter, UnknownPartition, UnknownTopic
 
 from .conftest import bodies
 
@@ -36,6 +36,7 @@ def test_a_copy_is_the_message_without_its_death(world: World) -> None:
         ("tenant", b"eu"),
         ("elsa-id", b"id-1"),
         ("elsa-origin", f"{world.source}:1:1".encode()),
+        ("elsa-replayed", b"1"),
     )
     assert world.app.topics.describe(world.retry).config["retention.ms"] == str(30 * 24 * 3600 * 1000)
     assert world.log.partitions(world.retry) == 2
@@ -93,6 +94,7 @@ def test_headers_are_set_and_left_out(world: World) -> None:
 
     assert copy.headers == (
         ("elsa-origin", f"{world.source}:0:0".encode()),
+        ("elsa-replayed", b"1"),
         ("tenant", b"us"),
         ("via", b"replay"),
     )
@@ -200,6 +202,45 @@ def test_the_app_knows_the_groups_of_its_handlers(world: World) -> None:
     ]
 
 
+def test_a_group_that_nobody_has_is_doubted(world: World) -> None:
+    world.die(1)
+
+    dry = world.letters.replay(group="nobody", dry_run=True)
+    result = world.letters.replay(group="nobody")
+
+    assert dry.warnings == result.warnings
+    assert f"group 'nobody' has committed nothing of topic '{world.source}'" in result.warnings[0]
+
+
+def test_a_delayed_message_goes_where_it_was_to_go(make_world: MakeWorld) -> None:
+    world = make_world()
+    name = f"{world.source}.delay.dlq"
+    headers = [
+        ("tenant", "eu"),
+        ("elsa-id", "id-0"),
+        ("elsa-due-at", "1000.000"),
+        ("elsa-target", f"{world.source}:1"),
+        ("elsa-origin", f"{world.source}.delay.16:0:5"),
+        ("elsa-reason", "undeliverable"),
+        ("elsa-error-message", "there was no such topic"),
+    ]
+    world.app.topics.create(name, partitions=1)
+    world.app.produce(name, elsa.Record("body 0", key="k", headers=headers))
+    letters = world.app.dead_letters(name)
+
+    refused = letters.replay(group=world.group)
+    result = letters.replay()
+    (copy,) = world.read(world.source)
+
+    assert list(refused.refused) == [
+        f"they were on their way to '{world.source}', and no group has failed: leave --group out"
+    ]
+    assert result.targets == {world.source: 1}
+    assert (copy.partition, copy.key, copy.value) == (1, b"k", b"body 0")
+    # if it dies there, it died there, and not in a delay topic
+    assert copy.headers == (("tenant", b"eu"), ("elsa-id", b"id-0"), ("elsa-replayed", b"1"))
+
+
 def test_topics_are_not_made_where_nobody_wants_that(make_world: MakeWorld) -> None:
     world = make_world(create_topics=False)
     world.die(1)
@@ -239,6 +280,18 @@ def test_one_letter_is_found_by_place_origin_and_id(world: World) -> None:
     assert (one.attempt, one.error_type, one.error_message) == (5, "builtins.TimeoutError", "the bank is away (3)")
     with pytest.raises(UnknownDeadLetter, match="no dead letter 'id-9'"):
         letters.get("id-9")
+
+
+def test_a_partition_that_does_not_exist(world: World) -> None:
+    for _ in range(2):
+        with pytest.raises(UnknownPartition, match=r"has no partition 99, .* 99:1\n.*partitions are 0..1"):
+            world.letters.replay(offsets=[(0, 0), (99, 1)])
+        # also where there is something
+        world.die(2)
+    with pytest.raises(UnknownPartition):
+        next(world.letters.list(offsets=[(99, 1)]))
+    with pytest.raises(UnknownDeadLetter, match="no dead letter '99:1'"):
+        world.letters.get("99:1")
 
 
 def test_a_topic_that_does_not_exist(world: World) -> None:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import threading
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 import elsa
+from elsa.middleware import age_limit
 
-from .waiting import Log, Seen
+from .waiting import Log, Seen, until
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from elsa.testing.kafka import Topics
 
 pytestmark = pytest.mark.broker
@@ -77,6 +81,35 @@ def test_one_that_fails_again_is_open_again(app: elsa.App, topic: Topics, log: L
     assert second.origin == first.origin == (name, 0, 0)
     assert (first.attempt, second.attempt) == (2, 2)
     assert letters.get(str(first.origin)) == second
+
+
+@pytest.mark.parametrize("by", ["expires", "age_limit"])
+def test_it_is_handled_however_late_it_is(make_app: Callable[..., elsa.App], topic: Topics, log: Log, by: str) -> None:
+    app, name = make_app(), topic()
+    seen: Seen[int] = Seen()
+    seconds = 0.05
+    expires: dict[str, Any] = {}
+    if by == "expires":
+        expires = {"expires": seconds, "on_expired": "dead_letter"}
+    else:
+        app.middleware(*age_limit(seconds, dead_letter=True))
+
+    # by way of the delay topics it is older than that again
+    @app.handler(name, retry=elsa.Retry(base=0.5, jitter=False, where="topic"), **expires)
+    def bill(body: str, ctx: elsa.Context) -> None:
+        seen(ctx.attempt)
+        if ctx.attempt == 1:
+            raise TimeoutError("the bank is away")
+
+    app.produce(name, ["x"])
+    over = time.time() + seconds
+    until(lambda: time.time() > over, "it has expired")
+    letters = app.dead_letters(name, group=app.name)
+    with app:
+        log.wait_for(letters.topic, 1)
+        assert seen.items == []
+        letters.replay()
+        assert seen.wait(2, 40) == [1, 2]
 
 
 def test_a_handler_without_a_group_needs_a_topic(app: elsa.App, topic: Topics, log: Log) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from typing import Any
 
 import pytest
 
@@ -84,6 +85,12 @@ def test_a_topic_with_its_most_frequent_error() -> None:
             "error: 3 stay: too large\n",
         ),
         (
+            Result(done=1, warnings=["nobody reads r"]),
+            exits.OK,
+            "replayed 1 dead letters of t\n",
+            "warning: nobody reads r\n",
+        ),
+        (
             Result(done=1, is_interrupted=True, refused=Counter(x=1)),
             exits.INTERRUPTED,
             "replayed 1 dead letters of t\n",
@@ -117,3 +124,19 @@ def test_progress_shows_a_bar_to_a_person_only(
     with letters.progress("replay") as tell:
         tell(result)
     assert "1,234 replayed" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("limit", "passed", "done", "share"),
+    [(None, 1500, 1200, 0.5), (1200, 1200, 1200, 1.0), (1200, 600, 600, 0.5), (1200, 3000, 7, 1.0)],
+)
+def test_the_bar_is_full_when_the_limit_is_reached(
+    limit: int | None, passed: int, done: int, share: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found: list[Any] = []
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    monkeypatch.setattr("rich.progress.Progress.update", lambda *_, **facts: found.append(facts))
+    with letters.progress("replay", limit) as tell:
+        tell(Result(done=done, span=3000, passed=passed))
+
+    assert [one["completed"] / one["total"] for one in found] == [share]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import elsa
+from elsa.dead_letters import Result
 from elsa.testing.kafka import unique_name
 
 if TYPE_CHECKING:
@@ -40,6 +41,10 @@ def test_a_handler_without_a_group_has_those_of_its_app() -> None:
         ({"limit": 0}, "limit=0 is no number of messages"),
         ({"rate": 0}, "rate=0 is no number of messages a second"),
         ({"rate": float("inf")}, "rate=inf is no number of messages a second"),
+        ({"rate": "x"}, "rate='x' is no number of messages a second above 0: give one, or a text"),
+        ({"rate": True}, "rate=True is no number"),
+        ({"limit": "x"}, "limit='x' is no number of messages"),
+        ({"since": "x"}, "since='x' is no time"),
         ({"offsets": []}, "offsets= names no dead letter"),
         ({"until": datetime(2026, 1, 31)}, "until=.* has no time zone"),  # noqa: DTZ001 - the point
     ],
@@ -54,3 +59,32 @@ def test_wrong_options_of_a_list_and_a_drop_are_refused(letters: DeadLetters) ->
         next(letters.list(limit=0))
     with pytest.raises(ValueError, match="limit=-1"):
         letters.drop(limit=-1)
+
+
+@pytest.mark.parametrize("rate", ["100", "100/s", "10/m", 0.5])
+def test_a_rate_is_what_the_command_takes(letters: DeadLetters, rate: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    found: list[float] = []
+
+    def run(*_: object, rate: float, **__: object) -> Result:
+        found.append(rate)
+        return Result()
+
+    monkeypatch.setattr(letters, "_run", run)
+    letters.replay(rate=rate)
+
+    assert found == [{"100": 100.0, "100/s": 100.0, "10/m": pytest.approx(10 / 60)}.get(rate, rate)]
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"errorr": ValueError}, r"replay\(\) has no filter or option errorr=: did you mean error=\?"),
+        ({"dryrun": True}, r"did you mean dry_run=\?"),
+        ({"colour": 1}, "has no filter or option colour=: filters are handler, error, reason"),
+    ],
+)
+def test_a_name_that_is_none_comes_with_a_near_one(letters: DeadLetters, options: dict[str, Any], text: str) -> None:
+    with pytest.raises(TypeError, match=text):
+        letters.replay(**options)
+    with pytest.raises(TypeError, match=r"list\(\) has no filter or option hander=: did you mean handle"):
+        next(letters.list(hander="x"))  # type: ignore[call-arg]  # the point

@@ -174,3 +174,90 @@ def test_where_topics_are_not_made_the_error_says_how() -> None:
 def test_without_the_source_nobody_knows_the_partitions() -> None:
     with pytest.raises(UnknownTopic, match="and 'orders', whose partitions it would have, neither"):
         destinations(Cluster({}, {"billing": ["orders"]}), creates=True).of(died())
+
+
+def delayed(target: str | None = "orders:1", value: bytes | None = b"v", reason: str = "undeliverable") -> DeadLetter:
+    pairs = {"elsa-origin": "mix.delay.16:0:5", "elsa-reason": reason}
+    if target is not None:
+        pairs["elsa-target"] = target
+    headers = tuple((name, text.encode()) for name, text in pairs.items())
+    return DeadLetter.of(Message("mix.delay.dlq", 0, 0, b"k", value, headers))
+
+
+@pytest.mark.parametrize(
+    ("target", "expected"), [("orders:1", ("orders", 1)), ("orders", ("orders", None)), ("orders:2", ("orders", None))]
+)
+def test_a_delayed_message_goes_where_it_was_to_go(target: str, expected: tuple[str, int | None]) -> None:
+    there = cluster()
+
+    assert destinations(there, "mix.delay.dlq", creates=True).of(delayed(target)) == expected
+    assert there.made == []
+
+
+def test_a_user_sends_delayed_messages_elsewhere() -> None:
+    assert destinations(cluster(other=5), "mix.delay.dlq", to="other").of(delayed()) == Destination("other", None)
+
+
+def test_a_delayed_message_without_its_target_is_an_error() -> None:
+    there = cluster()
+
+    with pytest.raises(UnknownTopic, match=r"'gone' does not exist\n.*elsa topics create gone"):
+        destinations(there, "mix.delay.dlq", creates=True).of(delayed("gone:0"))
+    assert there.made == []
+
+
+@pytest.mark.parametrize(
+    ("letter", "options", "text"),
+    [
+        (delayed(None), {}, r"do not say where to \(no readable elsa-target\)"),
+        (delayed("a b"), {"group": "mix"}, r"do not say where to \(no readable elsa-target\)"),
+        (delayed(), {"group": "mix"}, "on their way to 'orders', and no group has failed: leave --group out"),
+        (delayed(value=None), {}, "have no body, perhaps because it was too large"),
+    ],
+)
+def test_delayed_messages_that_stay(letter: DeadLetter, options: dict[str, Any], text: str) -> None:
+    there = cluster()
+
+    with pytest.raises(NoWayBack, match=text):
+        destinations(there, "mix.delay.dlq", creates=True, **options).of(letter)
+    assert there.made == []
+
+
+def test_a_target_of_what_was_delivered_means_nothing() -> None:
+    ways = destinations(cluster(**{"mix.delay.16.g.retry": 1}), "mix.delay.dlq", group="g")
+
+    assert ways.of(delayed(reason="exhausted")).topic == "mix.delay.16.g.retry"
+
+
+def test_a_group_that_nobody_has_is_doubted() -> None:
+    there = cluster()
+    ways = destinations(there, group="nobody", creates=True, is_dry=True)
+
+    assert ways.of(died()).topic == "orders.nobody.retry"
+    ways.of(died(elsa_handler="mail"))
+
+    (text,) = ways.warnings
+    assert (
+        "group 'nobody' has committed nothing of topic 'orders': nobody gets what is on 'orders.nobody.retry'" in text
+    )
+
+
+@pytest.mark.parametrize("options", [{"group": "billing"}, {"group": "g", "handlers": {"other": "g"}}, {}])
+def test_a_group_that_there_is_is_not_doubted(options: dict[str, Any]) -> None:
+    ways = destinations(cluster(**{"orders.g.retry": 2}), **options)
+    ways.of(died())
+
+    assert ways.warnings == []
+
+
+def test_a_group_that_may_not_be_looked_at_is_not_doubted() -> None:
+    there = cluster()
+
+    def refuse(group: str) -> list[Any]:
+        raise AuthorizationFailed(f"no DESCRIBE on {group}")
+
+    there.committed = refuse  # type: ignore[method-assign]  # a broker with ACLs
+    ways = destinations(there, group="billing")
+
+    assert ways.of(died()).topic == "orders.billing.retry"
+    assert ways.warnings == []

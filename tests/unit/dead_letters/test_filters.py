@@ -82,6 +82,33 @@ def test_a_time_without_a_zone_is_refused() -> None:
         make(since=datetime(2026, 1, 31))  # noqa: DTZ001 - the point
 
 
+@pytest.mark.parametrize(
+    ("wanted", "text"),
+    [
+        ({"since": "x"}, "since='x' is no time: give a datetime"),
+        ({"until": 5}, "until=5 is no time"),
+        ({"handler": 5}, "handler=5 is neither a handler's name"),
+        ({"handler": ["bill", None]}, "is neither a handler's name"),
+        ({"handler": b"bill"}, "is neither a handler's name"),
+        ({"handler": NoMoney}, "is neither a handler's name"),
+        ({"error": 5}, "error=5 is neither an exception class"),
+        ({"error": int}, "is neither an exception class"),
+        ({"error": [NoMoney, 5]}, "is neither an exception class"),
+        ({"reason": {"x": 1}.items()}, "is neither a reason's name"),
+        ({"key": 5}, "key=5 is no key"),
+        ({"offsets": 5}, r"offsets=5 is no list of \(partition, offset\), like \[\(0, 17\)\]"),
+        ({"offsets": [("a", 1)]}, "offsets=.* is no list of"),
+        ({"offsets": [(0, 1), (0,)]}, "offsets=.* is no list of"),
+        ({"offsets": (0, 17)}, "offsets=.* is no list of"),
+        ({"offsets": [(0, -1)]}, "offsets=.* is no list of"),
+        ({"offsets": "0:17"}, "offsets='0:17' is no list of"),
+    ],
+)
+def test_what_is_no_filter_is_refused(wanted: dict[str, Any], text: str) -> None:
+    with pytest.raises(ValueError, match=text):
+        make(**wanted)
+
+
 def test_no_offsets_do_not_mean_all() -> None:
     with pytest.raises(ValueError, match="offsets= names no dead letter"):
         make(offsets=[])

@@ -32,3 +32,12 @@ def test_its_header_or_the_limit_of_its_handler_decides(
     headers = None if header is None else [("a", b"1"), ("elsa-expires-at", header)]
 
     assert (expired(headers, now=100.0, came=came, limit=limit) is not None) is is_expired
+
+
+@pytest.mark.parametrize(("until", "is_expired"), [(None, False), (b"100.001", False), (b"100.000", True)])
+def test_of_what_was_replayed_only_its_own_header_counts(until: bytes | None, *, is_expired: bool) -> None:
+    headers: list[tuple[str, bytes | None]] = [("elsa-replayed", b"1")]
+    if until is not None:
+        headers.append(("elsa-expires-at", until))
+
+    assert (expired(headers, now=100.0, came=1.0, limit=1.0) is not None) is is_expired

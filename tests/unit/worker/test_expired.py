@@ -157,6 +157,24 @@ def test_messages_above_the_age_limit_are_not_run(app: elsa.App, *, is_async: bo
         assert t.committed("t") == 1
 
 
+@pytest.mark.parametrize("by", ["expires", "age_limit"])
+def test_a_replayed_message_is_run_however_old_it_is(app: elsa.App, by: str) -> None:
+    seen: list[int] = []
+    if by == "age_limit":
+        app.middleware(*age_limit("30s"))
+
+    @app.handler("t", expires="30s" if by == "expires" else None, retry=elsa.Retry(base=40, max_delay=40, jitter=False))
+    def handle(body: int) -> None:
+        seen.append(body)
+        raise OSError(body)
+
+    with app.test(raise_errors=False) as t:
+        t.send("t", 1, headers={"elsa-replayed": "1"})
+        t.advance(90)
+
+    assert seen == [1, 1, 1]
+
+
 @pytest.mark.parametrize("skip", [False, True])
 def test_bodies_above_the_payload_limit_are_not_run(app: elsa.App, *, skip: bool) -> None:
     seen: list[str] = []
