@@ -51,12 +51,13 @@ def headers(
     """The headers of the copy: the user's own, the origin if it is wanted, and that it was replayed; edited.
 
     >>> headers((("a", b"1"), ("elsa-origin", b"t:0:1"), ("elsa-attempt", b"5")), Edit(set=(("a", b"2"),)))
-    [('elsa-origin', b't:0:1'), ('elsa-replayed', b'1'), ('a', b'2')]
+    [('elsa-origin', b't:0:1'), ('a', b'2'), ('elsa-replayed', b'1')]
     """
     gone = _OF_DEATH if with_origin else {**_OF_DEATH, names.ORIGIN: None}
-    found = [*names.without(of, gone), (names.REPLAYED, b"1")]
     edited = {**dict.fromkeys(edit.drop), **dict.fromkeys(name for name, _ in edit.set)}
-    found = [*names.without(found, edited), *edit.set]
+    found = [*names.without(of, {**gone, **edited}), *edit.set]
+    if names.REPLAYED not in edited:
+        found.append((names.REPLAYED, b"1"))
     if names.text(found, "traceparent") is not None:
         # the trace in which it died may be long over: what follows begins one of its own, with a link to that
         found.append((names.TRACE, names.LINK.encode()))

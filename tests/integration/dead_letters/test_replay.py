@@ -94,9 +94,9 @@ def test_headers_are_set_and_left_out(world: World) -> None:
 
     assert copy.headers == (
         ("elsa-origin", f"{world.source}:0:0".encode()),
-        ("elsa-replayed", b"1"),
         ("tenant", b"us"),
         ("via", b"replay"),
+        ("elsa-replayed", b"1"),
     )
 
 

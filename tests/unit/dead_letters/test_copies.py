@@ -33,7 +33,7 @@ def test_what_somebody_replays_is_run_however_late_it_is() -> None:
     # once more, and with another time
     again = (*died, REPLAYED)
     expires = ("elsa-expires-at", b"3000.000")
-    assert headers(again, Edit.make({"elsa-expires-at": "3000.000"})) == [*USER, REPLAYED, expires]
+    assert headers(again, Edit.make({"elsa-expires-at": "3000.000"})) == [*USER, expires, REPLAYED]
     assert headers(again, Edit.make(drop_headers="elsa-replayed")) == [*USER]
 
 
@@ -43,10 +43,10 @@ def test_what_is_set_replaces_all_of_a_name_and_dropped_goes_first() -> None:
     assert headers(USER, edit) == [
         ("elsa-id", b"i"),
         ("content-type", b"text/plain"),
-        REPLAYED,
         ("a", b"3"),
         ("c", None),
         ("a", b"4"),
+        REPLAYED,
     ]
 
 

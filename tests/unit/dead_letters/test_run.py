@@ -148,7 +148,7 @@ def test_copies_go_where_the_destination_says_with_edited_headers() -> None:
         result = made.run(destination=lambda _: Destination("elsewhere", None), edit=Edit(set=(("a", b"1"),)))
 
     assert made.copies == [("elsewhere", None, b"0:0")]
-    assert seen[0] == ("elsewhere", [("elsa-origin", b"orders:0:0"), ("elsa-replayed", b"1"), ("a", b"1")])
+    assert seen[0] == ("elsewhere", [("elsa-origin", b"orders:0:0"), ("a", b"1"), ("elsa-replayed", b"1")])
     assert (result.done, result.targets, result.matched) == (1, {"elsewhere": 1}, 1)
 
 
