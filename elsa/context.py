@@ -55,6 +55,11 @@ class Held:
         """Whether the call is still running."""
         return self._sends is not None
 
+    @property
+    def has_sends(self) -> bool:
+        """Whether there is anything to be produced."""
+        return bool(self._sends)
+
     def close(self) -> list[Any]:
         """The call is over: what it has sent."""
         with self._lock:

@@ -98,7 +98,7 @@ class Backlog:
             vigil.leave()
             return None
         turn, raws = self._take(executor, allowed)
-        self._gates.give_back(executor, allowed - len(raws))
+        self.give_back(executor, allowed - len(raws))
         vigil.begun(turn, raws, is_alone=is_alone, is_batch=self._batch is not None)
         return turn
 
@@ -141,6 +141,10 @@ class Backlog:
         if count == 0 and (due := self._gates.due) is not None:
             self.arm(due)
         return count
+
+    def give_back(self, executor: Executor, count: int = 1) -> None:
+        """So many messages that might start have not: others may instead."""
+        self._gates.give_back(executor, count)
 
     # -- what waits for a time ---------------------------------------------------------------------
 

@@ -77,8 +77,7 @@ class Batch:
         worker, raws = self._worker, self.raws
         for index, outcome in alone.items():
             context = Context(worker, (raws[index],), worker.to_message, 1)
-            told = traced.unrun(self.invoker.observer, context, outcome)
-            worker.conclude(self._turn, raws[index], context, told)
+            self._turn.pass_over(raws[index], context, outcome)
         self.raws = [raw for index, raw in enumerate(raws) if index not in alone]
         self.context = self._make_context()
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from elsa.context import Context
     from elsa.observer import LastingSpan
     from elsa.outcome import Outcome
+    from elsa.worker.mishaps import Refusal
     from elsa.worker.partition import PartitionWorker
     from elsa.worker.settlement import Settlement
     from elsa.worker.turns import Turn
@@ -71,7 +72,7 @@ class Conclusion:
         with worker.lock:
             worker.forget(offsets)
             self.passed(len(offsets))
-        worker.post(Produced(worker, offsets, context.held.close()))
+        worker.post(Produced(worker, offsets, context.held.close(), outcome))
 
     def final(self, outcome: Outcome) -> Outcome:
         """What would be tried again is given up when nobody would; what would be one dead letter too many, halts."""
@@ -151,14 +152,20 @@ class Conclusion:
             self._over(raw)
             self._worker.post(Finished(self._worker, [raw.offset()]))
 
-    def refused(self, raw: Any, error: BaseException, attempt: int) -> bool:
+    def refused(self, raw: Any, refusal: Refusal) -> bool:
         """What the call of a message has sent was refused to its transaction, so it has failed; whether it runs again.
 
         It has waited with its partition already, and keeps its place there.
         """
+        attempt = max(self._worker.kept.made(raw) + 1, refusal.times)
+        return traced.inside(refusal.call, lambda span: self._refused(raw, refusal.error, attempt, span))
+
+    def _refused(self, raw: Any, error: BaseException, attempt: int, span: LastingSpan | None) -> bool:
         invoker = self._worker.router.invoker(raw)
         assert invoker is not None
         outcome = invoker.failed(error, attempt, raw)
+        if span is not None:
+            outcome = traced.told(span, outcome)
         if outcome.kind is Kind.RETRY:
             self._worker.kept.count(raw, outcome.attempt)
             return True

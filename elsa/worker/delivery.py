@@ -155,7 +155,8 @@ class Invoker:
             exc_info=None if is_asked_for else error,
             extra={
                 "event": "handler_failed",
-                "limit": (self.handler.name, type(error), outcome.kind),
+                # exporters of logs take words and numbers only
+                "limit": (self.handler.name, type(error).__qualname__, outcome.kind.value),
                 "handler": self.handler.name,
                 # said outside of a call, of a child process for example, no context says it
                 "group": self.handler.group,
@@ -317,10 +318,10 @@ async def run(worker: PartitionWorker, turn: Turn) -> None:
         activate(context)
         outcome: Outcome
         if invoker is None:
-            worker.conclude(turn, raw, context, traced.unrun(turn.observer, context, unknown(raw, worker.binding)))
+            turn.pass_over(raw, context, unknown(raw, worker.binding))
             continue
         if (invoker.expires is not None or raw.headers()) and (late := invoker.expired(raw, attempt)) is not None:
-            worker.conclude(turn, raw, context, traced.unrun(turn.observer, context, late))
+            turn.pass_over(raw, context, late)
             continue
         try:
             if not is_traced:

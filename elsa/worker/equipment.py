@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from elsa.app import App
     from elsa.clock import Clock
     from elsa.worker.executors import Executors
+    from elsa.worker.mishaps import Refusal
     from elsa.worker.pace import Paces
     from elsa.worker.seen import Seen
     from elsa.worker.settlement import Settlement
@@ -44,8 +45,8 @@ class Inheritance:
     alone: Collection[int] = ()
     #: these have killed their process too often
     poison: Collection[int] = ()
-    #: why the transaction of these was refused, and how often
-    refused: Mapping[int, tuple[BaseException, int]] = field(default_factory=dict)
+    #: what the calls of these have sent was refused to their transaction
+    refused: Mapping[int, Refusal] = field(default_factory=dict)
     #: when messages came from Kafka; the group manager goes on to note it there
     arrivals: Arrivals = field(default_factory=Arrivals)
     #: which messages were handled before, where the handler asks for that

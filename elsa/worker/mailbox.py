@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from elsa.delivery import HeldSend
     from elsa.handlers import Handler
     from elsa.message import TopicPartition
+    from elsa.outcome import Outcome
     from elsa.worker.assigned import Assigned
     from elsa.worker.partition import PartitionWorker
     from elsa.worker.seen import Seen
@@ -36,11 +37,12 @@ class Finished:
 
 @dataclass(frozen=True, slots=True)
 class Produced:
-    """Offsets are done, in one transaction with what their call has sent."""
+    """Offsets are done, in one transaction with what their call has sent; `outcome` is what that came to."""
 
     worker: PartitionWorker
     offsets: Sequence[int]
     sends: Sequence[HeldSend]
+    outcome: Outcome
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,13 +6,23 @@ thread.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from elsa.policies.backoff import Backoff
 from elsa.worker.caution import MOST_DEATHS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
+
+    from elsa.outcome import Outcome
+
+
+class Refusal(NamedTuple):
+    """Why what a `call` has sent was refused to its transaction, and how often that was so."""
+
+    error: BaseException
+    times: int
+    call: Outcome
 
 
 class Mishaps:
@@ -23,8 +33,8 @@ class Mishaps:
     def __init__(self, deaths: Mapping[int, int]) -> None:
         #: how often a process has died while it handled these offsets
         self.deaths = dict(deaths)
-        #: why the transaction of these offsets was refused, and how often, until a worker is told
-        self.refused: dict[int, tuple[BaseException, int]] = {}
+        #: by offset, until a worker is told
+        self.refused: dict[int, Refusal] = {}
         self._refusals: dict[int, int] = {}
         #: of calls with several messages that were refused: each runs by itself
         self.alone: set[int] = set()
@@ -54,17 +64,21 @@ class Mishaps:
         self._crashes = {one: backoff for one, backoff in self._crashes.items() if one >= base}
         return self._crashes.setdefault(at, Backoff(first=0.2, most=30.0))
 
-    def refuse(self, offsets: Sequence[int], error: BaseException) -> None:
-        """What the call of these has sent is nothing that a broker takes; of several, each runs alone from then on."""
+    def refuse(self, offsets: Sequence[int], error: BaseException, call: Outcome) -> bool:
+        """What the `call` of these has sent is nothing that a broker takes; whether a worker will be told of it.
+
+        Of several messages none is known to be the one: each runs alone from then on.
+        """
         if len(offsets) > 1:
             self.alone.update(offsets)
-            return
+            return False
         offset = offsets[0]
         if offset not in self.refused:
             times = self._refusals[offset] = self._refusals.get(offset, 0) + 1
-            self.refused[offset] = (error, times)
+            self.refused[offset] = Refusal(error, times, call)
+        return self.refused[offset].call is call
 
-    def take_refused(self) -> dict[int, tuple[BaseException, int]]:
+    def take_refused(self) -> dict[int, Refusal]:
         """What was refused and no worker was told yet; the caller tells it."""
         refused, self.refused = self.refused, {}
         return refused

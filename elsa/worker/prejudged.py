@@ -54,6 +54,6 @@ class Prejudged:
         worker, left = self._worker, []
         for raw in raws:
             found = self._refused.pop(raw.offset(), None)
-            if found is None or worker.conclusion.refused(raw, found[0], max(worker.kept.made(raw) + 1, found[1])):
+            if found is None or worker.conclusion.refused(raw, found):
                 left.append(raw)
         return left

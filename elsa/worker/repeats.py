@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 from elsa.context import Context
 from elsa.outcome import REPEATED, Kind, Outcome
-from elsa.worker import traced
 from elsa.worker.seen import Refused
 
 if TYPE_CHECKING:
@@ -36,11 +35,10 @@ def is_repeated(worker: PartitionWorker, turn: Turn, raw: Any) -> bool:
             return False
         patience = 0.0 if is_done else seen.patience(id_)
     if is_done:
-        outcome = traced.unrun(turn.observer, context, REPEATED)
+        turn.pass_over(raw, context, REPEATED)
     else:
         # it is looked at again: that is no attempt
-        outcome = Outcome(Kind.RETRY, delay=patience, attempt=attempts)
-    worker.conclude(turn, raw, context, outcome)
+        worker.conclude(turn, raw, context, Outcome(Kind.RETRY, delay=patience, attempt=attempts))
     return True
 
 

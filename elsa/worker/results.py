@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from elsa.context import drop
+from elsa.worker import traced
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -45,10 +46,11 @@ class Results:
         assigned = manager.assignment.current(item.worker)
         # what a partition that is rolled back still finishes is handled again
         if assigned is not None and assigned.held != "restarting" and not assigned.is_rolled_back:
-            manager.transactions.add(assigned, item.offsets, item.sends)
+            manager.transactions.add(assigned, item.offsets, item.sends, item.outcome)
             self.finished(item.worker, item.offsets, acknowledges=True)
         else:
             drop(item.sends)
+            traced.over([item.outcome])
 
     def held(self, item: Held) -> None:
         """These are neither done nor in hand."""

@@ -77,7 +77,7 @@ class Slot:
             os.ftruncate(self._descriptor, 0)
         _log.warning(
             "what this process subscribes to could not be kept for its successor, which will cost a rebalance",
-            extra={"event": "slot_not_written", "path": str(self.path), "error": str(error), "limit": self.path},
+            extra={"event": "slot_not_written", "path": str(self.path), "error": str(error), "limit": str(self.path)},
         )
 
     def release(self) -> None:

@@ -20,6 +20,7 @@ from elsa.context import drop
 from elsa.errors import ElsaError, FatalClientError, TransactionFenced, name_of
 from elsa.kafka.transactions import TransactionalProducer, is_verdict
 from elsa.policies.backoff import Backoff
+from elsa.worker import traced
 from elsa.worker.mailbox import TransactionEnded
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from elsa.delivery import HeldSend
     from elsa.kafka.membership import Proof
     from elsa.message import TopicPartition
+    from elsa.outcome import Outcome
     from elsa.worker.acknowledger import Commit
     from elsa.worker.assigned import Assigned
     from elsa.worker.group import GroupManager
@@ -49,11 +51,12 @@ _WAIT_SECONDS = 0.02
 
 
 class Entry(NamedTuple):
-    """A send, and the messages of the call that made it."""
+    """A send, the messages of the call that made it, and what that came to."""
 
     assigned: Assigned
     offsets: Sequence[int]
     send: HeldSend
+    call: Outcome
 
 
 @dataclass(eq=False)
@@ -64,6 +67,12 @@ class Batch:
     commits: dict[TopicPartition, tuple[Assigned, Commit]]
     membership: Proof | None = None
     reports: list[tuple[Any, Any]] = field(default_factory=list)
+
+
+def _give_up(entries: Sequence[Entry], error: BaseException | None = None) -> None:
+    """Nobody will ever read these: their calls are made again."""
+    drop((entry.send for entry in entries), error)
+    traced.over(entry.call for entry in entries)
 
 
 def _note(batch: Batch, delivery: Any, message: Any) -> None:
@@ -86,9 +95,9 @@ class Transactions:
 
     # -- what is finished ----------------------------------------------------------------------------
 
-    def add(self, assigned: Assigned, offsets: Sequence[int], sends: Sequence[HeldSend]) -> None:
+    def add(self, assigned: Assigned, offsets: Sequence[int], sends: Sequence[HeldSend], call: Outcome) -> None:
         """A call is done, and has sent this."""
-        self._sends += [Entry(assigned, tuple(offsets), send) for send in sends]
+        self._sends += [Entry(assigned, tuple(offsets), send, call) for send in sends]
         self._dirty[assigned.partition] = assigned
 
     def note(self, assigned: Assigned, messages: int) -> None:
@@ -156,13 +165,17 @@ class Transactions:
             for partition, (assigned, commit) in batch.commits.items():
                 assigned.confirm(commit)
                 offsets[partition] = commit.offset
+            traced.over(entry.call for entry in batch.sends)
             manager.observer.committed("ok", manager.clock.monotonic() - self._next + PERIOD_SECONDS, offsets)
         else:
             manager.observer.committed("error", 0.0, {})
             text = f"a transaction was aborted, its messages are handled again: {news.error}"
             manager.trouble.report(name_of(news.error), text)
+            told = set()
             for error, entry in news.refused:
-                entry.assigned.mishaps.refuse(entry.offsets, error)
+                if entry.assigned.mishaps.refuse(entry.offsets, error, entry.call):
+                    told.add(id(entry.call))
+            traced.over(entry.call for entry in batch.sends if id(entry.call) not in told)
             self._roll_back(batch, news.error)
         self._call_back()
 
@@ -174,7 +187,7 @@ class Transactions:
     def _roll_back(self, batch: Batch, error: BaseException) -> None:
         affected = {assigned for assigned, _ in batch.commits.values()} | set(self._dirty.values())
         affected |= {entry.assigned for entry in self._sends}
-        drop((entry.send for entry in self._sends), error)
+        _give_up(self._sends, error)
         self._sends, self._dirty, self._finished = [], {}, 0
         for assigned in affected:
             self._manager.revival.roll_back(assigned)
@@ -203,7 +216,7 @@ class Transactions:
             self._dirty.pop(partition, None)
         if not self._dirty:
             self._finished = 0
-        drop(entry.send for entry in left)
+        _give_up(left)
 
     def close(self) -> None:
         """End the thread; what it has under way is given up."""

@@ -11,6 +11,7 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
+from elsa.worker import traced
 from elsa.worker.accounts import Accounts
 from elsa.worker.ages import ages
 from elsa.worker.arrivals import GRAIN_SECONDS, without_last
@@ -19,6 +20,7 @@ from elsa.worker.repeats import is_repeated
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from elsa.context import Context
     from elsa.outcome import Outcome
     from elsa.worker.delivery import Invoker
     from elsa.worker.executors import Executor
@@ -123,6 +125,13 @@ class Turn:
             observer.started(self.size)
             self.observer = observer
         return found
+
+    def pass_over(self, raw: Any, context: Context, outcome: Outcome) -> None:
+        """Conclude a message that needs no call: what the handler's rate has allowed for it is for another one."""
+        worker = self.worker
+        with worker.lock:
+            worker.backlog.give_back(self.executor)
+        worker.conclude(self, raw, context, traced.unrun(self.observer, context, outcome))
 
     def put_down(self) -> None:
         """Give what has happened since the last time to the account of who has heard of it so far."""

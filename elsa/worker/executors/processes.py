@@ -103,10 +103,10 @@ class InChild:
         context = Context(worker, (raw,), worker.to_message, attempt)
         invoker = worker.router.only or turn.invoker(raw)
         if invoker is None:
-            worker.conclude(turn, raw, context, traced.unrun(turn.observer, context, unknown(raw, worker.binding)))
+            turn.pass_over(raw, context, unknown(raw, worker.binding))
             return
         if (late := invoker.expired(raw, attempt)) is not None:
-            worker.conclude(turn, raw, context, traced.unrun(turn.observer, context, late))
+            turn.pass_over(raw, context, late)
             return
         # outside of what counts as the message's failure
         if not self._prepare(turn):

@@ -278,9 +278,14 @@ class Places(logging.Handler):
             self.found.append(trace.get_current_span().get_span_context().span_id)
 
 
+@pytest.mark.parametrize("transactional", [False, True], ids=["", "transactional"])
 @pytest.mark.parametrize("batch", [None, 5])
 def test_a_call_has_failed_whose_send_is_refused_when_it_has_returned(
-    recorded: Recorded, app: elsa.App, topic: Topics, batch: int | None
+    recorded: Recorded,
+    app: elsa.App,
+    topic: Topics,
+    batch: int | None,
+    transactional: bool,  # noqa: FBT001 - parametrized
 ) -> None:
     orders, narrow = topic(1), topic(1, {"max.message.bytes": "100"})
     calls: list[int] = []
@@ -290,7 +295,7 @@ def test_a_call_has_failed_whose_send_is_refused_when_it_has_returned(
         ctx.send(narrow, b"x" * 1_000)
 
     bill.__annotations__ = {"order": int if batch is None else list[int], "ctx": elsa.Context}
-    app.handler(orders, batch=batch, retry=elsa.Retry(max_attempts=2, base=0.1))(bill)
+    app.handler(orders, batch=batch, transactional=transactional, retry=elsa.Retry(max_attempts=2, base=0.1))(bill)
     places = Places()
     logging.getLogger("elsa.worker").addHandler(places)
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -143,6 +144,10 @@ def test_what_failed_is_logged_with_what_happens_next(
     assert (facts["offset"], facts["attempt"], facts["next"]) == (7, 1, follows)
     # a traceback belongs to what nobody asked for
     assert bool(record.exc_info) is (level == "WARNING")
+    # and exporters of logs take nothing else than these as an attribute
+    facts["limit"] = " ".join(facts["limit"])
+    own = {name: value for name, value in facts.items() if name not in vars(logging.makeLogRecord({}))}
+    assert {name: value for name, value in own.items() if not isinstance(value, str | int | float | None)} == {}
 
 
 def test_on_exhausted_skip_finishes_the_message(app: elsa.App, raw: Any) -> None:

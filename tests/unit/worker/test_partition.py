@@ -444,6 +444,24 @@ class TestRate:
 
         assert seen == [0.0, 0.1, 0.2, 0.3]
 
+    @pytest.mark.parametrize("options", [{}, {"ordering": "key"}, {"batch": 1}], ids=str)
+    def test_what_needs_no_call_uses_none_of_it(
+        self, app: elsa.App, around: Around, raw: Any, options: dict[str, Any]
+    ) -> None:
+        seen: list[Any] = []
+        expires = [("elsa-expires-at", b"1.0")]
+
+        def handle(body: Any) -> None:
+            seen.append(body)
+
+        handle.__annotations__["body"] = list[int] if "batch" in options else int
+        app.handler("t", rate="2/s", **options)(handle)
+        worker = around.make(app)
+        worker.put([*(raw(n, b"%d" % n, headers=expires) for n in range(4)), raw(4, b"4")])
+        around.run(worker)
+
+        assert seen == [[4] if "batch" in options else 4]
+
     def test_two_partitions_share_it(self, app: elsa.App, around: Around, raw: Any) -> None:
         @app.handler("t", rate=2)
         def handle(body: int) -> None:
