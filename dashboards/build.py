@@ -76,7 +76,10 @@ def main(arguments: list[str] | None = None) -> int:
         parser.error(str(error))
     made = files(limits, Places(given.runbooks, given.grafana))
     if not given.check:
-        write(given.out, made)
+        try:
+            write(given.out, made)
+        except OSError as error:
+            parser.error(f"argument --out: {error.filename or given.out} can not be written: {error.strerror or error}")
         return 0
     old = differing(given.out, made)
     for name in old:

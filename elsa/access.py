@@ -67,7 +67,7 @@ def _is_named(right: Right, topics: Iterable[str]) -> bool:
 
 def _target(topic: str, role: str) -> Place:
     """A topic that is only sent to."""
-    return Place(topic, features=frozenset({"sends"})) if role == "worker" else Place(topic)
+    return Place(topic, features=frozenset({"sends"}), is_target=True) if role == "worker" else Place(topic)
 
 
 def _features(settings: Settings, app: App | None) -> frozenset[str]:

@@ -144,7 +144,10 @@ ROLES: Mapping[str, tuple[Right, ...]] = {
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A topic, who reads it, and Elsa's topics beside it; `features` are those of its handlers."""
+    """A topic, who reads it, and Elsa's topics beside it; `features` are those of its handlers.
+
+    A worker only sends to one that `is_target`.
+    """
 
     topic: str
     group: str | None = None
@@ -152,6 +155,7 @@ class Place:
     retry: str = ""
     seen: str = ""
     features: frozenset[str] = frozenset()
+    is_target: bool = False
 
 
 def rights(role: str, app: str, places: Iterable[Place], features: Collection[str] = ()) -> list[Right]:
@@ -162,11 +166,16 @@ def rights(role: str, app: str, places: Iterable[Place], features: Collection[st
     >>> [right.describe() for right in rights("producer", "shop", [Place("orders")])]
     ["Write on topic 'orders'"]
     """
-    spots = list(places) or [Place("")]
+    spots = list(places)
+    if all(spot.is_target for spot in spots):
+        # what needs no topic of a handler
+        spots.insert(0, Place(""))
     found: dict[tuple[str, str, str, bool], Right] = {}
     for row in ROLES[role]:
         for spot in spots:
             if row.feature and row.feature not in features and row.feature not in spot.features:
+                continue
+            if spot.is_target and row.feature != "sends":
                 continue
             named = _filled(row, app, spot)
             if named is not None:

@@ -512,7 +512,10 @@ class App:
         self.stop()
 
     def test(self, **options: Any) -> Any:
-        """A harness that runs this App's handlers without any broker: `with app.test() as t: t.send(...)`."""
+        """A harness that runs this App's handlers without any broker: `with app.test() as t: t.send(...)`.
+
+        Options are those of elsa.testing.Harness: `now`, `partitions`, `raise_errors`.
+        """
         from elsa.testing.harness import Harness  # noqa: PLC0415 - only tests need it
 
         return Harness(self, **options)

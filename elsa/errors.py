@@ -389,8 +389,8 @@ class RetryLater(Signal):
 
     def __init__(self, delay: float | timedelta, reason: str = "") -> None:
         seconds: Any = delay.total_seconds() if isinstance(delay, timedelta) else delay
-        if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not seconds < _FAR_SECONDS:
-            raise TypeError(f"RetryLater({delay!r}) is neither a number of seconds nor a timedelta")
+        if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 <= seconds < _FAR_SECONDS:
+            raise TypeError(f"RetryLater({delay!r}) is neither a number of seconds nor a timedelta, from 0 on")
         super().__init__(reason or f"retry in {seconds:g} s")
         self.delay = float(seconds)
         self.reason = reason

@@ -83,7 +83,7 @@ def payload_limit(size: Any, *, skip: bool = False) -> tuple[Middleware, Middlew
     app.middleware(*payload_limit("1MB"))
     ```
     """
-    limit = _read("payload_limit", units.size, size)
+    limit = _read("payload_limit", _some, size)
 
     def check(message: Message, _: Context) -> None:
         if len(message.value or b"") > limit:
@@ -91,6 +91,13 @@ def payload_limit(size: Any, *, skip: bool = False) -> tuple[Middleware, Middlew
             raise Skip(why) if skip else Reject(why)
 
     return _guards(check)
+
+
+def _some(value: Any) -> int:
+    found = units.size(value)
+    if found < 1:
+        raise ValueError("a size above 0")
+    return found
 
 
 def _read(where: str, read: Callable[[Any], Any], value: Any) -> Any:

@@ -66,7 +66,8 @@ def command(
 
     Lag, age and rate come from Kafka, also while no worker lives. Handlers, pauses and attempts come from the reports
     of the app's workers, every 5 s, whatever hosts they run on. In a pipe, and with --json, it prints one frame, and
-    ends with 4 when Kafka did not tell all of it, with 5 when there is no group of a name.
+    ends with 4 when Kafka did not tell all of it, with 5 when there is no group of a name. The grade is - until there
+    are looks of a minute, so it is with --once; only that an offset went back (rewind) is told at once.
     """
     from elsa.config import override
     from elsa.monitor.look import Request
@@ -223,7 +224,7 @@ def _title(frame: Frame, view: View) -> str:
 def _run(looker: Looker, view: View) -> None:
     from rich.live import Live
 
-    from elsa.cli.interrupts import interrupted_by_signals
+    from elsa.cli.interrupts import stopped_by_signals
     from elsa.cli.keys import Keyboard
 
     console = output.console()
@@ -231,11 +232,12 @@ def _run(looker: Looker, view: View) -> None:
     shown: Frame | None = None
     with contextlib.ExitStack() as stack:
         stack.callback(looker.stop)
-        stack.enter_context(interrupted_by_signals())
+        # to be told to stop is how it ends, by a signal or by a key
+        stop = stack.enter_context(stopped_by_signals())
         keyboard = stack.enter_context(Keyboard())
         live = stack.enter_context(Live(console=console, screen=True, auto_refresh=False))
         is_going_on, drawn = True, None
-        while is_going_on:
+        while is_going_on and not stop.is_set():
             if looker.error is not None:
                 raise looker.error
             last, trouble = looker.last

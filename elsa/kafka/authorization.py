@@ -25,8 +25,8 @@ _RESOURCES = {
 def missing(code: int, facts: Mapping[str, Any]) -> tuple[str, str]:
     """What is needed on which resource, and how it is granted.
 
-    `facts` may hold the resource's name (topic, group, transactional_id), `brokers`, the `user` that lacks it, and
-    `operation`: what the call needs on it, as kafka-acls writes it.
+    `facts` may hold the resource's name (topic, group, transactional_id; topics, if it is one of those), `brokers`, the
+    `user` that lacks it, and `operation`: what the call needs on it, as kafka-acls writes it.
 
     >>> missing(ClientError.TOPIC_AUTHORIZATION_FAILED, {"topic": "orders", "operation": "Read"})[0]
     "an ACL is missing: this client needs Read on topic 'orders'"
@@ -43,7 +43,10 @@ def missing(code: int, facts: Mapping[str, Any]) -> tuple[str, str]:
     else:
         fact, noun, flag = _RESOURCES[code]
         name = facts.get(fact)
+        several = facts.get(f"{fact}s")
         resource = f"{noun} {name!r}" if name else f"a {noun}"
+        if several and not name:
+            resource = f"one of the {noun}s {', '.join(map(repr, several))}"
         option = f"{flag} {name or f'<{noun}>'}"
         if operation == "Create":
             resource += ", or on the cluster"

@@ -76,6 +76,9 @@ class TransactionalProducer:
         self._facts = {**facts_of(settings), "transactional_id": transactional_id, "operation": "Write"}
         #: (why, the topic, the mark) of messages that were refused
         self._failed: list[tuple[ClientError, str, Any]] = []
+        #: what this transaction writes to, and has read
+        self._topics: set[str] = set()
+        self._sources: set[str] = set()
         #: the newest stamp that a broker has put on a message of this transaction, and when it was heard of
         self.stamped: tuple[float, float] | None = None
         self._raw = self._client()
@@ -125,6 +128,7 @@ class TransactionalProducer:
         """Begin a transaction."""
         self._login.tend(self._raw)
         self._failed.clear()
+        self._topics.clear()
         self.stamped = None
         self._call(self._raw.begin_transaction)
 
@@ -158,13 +162,15 @@ class TransactionalProducer:
             if delivered is not None:
                 delivered(message)
 
+        self._topics.add(topic)
         where = -1 if partition is None else partition
         while True:
             try:
                 self._raw.produce(topic, value, key, where, report, None, timestamp, headers)
             except BufferError:
                 self._raw.poll(_AGAIN_SECONDS)
-            except KafkaException as error:
+            except KafkaException as refused:
+                error = self._cause(refused)
                 raw = error.args[0]
                 if raw.code() == ClientError._STATE:
                     # what was produced before was refused meanwhile: the transaction can only be aborted
@@ -192,11 +198,18 @@ class TransactionalProducer:
     def send_offsets(self, commits: Mapping[Partition, Commit], proof: Proof, timeout: float) -> None:
         """Commit these offsets of the member's group with the transaction."""
         self._check_taken()
+        self._sources = {where.topic for where in commits}
         lines = [TopicPartition(*where, one.offset, one.metadata) for where, one in commits.items()]
         group = proof.group_metadata()
-        facts = {"group": proof.group, "operation": "Read"}
         send = self._raw.send_offsets_to_transaction
-        self._patiently(lambda left: self._bounded(send, lines, group, left), timeout, **facts)
+
+        def call(left: float) -> None:
+            try:
+                self._bounded(send, lines, group, left)
+            except KafkaException as error:
+                raise self._cause(error) from error
+
+        self._patiently(call, timeout, group=proof.group)
 
     def commit(self, timeout: float) -> None:
         """End the transaction: all of it is there for readers."""
@@ -296,11 +309,32 @@ class TransactionalProducer:
                 self._reports.forget()
                 return
 
+    def _cause(self, error: KafkaException) -> KafkaException:
+        """Why an open transaction has failed, for a call that only hears that it has (`_STATE`).
+
+        librdkafka (2.16) tells the next call. It must be one that does no harm where it is taken: an abort follows.
+        """
+        if error.args[0].code() == ClientError._STATE:
+            try:
+                self._raw.begin_transaction()
+            except KafkaException as known:
+                return known if known.args[0].code() != ClientError._STATE else error
+        return error
+
+    def _refused(self, raw: ClientError) -> dict[str, Any]:
+        """The right that was missing and, as far as the client says it, on what: it names the request, and no topic."""
+        if raw.code() == ClientError.GROUP_AUTHORIZATION_FAILED:
+            return {"operation": "Read"}
+        if raw.code() != ClientError.TOPIC_AUTHORIZATION_FAILED:
+            return {"operation": "Write"}
+        is_of_offsets = "commit offsets" in raw.str()
+        found = {"operation": "Read" if is_of_offsets else "Write"}
+        topics = sorted(self._sources if is_of_offsets else self._topics)
+        return found | ({"topic": topics[0]} if len(topics) == 1 else {"topic": None, "topics": topics})
+
     def _raise(self, error: KafkaException, **facts: Any) -> NoReturn:
         raw = error.args[0]
-        # what of the group is refused needs another right than what is written
-        operation = facts.pop("operation", "Write") if raw.code() == ClientError.GROUP_AUTHORIZATION_FAILED else "Write"
-        translated = translate(error, **{**self._facts, **facts, "operation": operation})
+        translated = translate(error, **{**self._facts, **facts, **self._refused(raw)})
         is_forbidden = isinstance(translated, errors.AuthorizationFailed)
         text = f"transaction {self.id}: {translated if is_forbidden else raw.str()}"
         if raw.code() in _FENCED:

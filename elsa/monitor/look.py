@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from elsa.errors import ConfigError
 from elsa.message import TopicPartition
 
 if TYPE_CHECKING:
@@ -81,6 +82,12 @@ class Request:
     read_committed: bool = True
     ages_seconds: float = 3.0
     app: str | None = None
+
+    def __post_init__(self) -> None:
+        for what, names in (("group", self.groups), ("topic", self.topics)):
+            if "" in names:
+                hint = "is a variable of the shell empty?"
+                raise ConfigError(f"a {what} without a name is to be looked at", hint=hint)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ from threading import Event, Thread
 from typing import TYPE_CHECKING
 
 from elsa.monitor.scout import Scout
+from elsa.monitor.verdicts import Started
 from elsa.monitor.watch import Watch
 from elsa.observe.guard import Guard, settings_of
 from elsa.observe.http import MetricsServer
@@ -38,8 +39,7 @@ def serve(
             settings.http_host,
             port,
             status=watch.status,
-            ready=lambda: watch.is_ready,
-            live=lambda: watch.is_live,
+            probes={"/livez": watch.live, "/readyz": watch.ready, "/startupz": Started},
             render_openmetrics=lambda: watch.page(openmetrics=True),
             guard=guard,
             port_options="--http-port",

@@ -13,6 +13,7 @@ from elsa.monitor.documents import group_document
 from elsa.monitor.grades import Grades
 from elsa.monitor.page import add_groups, add_health
 from elsa.monitor.scout import LOOK_SECONDS
+from elsa.monitor.verdicts import live, ready
 from elsa.observe.exposition import Page, from_prometheus, render
 from elsa.observe.instruments import Counts
 from elsa.observe.registry import process_registry
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from elsa.clock import Clock
     from elsa.monitor.grades import Grade, Key
     from elsa.monitor.look import GroupState, Look, Request
+    from elsa.monitor.verdicts import Verdict
 
 #: how long what was seen last is shown while nothing can be seen; at least, or three intervals
 STALE_SECONDS = 60.0
@@ -63,6 +65,8 @@ class Watch:
         self._seen: dict[str, _Seen] = {}
         self._grades: Mapping[Key, Grade] = {}
         self._is_up = False
+        #: why the last look failed
+        self._trouble = ""
         self._succeeded_at: float | None = None
         self._succeeded: float | None = None
         self._look_seconds: float | None = None
@@ -91,11 +95,11 @@ class Watch:
             self._take(look)
 
     def _fail(self, error: ElsaError) -> None:
-        code = name_of(error)
+        code, why = name_of(error), str(error).partition("\n")[0]
         with self._lock:
-            self._is_up = False
+            self._is_up, self._trouble = False, why
             self._errors.add(code)
-        self._tell({("cluster", code): str(error).partition("\n")[0]})
+        self._tell({("cluster", code): why})
 
     def _take(self, look: Look) -> None:
         now = self._clock.monotonic()
@@ -107,7 +111,7 @@ class Watch:
             kept = {name: seen for name, seen in self._seen.items() if is_partial or name in failed}
             self._seen = kept | found
             self._grades = self._history.take(now, look.groups, kept.keys() - found.keys())
-            self._is_up, self._succeeded, self._succeeded_at = True, now, look.at
+            self._is_up, self._trouble, self._succeeded, self._succeeded_at = True, "", now, look.at
             self._look_seconds = look.seconds
             for failure in look.failures:
                 self._errors.add(failure.code)
@@ -129,19 +133,18 @@ class Watch:
 
     # -- for the HTTP server's threads -----------------------------------------------------------------
 
-    @property
-    def is_live(self) -> bool:
-        """Whether the loop comes round; that Kafka is away does not count."""
-        return self._clock.monotonic() - self._turned < self._interval + 2 * LOOK_SECONDS + STALE_SECONDS
+    def live(self) -> Verdict:
+        """Whether the loop comes round."""
+        return live(self._clock.monotonic() - self._turned, self._interval + 2 * LOOK_SECONDS + STALE_SECONDS)
 
-    @property
-    def is_ready(self) -> bool:
-        """Whether what is shown is fresh."""
+    def ready(self) -> Verdict:
+        """Whether what is shown is fresh, and why not."""
         with self._lock:
-            return self._is_fresh(self._succeeded)
+            age = None if self._succeeded is None else self._clock.monotonic() - self._succeeded
+            return ready(age, self._stale_seconds, self._trouble)
 
-    def _is_fresh(self, moment: float | None) -> bool:
-        return moment is not None and self._clock.monotonic() - moment <= self._stale_seconds
+    def _is_fresh(self, moment: float) -> bool:
+        return self._clock.monotonic() - moment <= self._stale_seconds
 
     def page(self, *, openmetrics: bool = False) -> bytes:
         """The metrics; a group that has not been seen for a while has no series."""

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import functools
 import json
 import logging
 import socket
 import ssl
-from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Lock, Thread
 from types import MappingProxyType
@@ -46,24 +44,8 @@ class Verdict(Protocol):
     def document(self) -> Mapping[str, Any]: ...
 
 
-@dataclass(frozen=True, slots=True)
-class Plain:
-    """A verdict without reasons."""
-
-    name: str
-    ok: bool
-
-    def document(self) -> Mapping[str, Any]:
-        """The body of the answer."""
-        return {self.name: self.ok}
-
-
 def _json(body: Mapping[str, Any]) -> bytes:
     return f"{json.dumps(body, default=str, indent=1)}\n".encode()
-
-
-def _plain(name: str, ask: Callable[[], bool]) -> Plain:
-    return Plain(name, ask())
 
 
 class MetricsServer:
@@ -71,8 +53,7 @@ class MetricsServer:
 
     `port` None takes 9464, or any free port when that is taken; a given port that is taken is a
     ConfigError; 0 is any free port. After `start`, `port` and `url` tell which it became.
-    `probes` are paths with what gives each verdict: its body, and as `ok` whether it is a 200 or a 503; `live` and
-    `ready` are the plain form of two of them. With a token
+    `probes` are paths with what gives each verdict: its body, and as `ok` whether it is a 200 or a 503. With a token
     everything else needs it; whoever has none learns of a probe only whether it is true. `port_options` is how its
     users choose the port, for the hint.
     The functions are called from the server's threads, one per request; one that raises is a 500.
@@ -91,8 +72,6 @@ class MetricsServer:
         port: int | None = None,
         *,
         status: Callable[[], Mapping[str, Any]] | None = None,
-        ready: Callable[[], bool] | None = None,
-        live: Callable[[], bool] | None = None,
         probes: Mapping[str, Callable[[], Verdict]] = MappingProxyType({}),
         render_openmetrics: Callable[[], bytes] | None = None,
         guard: Guard | None = None,
@@ -102,11 +81,7 @@ class MetricsServer:
         self.port = port
         self.guard = guard or Guard()
         self._port_options = port_options
-        plain = (("live", live), ("ready", ready))
-        self._probes: dict[str, Callable[[], Verdict]] = {
-            f"/{name}z": functools.partial(_plain, name, ask) for name, ask in plain if ask is not None
-        }
-        self._probes.update(probes)
+        self._probes = probes
         self._routes: dict[str, Callable[[str], Page]] = {
             "/metrics": lambda accept: (
                 (200, OPENMETRICS, render_openmetrics())

@@ -26,12 +26,15 @@ if TYPE_CHECKING:
 LIFE = "_life"
 #: ended processes whose late snapshots are still recognised
 REMEMBERED_ENDS = 1_000
+#: Sums are made of whole numbers: those of floats hang on the order, so a counter could fall by a rounding error, which
+#: Prometheus takes for a restart. A power of two, so that nearly all floats are whole numbers of it.
+_GRAIN = 2**40
 #: identifies this process until it ends; a pid alone may come again
 _BORN = SYSTEM.now()
 
 #: (series, labels)
 Key = tuple[str, "Labels"]
-#: (kind, help, values, exemplars)
+#: (kind, help, values, exemplars); what is summed is kept in parts of `_GRAIN`
 Table = dict[str, tuple[str, str, dict[Key, float], dict[Key, "Exemplar"]]]
 
 
@@ -142,7 +145,8 @@ class Merger:
         own[catalogue.STALE_PROCESSES.name, ()] = stale
         for (name, labels), value in own.items():
             metric = catalogue.CATALOGUE[name]
-            table.setdefault(name, (metric.kind, metric.help, {}, {}))[2][name, labels] = value
+            kept = _exact(value) if _is_summed(metric.kind) else value
+            table.setdefault(name, (metric.kind, metric.help, {}, {}))[2][name, labels] = kept
         order = [name for name in catalogue.CATALOGUE if name in table]
         order += sorted(table.keys() - catalogue.CATALOGUE.keys())
         return [_family(name, *table[name]) for name in order]
@@ -170,18 +174,33 @@ def _is_summed(kind: str) -> bool:
     return kind in {"counter", "histogram", "summary"}
 
 
+def _exact(value: float) -> float:
+    try:
+        return int(value * _GRAIN)
+    except (OverflowError, ValueError):  # not a number, or infinite: a user's histogram may have seen one
+        return value
+
+
+def _rounded(value: float) -> float:
+    return value / _GRAIN if isinstance(value, int) else value
+
+
 def _family(name: str, kind: str, text: str, series: dict[Key, float], exemplars: dict[Key, Exemplar]) -> Family:
+    if _is_summed(kind):
+        series = {key: _rounded(value) for key, value in series.items()}
     return name, kind, text, [(*key, value, exemplars.get(key)) for key, value in series.items()]
 
 
 def _merge(table: Table, families: Iterable[Family], process: str) -> None:
     """Add one process to the table; processes come from the longest silent to the newest."""
-    for name, kind, text, samples in families:
+    for name, kind, text, told in families:
         if name == LIFE:
             continue
         _, _, series, exemplars = table.setdefault(name, (kind, text, {}, {}))
+        samples = told
         if _is_summed(kind):
-            _keep_newest(exemplars, samples)
+            _keep_newest(exemplars, told)
+            samples = [(sample, labels, _exact(value), None) for sample, labels, value, _ in told]
         metric = catalogue.CATALOGUE.get(name)
         rule = "sum" if _is_summed(kind) else metric.merge if metric else "process"
         if not series and rule != "process" and kind != "summary":

@@ -59,26 +59,38 @@ def _exporters() -> list[str]:
 
 
 def _exporter(name: str) -> Any:
+    instead = "OTEL_TRACES_EXPORTER=otlp"
     if name == "otlp":
-        protocol = (
-            os.environ.get("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL")
-            or os.environ.get("OTEL_EXPORTER_OTLP_PROTOCOL")
-            or "http/protobuf"
-        ).strip()
+        variable, protocol = _protocol()
         if protocol not in _OTLP:
-            raise ConfigError(
-                f"OTEL_EXPORTER_OTLP_PROTOCOL={protocol!r} is no protocol of OTLP", hint=f"use {' or '.join(_OTLP)}"
-            )
-        name = _OTLP[protocol]
+            raise ConfigError(f"{variable}={protocol!r} is no protocol of OTLP", hint=f"use {' or '.join(_OTLP)}")
+        name, instead = _OTLP[protocol], f"{variable}=http/protobuf"
     found = entry_points(group="opentelemetry_traces_exporter", name=name)
     if not found:
-        known = ", ".join(sorted(one.name for one in entry_points(group="opentelemetry_traces_exporter")))
-        hint = _INSTALL if name == _OTLP["http/protobuf"] else f"there are: {known or 'none'}; {_INSTALL} for OTLP"
-        raise ConfigError(f"the exporter {name!r} of OpenTelemetry is not installed", hint=hint)
+        raise ConfigError(f"the exporter {name!r} of OpenTelemetry is not installed", hint=_hint(name, instead))
     try:
         return next(iter(found)).load()()
     except ImportError as error:
-        raise ConfigError(f"the exporter {name!r} of OpenTelemetry cannot be loaded: {error}", hint=_INSTALL) from error
+        raise ConfigError(
+            f"the exporter {name!r} of OpenTelemetry cannot be loaded: {error}", hint=_hint(name, instead)
+        ) from error
+
+
+def _protocol() -> tuple[str, str]:
+    """The variable that says it, or would, and the protocol."""
+    for variable in ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"):
+        if protocol := os.environ.get(variable, "").strip():
+            return variable, protocol
+    return "OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf"
+
+
+def _hint(name: str, instead: str) -> str:
+    if name == _OTLP["http/protobuf"]:
+        return _INSTALL
+    if name == _OTLP["grpc"]:
+        return f"set {instead}, whose exporter elsa[otel] brings, or pip install opentelemetry-exporter-otlp-proto-grpc"
+    known = ", ".join(sorted(one.name for one in entry_points(group="opentelemetry_traces_exporter")))
+    return f"there are: {known or 'none'}; {_INSTALL} for OTLP"
 
 
 def _end(provider: Any) -> None:

@@ -109,17 +109,18 @@ def _answer(url: str, status: int, body: bytes) -> Answer:
 
 def _context(settings: Settings, cert: str | None) -> ssl.SSLContext:
     context = ssl.create_default_context()
+    file = settings.http_cert
     try:
-        if settings.http_cert is not None:
+        if file is not None:
             # the worker's own certificate is what is trusted, so its name says nothing more
-            context = ssl.create_default_context(cafile=settings.http_cert)
+            context = ssl.create_default_context(cafile=file)
             context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
             context.check_hostname = False
-        if cert is not None:
-            context.load_cert_chain(cert)
+        if (file := cert) is not None:
+            context.load_cert_chain(file)
     except (OSError, ssl.SSLError) as error:
         raise ConfigError(
-            f"the certificates can not be used: {getattr(error, 'reason', None) or error.strerror or error}",
+            f"{file} can not be used as a certificate: {getattr(error, 'reason', None) or error.strerror or error}",
             hint="http_cert and --cert are PEM files",
         ) from error
     return context

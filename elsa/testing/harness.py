@@ -41,8 +41,9 @@ class Harness:
     returns. What a handler raises is raised there again (several: the first, with a note on the others), but
     its message stays what the retry policy made of it; Skip, Reject and RetryLater are no errors.
     With `raise_errors=False` only the policy decides. `partitions` (a number, or {topic: number}) defaults to
-    the handler's `partitions_count`, else 1. The clock stands still until `advance`, which runs the retries
-    and batches that become due; code inside handlers sees the machine's time. Use it from one thread.
+    the handler's `partitions_count`, else 1. The clock begins at `now` (a datetime, or seconds since 1970; the
+    machine's time) and stands still until `advance`, which runs the retries, batches and schedules that become due;
+    code inside handlers sees the machine's time. Use it from one thread.
 
     ```python
     with app.test() as t:

@@ -185,7 +185,7 @@ class Handover:
         calls = [call for worker in running for call in reports.calls(worker) or [reports.partition(worker)]]
         manager.assignment.cancel(partitions)
         for call in calls:
-            log.error("%s, its message will be delivered again", why, extra={"event": "drain_timeout", **call})
+            log.error("%s: %s", why, reports.fate(call), extra={"event": "drain_timeout", **call})
         end = self._clock.monotonic() + _CANCEL_SECONDS
         while not manager.assignment.is_ended(partitions) and (left := end - self._clock.monotonic()) > 0:
             manager.read(manager.mailbox.wait(left))

@@ -24,6 +24,7 @@ from elsa.clock import SYSTEM
 from elsa.errors import AppNotFound, BrokerUnavailable, ConfigError, DeclarationError, ElsaError
 from elsa.loading import load_app
 from elsa.observe import logs, tracing
+from elsa.worker import reports
 from elsa.worker.control import ControlChannel
 from elsa.worker.executors import kind_of
 from elsa.worker.spec import share
@@ -264,8 +265,9 @@ class WorkerProcess:
         running = self._runtime.running() if self._runtime is not None else []
         for call in running:
             log.error(
-                "giving up a running handler: %s; its message will be delivered again",
+                "giving up a running handler: %s; %s",
                 why,
+                reports.fate(call),
                 extra={"event": "forced_stop", **call},
             )
         # what waits for a handler is no news

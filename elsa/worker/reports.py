@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import threading
+    from collections.abc import Mapping
     from types import FrameType
 
     from elsa.worker.partition import PartitionWorker
@@ -49,7 +50,19 @@ def partition(worker: PartitionWorker) -> dict[str, Any]:
         "source": worker.source,
         "topic": worker.partition.topic,
         "partition": worker.partition.partition,
+        "delivery": worker.binding.first.declared.delivery,
     }
+
+
+def fate(call: Mapping[str, Any]) -> str:
+    """What becomes of the message of a call that is given up.
+
+    >>> fate({"delivery": "at_most_once"})
+    'it runs at most once, so its message is not delivered again'
+    """
+    if call["delivery"] == "at_most_once":
+        return "it runs at most once, so its message is not delivered again"
+    return "its message will be delivered again"
 
 
 def stack(turn: Turn) -> str:

@@ -55,7 +55,10 @@ def waits_for(busy: Iterable[Assigned], *, is_gated: bool, flows: bool) -> str:
         return "backpressure"
     has_parked = False
     for assigned in busy:
-        if assigned.in_flight > 0 and assigned.held is None and not assigned.is_paused:
+        is_parked = assigned.parked > 0
+        has_parked = has_parked or is_parked
+        # what is in hand may all wait behind a retry that is not due
+        may_run = not is_parked or (assigned.worker is not None and bool(assigned.worker.underway.turns))
+        if assigned.in_flight > 0 and assigned.held is None and not assigned.is_paused and may_run:
             return "handler"
-        has_parked = has_parked or assigned.parked > 0
     return "retry_wait" if has_parked else "idle"

@@ -70,7 +70,9 @@ def test_a_procfile_runner_starts_all_workers_and_stops_them_in_order(own_kafka:
 
         runner.send_signal(signal.SIGTERM)
         runner.wait(PATIENCE)
-        # the runner's own numbers are those of the shells around the workers
+        # the runner, too, sees the codes of the workers: `exec` leaves no shell between
+        told = re.findall(r"system +\| (\w+)\.1 stopped \(rc=(-?\d+)\)", log.read_text())
+        assert sorted(told) == [(name, "0") for name in NAMES]
         ends = re.findall(r"(\w+)\.1 .* worker process ended \(.* code=0 .* reason=stopped\)", log.read_text())
         assert sorted(ends) == NAMES
         assert "SIGKILL" not in log.read_text()

@@ -60,7 +60,8 @@ def run(own_kafka: str, tmp_path: Path) -> Iterator[Callable[[str], None]]:
     def start(name: str) -> None:
         log = (tmp_path / f"{name}.log").open("w")
         with log:
-            argv = shlex.split(PROCFILE[name])
+            # for the shell of a Procfile runner
+            argv = shlex.split(PROCFILE[name].removeprefix("exec "))
             started.append((name, subprocess.Popen(argv, cwd=ROOT, env=env, stdout=log, stderr=log, text=True)))
 
     yield start
@@ -98,7 +99,7 @@ def test_each_line_of_the_procfile_is_an_application() -> None:
 
     assert names == set(PROCFILE)
     for name, line in PROCFILE.items():
-        assert re.fullmatch(rf"elsa worker workers\.{name}:app", line)
+        assert re.fullmatch(rf"exec elsa worker workers\.{name}:app", line)
 
 
 def test_flights_are_counted_by_aircraft(client: App, run: Callable[[str], None]) -> None:

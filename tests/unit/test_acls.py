@@ -49,6 +49,15 @@ def test_rights_are_filled_in_and_stand_once() -> None:
     ]
 
 
+def test_a_topic_that_is_only_sent_to_needs_no_more_than_write() -> None:
+    target = acls.Place("sums", features=frozenset({"sends"}), is_target=True)
+    alone = acls.rights("worker", "shop", [], ("create", "delay"))
+    beside = acls.rights("worker", "shop", [target], ("create", "delay"))
+
+    assert [right.describe() for right in beside if right not in alone] == ["Write on topic 'sums'"]
+    assert [right for right in alone if right not in beside] == []
+
+
 def test_a_feature_brings_its_rights_where_it_is_used() -> None:
     places = [Place("a", "g", features=frozenset({"transactional"})), Place("b", features=frozenset({"sends"}))]
 

@@ -52,7 +52,7 @@ def test_a_wait_is_seconds_or_a_timedelta() -> None:
     assert str(errors.RetryLater(3)) == "retry in 3 s"
 
 
-@pytest.mark.parametrize("delay", ["3", None, True, float("inf"), float("nan"), 1e12])
+@pytest.mark.parametrize("delay", ["3", None, True, float("inf"), float("nan"), 1e12, -1, timedelta(-1)])
 def test_a_wait_that_is_none_is_refused_where_it_is_raised(delay: Any) -> None:
     with pytest.raises(TypeError, match="neither a number of seconds nor a timedelta"):
         errors.RetryLater(delay)

@@ -25,6 +25,13 @@ from tests.integration.deploy.artefacts import (
 )
 from tests.integration.deploy.test_kubernetes import check, is_restricted, picked
 
+ORDERS = {"name": "orders", "app": "shop:app"}
+#: settings that the chart sets itself, from other values
+OWNED = {
+    *("brokers", "kafka", "drain_timeout", "stop_timeout", "leave_on_stop", "metrics_port", "runtime_dir", "otel"),
+    *("http_host", "http_open", "http_token", "http_cert", "http_key", "http_client_ca"),
+}
+
 
 def kinds(values: Document) -> Counter[str]:
     """How many objects of each kind the values make."""
@@ -36,7 +43,7 @@ def with_worker(**more: Any) -> Document:
     return {
         "brokers": "kafka:9092",
         "metrics": {"open": True},
-        "workers": [{"name": "orders", "app": "shop:app", **more}],
+        "workers": [{**ORDERS, **more}],
     }
 
 
@@ -177,12 +184,31 @@ def test_boards_and_rules_are_those_of_the_project() -> None:
 
 
 def test_every_setting_of_elsa_may_be_set_but_those_that_the_chart_owns() -> None:
-    schema = read(CHART / "values.schema.json")
-    allowed = {**schema["properties"]["settings"], "definitions": schema["definitions"]}
-    names = Settings.__dataclass_fields__.keys()
-    refused = {name for name in names if not jsonschema.Draft7Validator(allowed).is_valid({name: "1"})}
+    known = read(CHART / "values.schema.json")["properties"]["settings"]
 
-    assert refused == set(allowed["propertyNames"]["not"]["enum"])
+    assert known["additionalProperties"] is False
+    assert set(known["properties"]) == Settings.__dataclass_fields__.keys() - OWNED
+
+
+@pytest.mark.parametrize(
+    ("value", "told"), [(8_000_000, "8000000"), (0.5, "0.5"), (True, "true"), ("8MB", "8MB"), (0, "0")]
+)
+def test_numbers_reach_the_pods_as_they_were_written(value: object, told: str) -> None:
+    made = objects(
+        "Deployment", {**with_worker(), "settings": {"max_bytes": value}, "kafka": {"fetch.max.bytes": value}}
+    )
+    pod = pod_of(made["shop-elsa-orders"])
+
+    assert pod is not None
+    env = {entry["name"]: entry["value"] for entry in pod["containers"][0]["env"]}
+    assert (env["ELSA_MAX_BYTES"], env["ELSA_KAFKA__FETCH__MAX__BYTES"]) == (told, told)
+
+
+def test_a_threshold_of_millions_is_a_number_to_keda() -> None:
+    topics = [{"topic": "orders", "group": "billing", "lagThreshold": 2_000_000}]
+    (made,) = objects("ScaledObject", with_worker(autoscaling={"kind": "keda", "topics": topics})).values()
+
+    assert made["spec"]["triggers"][0]["metadata"]["lagThreshold"] == "2000000"
 
 
 @pytest.mark.parametrize(
@@ -201,11 +227,32 @@ def test_every_setting_of_elsa_may_be_set_but_those_that_the_chart_owns() -> Non
         (with_worker(autoscaling={"kind": "hpa"}), "needs groups"),
         (with_worker(autoscaling={"kind": "keda", "age": 5}), "which groups"),
         (with_worker(autoscaling={"kind": "keda", "age": 5, "groups": ["a"], "minReplicas": 0}), "told by workers"),
+        (with_worker(autoscaling={"kind": "keda", "age": 5, "groups": ["a"], "minReplicas": 7}), "minReplicas is 7"),
+        (with_worker(autoscaling={"kind": "hpa", "groups": ["a"], "minReplicas": 3, "maxReplicas": 2}), "axReplicas 2"),
+        ({**with_worker(), "workers": [ORDERS, {**ORDERS, "kind": "StatefulSet"}]}, "two are named orders"),
+        (with_worker(name="monitor"), "monitor is the name of the monitor's own Deployment.*monitor.enabled"),
+        ({**with_worker(), "settings": {"sesion_timeout": "15s"}}, "'sesion_timeout' not allowed"),
+        ({**with_worker(), "kafkaSecret": {"keys": {"sasl.password": "password"}}}, "/kafkaSecret/name"),
+        ({**with_worker(), "brokers": "one:9092, two:9092"}, "/brokers.*'one:9092, two:9092'"),
+        ({**with_worker(), "brokers": "kafka"}, "/brokers.*'kafka'"),
+        ({**with_worker(), "brokers": "one:9092,"}, "/brokers.*'one:9092,'"),
+        (with_worker(env=[{"name": "ELSA_METRICS_PORT", "value": "9"}]), r"workers.orders.env has ELSA_METRICS_PORT"),
+        (with_worker(env=[{"name": "ELSA_HTTP_HOST", "value": "::1"}]), r"workers.orders.env has ELSA_HTTP_HOST"),
+        (with_worker(args=["--metrics-port", "9"]), r"workers.orders.args has --metrics-port: .* 9464"),
+        (with_worker(args=["--metrics-port=9"]), r"workers.orders.args has --metrics-port=9"),
+        ({**with_worker(), "monitor": {"args": ["--http-port=9"]}}, r"monitor.args has --http-port=9"),
     ],
 )
 def test_values_that_make_no_sense_are_refused_by_name(values: Document, says: str) -> None:
     with pytest.raises(helm().HelmError, match=says):
         render(values)
+
+
+def test_what_only_looks_like_nonsense_is_taken() -> None:
+    alone = {**with_worker(name="monitor"), "monitor": {"enabled": False}}
+
+    assert "shop-elsa-monitor" in objects("Deployment", alone)
+    assert kinds({**with_worker(env=[{"name": "ELSA_LOG_LEVEL", "value": "debug"}]), "brokers": "[::1]:9092,two:9"})
 
 
 def test_the_chart_is_of_this_version_of_elsa() -> None:

@@ -129,7 +129,7 @@ def test_lag_members_and_grades_are_served_and_what_is_gone_vanishes(
     )
     rest = monitor.metrics("elsa_group_members", "elsa_group_info", "elsa_group_committed_offset", "elsa_monitor_up")
     ages = monitor.metrics("elsa_group_lag_seconds")
-    probes = [monitor.get(path)[0] for path in ("/livez", "/readyz")]
+    probes = [monitor.get(path)[0] for path in ("/livez", "/readyz", "/startupz")]
     told = json.loads(monitor.get("/statusz")[1])
     Topics(settings).delete(gone)
     monitor.until(lambda: len(monitor.metrics("elsa_group_lag_messages")) == 1, "the topic's series are gone")
@@ -147,7 +147,7 @@ def test_lag_members_and_grades_are_served_and_what_is_gone_vanishes(
     assert rest[f"elsa_group_committed_offset{{{where}}}"] == 1
     assert rest["elsa_monitor_up"] == 1
     assert all(age > 0 for age in ages.values())
-    assert probes == [200, 200]
+    assert probes == [200, 200, 200]
     assert told["groups"][0]["partitions"][0]["grade"] in ("ok", "stop")
     # it was named, so it is told that it does not exist
     assert dead == {f'elsa_group_info{{group="{used}",state="dead"}}': 1, f'elsa_group_members{{group="{used}"}}': 0}
@@ -196,13 +196,27 @@ def test_a_broker_that_dies_is_told_and_so_is_its_return(
     assert "groups can be seen again" in log
 
 
+def asked(monitor: Monitor, probe: str) -> subprocess.CompletedProcess[str]:
+    """What `elsa healthcheck` says of it."""
+    return subprocess.run(
+        [sys.executable, "-m", "elsa", "healthcheck", "--url", monitor.url, probe],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
 def test_it_starts_without_a_broker_and_ends_at_once(watch: Callable[..., Monitor]) -> None:
     monitor = watch("127.0.0.1:1")
 
-    probes = [monitor.get(path)[0] for path in ("/livez", "/readyz")]
+    probes = [monitor.get(path)[0] for path in ("/livez", "/readyz", "/startupz")]
     up = monitor.metrics("elsa_monitor_up")
+    monitor.until(lambda: "failed" in asked(monitor, "--ready").stderr, "its first look has failed")
+    told = [asked(monitor, probe) for probe in ("--live", "--ready", "--startup")]
 
-    assert probes == [200, 503]
+    assert probes == [200, 503, 200]
+    assert [(each.returncode, each.stdout) for each in told] == [(0, "live\n"), (1, "not ready\n"), (0, "started\n")]
+    assert told[1].stderr.startswith("error: look: nothing has been seen yet, the last look failed: ")
     assert up == {"elsa_monitor_up": 0}
     assert monitor.stop() == exits.OK
 

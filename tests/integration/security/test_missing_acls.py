@@ -11,13 +11,14 @@ import os
 import subprocess
 import sys
 import threading
+import uuid
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from elsa import exits
 from elsa.config import Settings
-from elsa.errors import AuthorizationFailed
+from elsa.errors import AuthorizationFailed, TransactionAborted
 from elsa.groups import Groups
 from elsa.kafka import probe
 from elsa.kafka.admin import Admin
@@ -149,6 +150,44 @@ def test_a_transaction_needs_write_on_its_id_and_read_on_the_group(guarded_kafka
     finally:
         consumer.close()
         producer.close()
+
+
+@pytest.mark.parametrize("seconds", [0.0, 1.0], ids=["at once", "later"])
+@pytest.mark.parametrize("also", [False, True], ids=["alone", "with others"])
+def test_a_transaction_names_what_it_may_not_write_to(
+    guarded_kafka: Guarded,
+    *,
+    also: bool,
+    seconds: float,
+) -> None:
+    """Whichever call meets it, the offsets on their way to the coordinator or what comes after."""
+    name, group = f"it-{uuid.uuid4().hex[:8]}", "it-writes"
+    source, denied, allowed = guarded_kafka.topic(), guarded_kafka.topic(), guarded_kafka.topic()
+    guarded_kafka.grant("TRANSACTIONAL_ID", name, "WRITE")
+    guarded_kafka.grant("GROUP", group, "READ")
+    guarded_kafka.grant("TOPIC", source, "READ")
+    guarded_kafka.grant("TOPIC", denied, "DESCRIBE")
+    guarded_kafka.grant("TOPIC", allowed, "WRITE")
+    settings = guarded_kafka.settings()
+    producer, consumer = TransactionalProducer(settings, name), GroupConsumer(settings, group)
+    proof = Proof(group, consumer._consumer.consumer_group_metadata())
+    try:
+        producer.init(20)
+        producer.begin()
+        producer.produce(denied, b"v", key=None)
+        if also:
+            producer.produce(allowed, b"v", key=None)
+        producer.flush(seconds)
+        with pytest.raises(TransactionAborted) as raised:
+            producer.send_offsets({TopicPartition(source, 0): Committed(1, "")}, proof, 20)
+            producer.commit(20)
+    finally:
+        consumer.close()
+        producer.close()
+
+    several = "', '".join(sorted([denied, allowed]))
+    wanted = f"one of the topics '{several}'" if also else f"topic '{denied}'"
+    assert f"needs Write on {wanted}" in str(raised.value)
 
 
 @pytest.mark.parametrize("protocol", ["classic", "consumer"])

@@ -20,6 +20,12 @@ from elsa.kafka.authorization import missing
         ),
         (
             Code.TOPIC_AUTHORIZATION_FAILED,
+            {"topics": ["orders", "sums"], "topic": None, "operation": "Write"},
+            "Write on one of the topics 'orders', 'sums'",
+            "--operation Write --topic <topic>",
+        ),
+        (
+            Code.TOPIC_AUTHORIZATION_FAILED,
             {"topic": "orders", "operation": "Create"},
             "Create on topic 'orders', or on the cluster",
             "--operation Create --topic orders",

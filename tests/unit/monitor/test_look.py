@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from elsa.errors import ConfigError
 from elsa.kafka.admin import GroupInfo, MemberInfo
 from elsa.message import TopicPartition
-from elsa.monitor.look import Edges, Seen, begin, concerned, lag, owners
+from elsa.monitor.look import Edges, Request, Seen, begin, concerned, lag, owners
 
 from .sights import group, look, partition
 
@@ -86,3 +89,9 @@ def test_a_group_sums_its_lag_and_has_the_age_of_its_oldest_message() -> None:
 
 def test_a_dead_group_and_a_pattern_that_matches_none_are_unknown() -> None:
     assert look(group(state="dead", name="nobody"), group(), unmatched=("z*",)).unknown == ("nobody", "z*")
+
+
+@pytest.mark.parametrize("names", [{"groups": ("billing", "")}, {"topics": ("",)}], ids=str)
+def test_a_name_that_is_empty_is_refused(names: Any) -> None:
+    with pytest.raises(ConfigError, match="without a name is to be looked at"):
+        Request(**names)

@@ -95,7 +95,7 @@ def test_while_kafka_is_away_what_was_seen_last_is_shown_for_a_minute(
     watch.turn()
     clock.advance(STALE_SECONDS)
     watch.turn()
-    shown, ready = series(watch, "elsa_group_lag_messages"), watch.is_ready
+    shown, ready = series(watch, "elsa_group_lag_messages"), watch.ready().ok
     clock.advance(1.0)
     watch.turn()
 
@@ -103,10 +103,10 @@ def test_while_kafka_is_away_what_was_seen_last_is_shown_for_a_minute(
     assert series(watch, "elsa_group_lag_messages") == {}
     assert series(watch, "elsa_monitor_up") == {"": 0}
     assert series(watch, "elsa_monitor_errors_total") == {'{error_type="_TRANSPORT"}': 2}
-    assert (watch.is_ready, watch.status()["up"], watch.status()["groups"]) == (False, False, [])
+    assert (watch.ready().ok, watch.status()["up"], watch.status()["groups"]) == (False, False, [])
     watch.turn()
     assert series(watch, "elsa_monitor_up") == {"": 1}
-    assert (len(series(watch, "elsa_group_lag_messages")), watch.is_ready) == (1, True)
+    assert (len(series(watch, "elsa_group_lag_messages")), watch.ready().ok) == (1, True)
     # once each, however long it lasts
     assert [record.message.partition(":")[0] for record in caplog.records] == [
         "groups can not be seen in full",
@@ -129,13 +129,39 @@ def test_what_could_not_be_seen_stays_for_a_while(clock: FakeClock, failure: Fai
 
 
 def test_it_is_live_while_its_loop_comes_round_and_ready_when_it_has_seen_something(clock: FakeClock) -> None:
-    watch = watching(clock, DOWN)
+    watch = watching(clock, DOWN, look())
 
-    assert (watch.is_live, watch.is_ready) == (True, False)
+    assert (watch.live().ok, watch.ready().ok) == (True, False)
     watch.turn()
-    assert (watch.is_live, watch.is_ready) == (True, False)
+    assert (watch.live().ok, watch.ready().ok) == (True, False)
+    watch.turn()
+    assert watch.ready().document() == {
+        "ready": True,
+        "checks": [{"name": "look", "ok": True, "age": 0.0, "limit": STALE_SECONDS}],
+    }
     clock.advance(1_000.0)
-    assert watch.is_live is False
+    (check,) = watch.live().document()["checks"]
+    assert (check["ok"], check["hint"]) == (False, "the loop hangs: restart the monitor")
+
+
+def test_it_says_why_it_is_not_ready(clock: FakeClock) -> None:
+    watch = watching(clock, DOWN, look(), DOWN, look())
+
+    def why() -> str:
+        (check,) = watch.ready().document()["checks"]
+        return str(check.get("hint", ""))
+
+    assert why() == "nothing has been seen yet, the first look is not done"
+    watch.turn()
+    assert why() == "nothing has been seen yet, the last look failed: no Kafka broker answered"
+    watch.turn()
+    assert why() == ""
+    clock.advance(STALE_SECONDS + 1)
+    assert why() == "what was seen last is older than 60 s, the next look is not done"
+    watch.turn()
+    assert why() == "what was seen last is older than 60 s, the last look failed: no Kafka broker answered"
+    watch.turn()
+    assert why() == ""
 
 
 def test_a_partition_that_nobody_has_is_graded(clock: FakeClock) -> None:

@@ -56,9 +56,10 @@ def test_what_it_does_not_do_is_said_in_one_line_of_text() -> None:
 
 
 def test_documents_end_their_line() -> None:
-    with MetricsServer(lambda: b"", port=0, status=lambda: {"ready": True}, live=lambda: True) as server:
+    probes = {"/livez": lambda: Verdict("live", [])}
+    with MetricsServer(lambda: b"", port=0, status=lambda: {"ready": True}, probes=probes) as server:
         assert get(server, "/statusz")[2] == b'{\n "ready": true\n}\n'
-        assert get(server, "/livez")[2] == b'{\n "live": true\n}\n'
+        assert get(server, "/livez")[2] == b'{\n "live": true,\n "checks": []\n}\n'
 
 
 def test_openmetrics_is_served_to_who_accepts_it() -> None:
@@ -77,14 +78,6 @@ def test_probes_follow_their_function() -> None:
         checks.append({"name": "join", "ok": False, "hint": "restart"})
         status, _, body = get(server, "/livez")
         assert (status, json.loads(body)) == (503, {"live": False, "checks": checks})
-
-
-def test_a_probe_may_be_a_plain_yes_or_no() -> None:
-    state = {"live": True}
-    with MetricsServer(lambda: b"", port=0, live=lambda: state["live"], ready=lambda: False) as server:
-        assert get(server, "/livez")[0::2] == (200, b'{\n "live": true\n}\n')
-        state["live"] = False
-        assert get(server, "/livez")[0] == get(server, "/readyz")[0] == 503
 
 
 def test_status_is_json_and_only_there_when_given() -> None:

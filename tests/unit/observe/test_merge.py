@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, Counter, Gauge, Summary
 
 from elsa.observe import merge
@@ -253,3 +255,52 @@ def test_ends_of_long_ago_are_forgotten(
 def test_the_page_is_in_openmetrics_when_asked(merger: Merger) -> None:
     assert merger.render(openmetrics=True).endswith(b"# EOF\n")
     assert b"EOF" not in merger.render()
+
+
+def seconds(value: float, *, histogram: float = 0.0) -> list[Family]:
+    return [
+        ("busy_seconds_total", "counter", "Busy.", [("busy_seconds_total", (), value, None)]),
+        ("run_seconds", "histogram", "Runs.", [("run_seconds_sum", (), histogram or value, None)]),
+    ]
+
+
+def values(merger: Merger) -> dict[str, float]:
+    return {
+        sample: value
+        for _, _, _, samples in merger.families()
+        for sample, _, value, _ in samples
+        if sample.startswith(("busy", "run"))
+    }
+
+
+@given(
+    found=st.lists(st.floats(0.0, 1e12), min_size=2, max_size=6),
+    order=st.lists(st.tuples(st.integers(0, 5), st.booleans()), max_size=20),
+)
+def test_sums_never_fall_in_whatever_order_processes_answer_and_end(
+    found: list[float], order: list[tuple[int, bool]]
+) -> None:
+    merger, seen = Merger(), {"busy_seconds_total": 0.0, "run_seconds_sum": 0.0}
+    ended = set()
+    for number, value in enumerate(found):
+        merger.update(number, seconds(value))
+    for place, is_end in [(0, False), *order, (0, False)]:
+        before, seen = seen, values(merger)
+        assert all(seen[name] >= before[name] for name in before), (before, seen)
+        number = place % len(found)
+        if is_end:
+            merger.end(number)
+            ended.add(number)
+        elif number not in ended:
+            merger.update(number, seconds(found[number]))
+    assert values(merger)["busy_seconds_total"] == pytest.approx(sum(found))
+
+
+@pytest.mark.parametrize("odd", [float("inf"), float("nan")])
+def test_what_is_no_finite_number_is_passed_on(odd: float) -> None:
+    merger = Merger()
+    merger.update(1, seconds(1.0, histogram=odd))
+    merger.update(2, seconds(2.0))
+
+    assert str(values(merger)["run_seconds_sum"]) == str(odd)
+    assert values(merger)["busy_seconds_total"] == 3.0

@@ -63,7 +63,26 @@ def test_a_provider_that_is_set_stays() -> None:
         ({"OTEL_TRACES_EXPORTER": "zipkn"}, "the exporter 'zipkn' of OpenTelemetry is not installed"),
         ({"OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}, "the exporter 'otlp_proto_grpc' of OpenTelemetry is not installed"),
         ({"OTEL_EXPORTER_OTLP_PROTOCOL": "smoke"}, "OTEL_EXPORTER_OTLP_PROTOCOL='smoke' is no protocol of OTLP"),
+        (
+            {"OTEL_EXPORTER_OTLP_TRACES_PROTOCOL": "smoke"},
+            "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL='smoke' is no protocol of OTLP",
+        ),
     ],
 )
 def test_what_there_is_not_is_told(environment: dict[str, str], expected: str) -> None:
     assert set_up(**environment).splitlines()[0] == expected
+
+
+@pytest.mark.parametrize(
+    ("environment", "instead"),
+    [
+        ({"OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}, "OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf"),
+        ({"OTEL_EXPORTER_OTLP_TRACES_PROTOCOL": "grpc"}, "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL=http/protobuf"),
+        ({"OTEL_TRACES_EXPORTER": "otlp_proto_grpc"}, "OTEL_TRACES_EXPORTER=otlp"),
+    ],
+)
+def test_where_grpc_is_asked_for_the_hint_is_what_helps(environment: dict[str, str], instead: str) -> None:
+    told = set_up(**environment)
+
+    assert f"set {instead}, whose exporter elsa[otel] brings" in told
+    assert "pip install opentelemetry-exporter-otlp-proto-grpc" in told

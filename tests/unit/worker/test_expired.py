@@ -213,7 +213,8 @@ def test_of_a_batch_only_what_is_above_the_limit_is_left_out(app: elsa.App) -> N
 
 
 @pytest.mark.parametrize(
-    ("make", "value"), [(age_limit, "old"), (age_limit, 0), (payload_limit, "big"), (payload_limit, -1)]
+    ("make", "value"),
+    [(age_limit, "old"), (age_limit, 0), (payload_limit, "big"), (payload_limit, -1), (payload_limit, 0)],
 )
 def test_a_limit_that_is_none_is_refused(make: Any, value: Any) -> None:
     with pytest.raises(elsa.errors.DeclarationError, match=r"is not a (duration|size)"):

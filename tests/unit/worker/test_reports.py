@@ -52,6 +52,7 @@ def test_a_running_call_tells_what_it_is(app: elsa.App, around: Around, raw: Any
         "source": "t",
         "topic": "t",
         "partition": 0,
+        "delivery": "at_least_once",
         "offset": 7,
         "key": "a",
         "messages": 1,

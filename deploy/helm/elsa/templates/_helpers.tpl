@@ -56,14 +56,19 @@ readOnlyRootFilesystem: true
 capabilities: {drop: [ALL]}
 {{- end }}
 
+{{/* a number of YAML is a float to Helm: 8000000 would be told as 8e+06 */}}
+{{- define "elsa.plain" -}}
+{{- if and (kindIs "float64" .) (eq . (floor .)) }}{{ int64 . }}{{ else }}{{ . }}{{ end }}
+{{- end }}
+
 {{/* the variables of every pod; a password is a file that the Secret brings */}}
 {{- define "elsa.env" -}}
 - {name: ELSA_BROKERS, value: {{ required "brokers: which addresses has Kafka? host:port,host:port" .Values.brokers | quote }}}
 {{- range $name, $value := .Values.settings }}
-- {name: {{ printf "ELSA_%s" (upper $name) }}, value: {{ $value | toString | quote }}}
+- {name: {{ printf "ELSA_%s" (upper $name) }}, value: {{ include "elsa.plain" $value | quote }}}
 {{- end }}
 {{- range $key, $value := .Values.kafka }}
-- {name: {{ printf "ELSA_KAFKA__%s" (upper $key | replace "." "__") }}, value: {{ $value | toString | quote }}}
+- {name: {{ printf "ELSA_KAFKA__%s" (upper $key | replace "." "__") }}, value: {{ include "elsa.plain" $value | quote }}}
 {{- end }}
 {{- range $key, $entry := .Values.kafkaSecret.keys }}
 - {name: {{ printf "ELSA_KAFKA__%s_FILE" (upper $key | replace "." "__") }}, value: {{ printf "/etc/elsa/kafka/%s" $entry | quote }}}
