@@ -175,8 +175,9 @@ class Destinations:
 
     def _make(self, topic: str, origin: Origin | None) -> int:
         if self._to is not None or origin is None:
+            other = "" if self._to is not None else ", or name another topic with --to"
             raise UnknownTopic(
-                f"topic {topic!r} does not exist", topic=topic, hint=f"create it: `elsa topics create {topic}`"
+                f"topic {topic!r} does not exist", topic=topic, hint=f"create it: `elsa topics create {topic}`{other}"
             )
         try:
             count = self._topics.partition_count(origin.topic)
