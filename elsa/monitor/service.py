@@ -6,7 +6,7 @@ from threading import Event, Thread
 from typing import TYPE_CHECKING
 
 from elsa.monitor.scout import Scout
-from elsa.monitor.verdicts import Started
+from elsa.monitor.verdicts import started
 from elsa.monitor.watch import Watch
 from elsa.observe.guard import Guard, settings_of
 from elsa.observe.http import MetricsServer
@@ -39,7 +39,7 @@ def serve(
             settings.http_host,
             port,
             status=watch.status,
-            probes={"/livez": watch.live, "/readyz": watch.ready, "/startupz": Started},
+            probes={"/livez": watch.live, "/readyz": watch.ready, "/startupz": started},
             render_openmetrics=lambda: watch.page(openmetrics=True),
             guard=guard,
             port_options="--http-port",

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from elsa.clock import Clock
     from elsa.monitor.grades import Grade, Key
     from elsa.monitor.look import GroupState, Look, Request
-    from elsa.monitor.verdicts import Verdict
+    from elsa.observe.verdicts import Verdict
 
 #: how long what was seen last is shown while nothing can be seen; at least, or three intervals
 STALE_SECONDS = 60.0

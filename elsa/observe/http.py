@@ -11,7 +11,7 @@ import ssl
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Lock, Thread
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from elsa.errors import ConfigError
 from elsa.observe.exposition import OPENMETRICS, TEXT
@@ -20,6 +20,8 @@ from elsa.observe.handshakes import Handshakes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+
+    from elsa.observe.verdicts import Verdict
 
 DEFAULT_PORT = 9464
 #: seconds a client may take to say what it wants
@@ -30,18 +32,6 @@ PLAIN = "text/plain; charset=utf-8"
 Page = tuple[int, str, bytes]
 
 _log = logging.getLogger(__name__)
-
-
-class Verdict(Protocol):
-    """What a probe came to."""
-
-    @property
-    def name(self) -> str: ...
-
-    @property
-    def ok(self) -> bool: ...
-
-    def document(self) -> Mapping[str, Any]: ...
 
 
 def _json(body: Mapping[str, Any]) -> bytes:

@@ -6,15 +6,15 @@ ask; everything is read as the supervisor's loop has left it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from elsa.clock import SYSTEM
+from elsa.observe.verdicts import Check, Verdict, aged
 from elsa.worker.child import State
-from elsa.worker.vitals import BEAT_SECONDS, Check, aged
+from elsa.worker.vitals import BEAT_SECONDS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator
 
     from elsa.worker.child import Child, Place
     from elsa.worker.supervisor import Supervisor
@@ -27,28 +27,6 @@ SILENT_SECONDS = 3 * BEAT_SECONDS
 LOADING_SECONDS = 300.0
 
 Document = dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """Whether a probe is true, and why: one document for each check."""
-
-    name: str
-    checks: Sequence[Mapping[str, Any]]
-
-    @property
-    def ok(self) -> bool:
-        """Whether every check holds."""
-        return all(check["ok"] for check in self.checks)
-
-    @property
-    def failed(self) -> list[Mapping[str, Any]]:
-        """The checks that do not hold."""
-        return [check for check in self.checks if not check["ok"]]
-
-    def document(self) -> Document:
-        """The body of the answer."""
-        return {self.name: self.ok, "checks": list(self.checks)}
 
 
 class Probes:

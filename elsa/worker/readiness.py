@@ -7,7 +7,7 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 from elsa.clock import SYSTEM
-from elsa.worker.vitals import Check
+from elsa.observe.verdicts import Check
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -7,10 +7,10 @@ is judged by needs Kafka to answer.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from elsa.clock import SYSTEM
+from elsa.observe.verdicts import Check, aged
 from elsa.worker.pulse import FATAL_SECONDS
 
 if TYPE_CHECKING:
@@ -32,39 +32,6 @@ LATE_SECONDS = 30.0
 FROZEN_INTERVALS = 2
 #: so many of the topics that may not be read are named
 _NAMED = 3
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Check:
-    """One thing that was looked at: `age` and `limit` are seconds, `hint` says what to do where it is not ok."""
-
-    name: str
-    #: the group, handler or hook that is meant
-    about: str = ""
-    ok: bool
-    age: float | None = None
-    limit: float | None = None
-    hint: str = ""
-
-    def document(self) -> dict[str, Any]:
-        """As JSON shows it."""
-        found = asdict(self)
-        if self.age is not None:
-            found["age"] = round(self.age, 1)
-        if not self.about:
-            del found["about"]
-        if self.ok:
-            del found["hint"]
-        return found
-
-
-def aged(name: str, age: float, limit: float, hint: str, about: str = "") -> Check:
-    """A check that holds as long as something is not older than its limit.
-
-    >>> aged("poll", 3.0, 2.0, "restart").ok
-    False
-    """
-    return Check(name=name, about=about, ok=age <= limit, age=age, limit=limit, hint=hint)
 
 
 class Vitals:

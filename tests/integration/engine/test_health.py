@@ -16,7 +16,7 @@ from confluent_kafka import Consumer
 from elsa.observer import GroupObserver, Observer
 from elsa.worker import vitals
 from elsa.worker.pulse import Pulse
-from elsa.worker.vitals import Check, Vitals
+from elsa.worker.vitals import Vitals
 
 from .waiting import until
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     import elsa
+    from elsa.observe.verdicts import Check
     from elsa.testing.kafka import Groups, Topics
 
 OFTEN = {"statistics.interval.ms": 100}

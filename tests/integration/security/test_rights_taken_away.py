@@ -14,12 +14,13 @@ import pytest
 
 from elsa.config import Settings
 from elsa.producer import Producer
-from elsa.worker.vitals import Check, Vitals
+from elsa.worker.vitals import Vitals
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     import elsa
+    from elsa.observe.verdicts import Check
 
     from .conftest import Guarded
 

@@ -14,7 +14,7 @@ from elsa import exits
 from elsa.cli import cli
 from elsa.observe.guard import Guard
 from elsa.observe.http import MetricsServer
-from elsa.worker.probes import Verdict
+from elsa.observe.verdicts import Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

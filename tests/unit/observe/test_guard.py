@@ -15,7 +15,7 @@ import trustme
 from elsa.errors import ConfigError
 from elsa.observe.guard import Guard
 from elsa.observe.http import MetricsServer
-from elsa.worker.probes import Verdict
+from elsa.observe.verdicts import Verdict
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -16,7 +16,7 @@ from elsa.observe import http as observe_http
 from elsa.observe.exposition import OPENMETRICS
 from elsa.observe.guard import Guard
 from elsa.observe.http import MetricsServer
-from elsa.worker.probes import Verdict
+from elsa.observe.verdicts import Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from elsa.observe.verdicts import Verdict
 from elsa.worker import notify
 from elsa.worker.notify import Announcer, Notifier, describe
-from elsa.worker.probes import Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

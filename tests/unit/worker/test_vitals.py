@@ -11,13 +11,14 @@ import pytest
 
 from elsa.clock import SYSTEM
 from elsa.config import Settings
+from elsa.observe.verdicts import Check
 from elsa.observer import GroupObserver
 from elsa.renewing import Renewing
 from elsa.worker import vitals
 from elsa.worker.pulse import Fatal, Pulse
 from elsa.worker.readiness import Readiness
 from elsa.worker.refusals import Refusals
-from elsa.worker.vitals import Check, Vitals
+from elsa.worker.vitals import Vitals
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
