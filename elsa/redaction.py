@@ -10,9 +10,12 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 HIDDEN = "***"
-_SECRET = re.compile(r"pass|pwd|secret|key|token|oauth|credential|jaas|user\.?info|\b(pw|psw)\b", re.IGNORECASE)
-#: all that begins with `sasl` and is none of these may be a password whose name was misspelt
-_SASL = re.compile(r"^sasl\.(mechanisms?|username|kerberos\..*)$|^(?!sasl)", re.IGNORECASE)
+#: all that begins with `sasl` and is not known to be public may be a password whose name was misspelt
+_SECRET = re.compile(
+    r"pass|pwd|secret|key|token|oauth|credential|jaas|user\.?info|\b(pw|psw)\b"
+    r"|^sasl(?!\.(mechanisms?|username|kerberos\..*)$)",
+    re.IGNORECASE,
+)
 #: a word that is nearly one of these is one that was misspelt; no word of a key that is public is as near
 _WORDS = ("password", "passphrase", "secret", "token", "credential", "key", "jaas")
 _NEARNESS = 0.75
@@ -29,9 +32,7 @@ def is_secret(key: str) -> bool:
     >>> is_secret("sasl.password"), is_secret("sasl.pssword"), is_secret("ssl.ca.location")
     (True, True, False)
     """
-    if _PUBLIC.search(key) is not None:
-        return False
-    return _SECRET.search(key) is not None or _SASL.search(key) is None or _is_misspelt(key)
+    return _PUBLIC.search(key) is None and (_SECRET.search(key) is not None or _is_misspelt(key))
 
 
 def _is_misspelt(key: str) -> bool:

@@ -365,9 +365,9 @@ class DeadLetters:
 
 def _chosen(method: Callable[..., Any], wanted: Filters) -> Filter:
     """The filters given to a method; raises TypeError for a name that neither they nor its options have."""
-    options = [name for name in inspect.signature(method).parameters if name != "wanted"]
     for name in wanted:
         if name not in Filters.__annotations__:
+            options = [option for option in inspect.signature(method).parameters if option != "wanted"]
             near = difflib.get_close_matches(name, [*Filters.__annotations__, *options], 1)
             hint = f"did you mean {near[0]}=?" if near else f"filters are {', '.join(Filters.__annotations__)}"
             raise TypeError(f"{method.__name__}() has no filter or option {name}=: {hint}")

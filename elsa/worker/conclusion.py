@@ -161,9 +161,7 @@ class Conclusion:
         return traced.inside(refusal.call, lambda span: self._refused(raw, refusal.error, attempt, span))
 
     def _refused(self, raw: Any, error: BaseException, attempt: int, span: LastingSpan | None) -> bool:
-        invoker = self._worker.router.invoker(raw)
-        assert invoker is not None
-        outcome = invoker.failed(error, attempt, raw)
+        outcome = self._failed(raw, error, attempt)
         if span is not None:
             outcome = traced.told(span, outcome)
         if outcome.kind is Kind.RETRY:
@@ -171,6 +169,12 @@ class Conclusion:
             return True
         self.give_up(raw, outcome)
         return False
+
+    def _failed(self, raw: Any, error: BaseException, attempt: int) -> Outcome:
+        """What the policy makes of a call that has failed after its return."""
+        invoker = self._worker.router.invoker(raw)
+        assert invoker is not None
+        return invoker.failed(error, attempt, raw)
 
     def give_up(self, raw: Any, outcome: Outcome) -> None:
         """Carry out the outcome of a message outside of a turn: its call has returned, or is not made at all."""
@@ -230,9 +234,7 @@ class Conclusion:
 
     def _send_failed(self, raw: Any, error: BaseException, attempt: int, span: LastingSpan | None = None) -> None:
         """A send made by a finished call was refused, so the call has failed: decide as if it had raised."""
-        invoker = self._worker.router.invoker(raw)
-        assert invoker is not None
-        outcome = self.final(invoker.failed(error, attempt, raw))
+        outcome = self.final(self._failed(raw, error, attempt))
         if span is not None:
             outcome = traced.told(span, outcome)
         if outcome.kind is Kind.RETRY:

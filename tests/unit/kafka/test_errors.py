@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import pytest
 from confluent_kafka import KafkaError as Code
 from confluent_kafka import KafkaException
@@ -11,9 +9,6 @@ from confluent_kafka import KafkaException
 from elsa import errors
 from elsa.config import Settings
 from elsa.kafka.errors import Reports, is_fatal, translate
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 
 @pytest.mark.parametrize(
@@ -126,22 +121,31 @@ def test_what_the_client_reports_says_more_than_the_call_that_failed() -> None:
     assert "Failed to get metadata" in str(reports.translate(failed))
 
 
-def silent(_: float) -> None:
-    raise KafkaException(Code(Code._TIMED_OUT))
+class Call:
+    """Notes how long it may wait, and fails the first times in turn."""
+
+    def __init__(self, *errors: Exception) -> None:
+        self.errors = list(errors)
+        self.waited: list[float] = []
+
+    def __call__(self, seconds: float) -> str:
+        self.waited.append(seconds)
+        if self.errors:
+            raise self.errors.pop(0)
+        return "an answer"
 
 
-def late(_: float) -> None:
-    raise TimeoutError
+SILENCE = [KafkaException(Code(Code._TIMED_OUT)), TimeoutError()]
 
 
-@pytest.mark.parametrize("silence", [silent, late])
-def test_a_client_that_is_refused_waits_no_longer_than_a_second(silence: Callable[[float], None]) -> None:
-    reports = Reports(Settings(brokers="127.0.0.1:1"))
-    waited: list[float] = []
+@pytest.fixture
+def reports() -> Reports:
+    return Reports(Settings(brokers="127.0.0.1:1"))
 
-    def call(seconds: float) -> None:
-        waited.append(seconds)
-        silence(seconds)
+
+@pytest.mark.parametrize("silence", SILENCE, ids=["the client", "a future"])
+def test_a_client_that_is_refused_waits_no_longer_than_a_second(reports: Reports, silence: Exception) -> None:
+    call = Call(silence, silence)
 
     def served() -> None:
         reports.hear(Code(Code._AUTHENTICATION, "wrong password"))
@@ -149,35 +153,23 @@ def test_a_client_that_is_refused_waits_no_longer_than_a_second(silence: Callabl
     with pytest.raises(KafkaException) as raised:
         reports.ask(call, 5.0, served)
 
-    assert waited == [1.0]
+    assert call.waited == [1.0]
     assert type(reports.translate(raised.value)) is errors.AuthenticationFailed
 
 
-@pytest.mark.parametrize("silence", [silent, late])
-def test_a_client_that_nobody_refuses_waits_for_all_of_its_time(silence: Callable[[float], None]) -> None:
-    reports = Reports(Settings(brokers="127.0.0.1:1"))
-    waited: list[float] = []
-
-    def call(seconds: float) -> str:
-        waited.append(seconds)
-        if len(waited) == 1:
-            silence(seconds)
-        return "an answer"
+@pytest.mark.parametrize("silence", SILENCE, ids=["the client", "a future"])
+def test_a_client_that_nobody_refuses_waits_for_all_of_its_time(reports: Reports, silence: Exception) -> None:
+    call = Call(silence)
 
     assert reports.ask(call, 5.0) == "an answer"
-    assert waited == [1.0, 4.0]
+    assert call.waited == [1.0, 4.0]
 
 
-def test_what_a_broker_answers_is_raised_at_once() -> None:
-    reports = Reports(Settings(brokers="127.0.0.1:1"))
-    waited: list[float] = []
-
-    def call(seconds: float) -> None:
-        waited.append(seconds)
-        raise KafkaException(Code(Code.TOPIC_AUTHORIZATION_FAILED))
+def test_what_a_broker_answers_is_raised_at_once(reports: Reports) -> None:
+    call = Call(KafkaException(Code(Code.TOPIC_AUTHORIZATION_FAILED)))
 
     with pytest.raises(KafkaException) as raised:
         reports.ask(call, 5.0)
 
-    assert waited == [1.0]
+    assert call.waited == [1.0]
     assert raised.value.args[0].code() == Code.TOPIC_AUTHORIZATION_FAILED
